@@ -1,4 +1,4 @@
-"""The stages of a recipe: in which order, what is done, what is stale, where a person is awaited."""
+"""Runs the stages of a recipe in order: skips finished ones, repeats stale ones, marks those that wait for people."""
 
 from preflab.pipeline.planning import Step, output, plan, state_of
 from preflab.pipeline.running import Line, run, show, workspace_folder

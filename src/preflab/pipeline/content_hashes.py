@@ -1,4 +1,4 @@
-"""SHA-256 of files and folders, not read again until the file system says that something changed."""
+"""SHA-256 of files and folders, cached until the file system reports a change."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from preflab.files import canonical_hash, file_hash, read_json, write_json
 
 
 class ContentHashes:
-    """Hashes kept in `runs/.hashes.json` for as long as a file's size, times, place and inode are the same.
+    """Hashes cached in `runs/.hashes.json` for as long as a file's size, times, device and inode stay the same.
 
-    The time of change (ctime) cannot be set back by whoever sets the time of modification, so that a file that was
-    replaced or edited is read again also where its size and that time are as they were.
+    Programs can set the time of modification (mtime), but not the time of change (ctime). A file that was replaced or
+    edited is therefore read again even if its size and mtime are the same as before.
     """
 
     def __init__(self, runs: Path) -> None:
@@ -22,7 +22,7 @@ class ContentHashes:
         self.changed = False
 
     def of(self, path: Path) -> str:
-        """The hash of a file, or of every file in a folder with their names."""
+        """The hash of a file, or of the names and contents of all files in a folder."""
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if file.is_file())
             return canonical_hash([[file.relative_to(path).as_posix(), self._file(file)] for file in files])
@@ -38,13 +38,13 @@ class ContentHashes:
         return hashed
 
     def save(self) -> None:
-        """Keeps the hashes for the next time."""
+        """Write the hashes to the cache file if they have changed."""
         if self.changed:
             write_json(self.cache, self.known)
 
 
 def _kept(cache: Path) -> dict[str, list[Any]]:
-    """What was kept; nothing where the file is none of ours any more: everything is then read once more."""
+    """The cached hashes; empty if the cache file is missing or not valid, so that all files are read again."""
     if not cache.exists():
         return {}
     try:

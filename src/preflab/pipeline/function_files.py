@@ -1,4 +1,4 @@
-"""Where the source of a user's function lies, and which modules beside it are part of it."""
+"""Finds the source file of a user's function and the modules beside it that it imports."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from preflab.recipe import Recipe
 
 
 def function_files(recipe: Recipe, function: str) -> list[Path]:
-    """The source of `module:function`, then every module beside it that it imports, directly or by another one.
+    """The source file of `module:function`, then every module beside it that it imports, directly or indirectly.
 
-    It is looked for in the current folder, the recipe's folder, and among installed packages; of an installed one it is
-    its own file alone. What a function imports by a name it makes up, and what it reads, is not seen.
+    The module is looked for in the current folder, then in the recipe's folder, then among the installed packages. Of
+    an installed module only its own file is returned. Imports under a name computed at run time and files that the
+    function reads are not found.
 
     Returns:
-        the files; [] when the module has no source to read (it is compiled).
+        The files; [] if the module has no source file (it is compiled).
 
     Raises:
-        PreflabError: there is no such module, or two of this name; said before anything has run.
+        PreflabError: there is no such module, or there are two with this name. The error comes before any stage runs.
     """
     module = function.partition(":")[0]
     for folder in dict.fromkeys((Path.cwd(), recipe.folder)):
@@ -51,7 +52,7 @@ def _module_file(folder: Path, module: str) -> Path | None:
 
 
 def _refuse_two(recipe: Recipe, function: str, folder: Path, file: Path) -> None:
-    """A module beside the recipe with the name of Python's own or of an installed one: the other may be imported."""
+    """Refuse a module named like one of Python's own or an installed one, because the other might be imported."""
     top = function.partition(":")[0].partition(".")[0]
     if top in sys.stdlib_module_names:
         other = "a module of Python's own"
@@ -71,7 +72,7 @@ def _refuse_two(recipe: Recipe, function: str, folder: Path, file: Path) -> None
 
 
 def _imported(folder: Path, module: str, file: Path) -> list[Path]:
-    """Modules below the folder that a module needs, in the order in which they are met."""
+    """Files of the modules in the folder that a module imports, directly or indirectly, in breadth-first order."""
     files: dict[Path, None] = {file: None}
     waiting = [(module, file)]
     while waiting:
@@ -85,11 +86,11 @@ def _imported(folder: Path, module: str, file: Path) -> list[Path]:
 
 
 def _names(module: str, file: Path) -> Iterator[str]:
-    """Modules that a source may import: `a.b` also means `a`, and `from a import b` may mean `a.b`."""
+    """Names of the modules that a source may import: `a.b` also imports `a`, and `from a import b` may import `a.b`."""
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError):
-        return  # the import will say so
+        return  # importing the module reports the error
     package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

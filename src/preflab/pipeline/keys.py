@@ -1,8 +1,9 @@
-"""A stage's key: what makes its result, hashed. Equal keys, equal results; a changed key is a stale stage.
+"""A stage's key: a hash of everything that determines its result. A stage whose key has changed is stale.
 
-In it: kind, version, settings (less the resumable and the logging ones), seed, precision, the keys of the stages it
-reads, the content of every file, folder, panel and function it names, and what leads have changed of how it reads
-people's answers. Not in it: paths, ports, threads, logs.
+The key covers the kind, the version, the settings (except resumable ones and those of logging), the seed, the
+precision, the keys of the input stages, the content of every file, folder, panel and function that the settings name,
+and the changes that campaign leads made to how people's answers are read. It does not cover paths, ports, threads and
+logs.
 """
 
 from __future__ import annotations
@@ -33,9 +34,16 @@ def stage_key(
     left_out: Sequence[str] = (),
     changed: Mapping[str, Any] | None = None,
 ) -> str:
-    """The key of a stage whose inputs have these keys.
+    """The key of a stage.
 
-    `left_out` are its resumable settings, `changed` those that leads of a campaign have changed in the app.
+    Args:
+        recipe: the recipe.
+        name: the stage.
+        hashes: hashes of the files that the stage reads.
+        inputs: name of an input stage → its key.
+        version: version of the stage's code.
+        left_out: its resumable settings, which are not part of the key.
+        changed: settings that leads of a campaign have changed in the app.
     """
     settings = recipe.stages[name]
     content = key_content(settings)
@@ -62,10 +70,10 @@ def stage_key(
 
 
 def _precision(recipe: Recipe, settings: Settings) -> dict[str, str]:
-    """What is computed in, by its name before it was `precision`, so that what was done in float32 stays done.
+    """The precision, under its former name `dtype`, so that the keys of older float32 stages stay the same.
 
-    Stages that learn in half precision have float32 weights since; what they made before is stale, what frozen models
-    wrote and judged is not.
+    Stages that learn in half precision used to have half-precision weights and now have float32 ones. Their older
+    results are stale, so `learning_weights` is added to their keys; the results of frozen models stay valid.
     """
     precision = computed_precision(recipe.device)
     learns = precision != "float32" and "optimiser" in type(settings).model_fields
@@ -73,14 +81,14 @@ def _precision(recipe: Recipe, settings: Settings) -> dict[str, str]:
 
 
 def _engine(recipe: Recipe, settings: Settings) -> dict[str, str]:
-    """The engine of a stage that samples, unless it is preflab's own, which was there before there was a choice."""
+    """The engine of a stage that samples. The default is omitted, so that keys older than this setting stay valid."""
     samples = isinstance(settings, DecodingSettings) or "decoding" in type(settings).model_fields
     default = type(recipe.device).model_fields["engine"].default
     return {"engine": recipe.device.engine} if samples and recipe.device.engine != default else {}
 
 
 def data_read(recipe: Recipe, num_read: Mapping[str, int], hashes: ContentHashes) -> dict[str, dict[str, Any]]:
-    """For a stage's manifest: name of the data → its file's name, the file's SHA-256, how many rows were read of it."""
+    """For a stage's manifest: name of the data → file name, SHA-256 of the file, and number of rows read."""
     counts: dict[str, dict[str, Any]] = {}
     for name, num in num_read.items():
         place = recipe.data_path(name.partition(".")[0])
@@ -90,7 +98,7 @@ def data_read(recipe: Recipe, num_read: Mapping[str, int], hashes: ContentHashes
 
 
 def key_content(settings: Settings) -> dict[str, Any]:
-    """The settings that count for a key, as JSON values."""
+    """The settings that are part of a key, as JSON values."""
     content = settings.model_dump(mode="json")
     for name, field in type(settings).model_fields.items():
         extra = field.json_schema_extra
@@ -105,14 +113,14 @@ def _logging(settings: Any) -> list[str]:
 
 
 def _forget(content: Any, place: tuple[str | int, ...]) -> None:
-    """What is read counts by its content, so the name or path it was given is taken out."""
+    """Remove a name or path from the settings, because the key covers the content behind it instead."""
     for step in place[:-1]:
         content = content[step]
     content[place[-1]] = None
 
 
 def _content(recipe: Recipe, refers: str, word: str, hashes: ContentHashes) -> Any:
-    """What stands behind a name that is no stage; None where the name itself is all there is (a Hub id)."""
+    """The content behind a name that is not a stage; None if only the name can be hashed (a Hub id)."""
     if refers == "function":
         files = function_files(recipe, word)
         if not files:

@@ -1,7 +1,7 @@
-"""Several processes, one pipeline (`accelerate launch -m preflab run`): the main one decides, all train together.
+"""A pipeline with several processes (`accelerate launch -m preflab run`): the main process decides, all train together.
 
-Every process walks through the same stages. The main process holds the lock, writes manifests and runs alone what is
-not `distributed`; the others wait for it, and take part in the stages that are.
+Every process goes through the same stages. The main process holds the lock, writes the manifests, and alone runs the
+stages that are not `distributed`, while the others wait. All processes take part in `distributed` stages.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Processes:
-    """The processes of this launch, as torchrun and accelerate name them in the environment; usually one."""
+    """The processes of this launch, read from the environment that torchrun and accelerate set; usually one."""
 
     def __init__(self) -> None:
         self.rank = int(os.environ.get("RANK", "0"))
@@ -20,11 +20,11 @@ class Processes:
 
     @property
     def main(self) -> bool:
-        """True in the one process that writes."""
+        """Whether this is the main process, the only one that writes files."""
         return self.rank == 0
 
     def agree(self, value: Any = None) -> Any:
-        """The main process's value, in every process; they all wait here for one another."""
+        """Return the main process's value in every process. A collective call: all processes wait for one another."""
         if self.num == 1:
             return value
         from accelerate.utils import broadcast_object_list
@@ -32,14 +32,14 @@ class Processes:
         from preflab.training.processes import make_accelerator
 
         atexit.register(_leave)
-        make_accelerator().wait_for_everyone()  # a broadcast alone does not keep its sender waiting
+        make_accelerator().wait_for_everyone()  # a broadcast alone does not make its sender wait
         box = [value]
         broadcast_object_list(box, from_process=0)
         return box[0]
 
 
 def _leave() -> None:
-    """Leave the process group before the interpreter ends: its threads would otherwise bring the process down."""
+    """Leave the process group before the interpreter exits, because its threads would otherwise crash the process."""
     from torch import distributed
 
     if distributed.is_initialized():

@@ -1,4 +1,4 @@
-"""The stages of a recipe in order, each with its key and its folder, and how far each came."""
+"""Plans the stages of a recipe: their order, keys and folders, and the state of each."""
 
 from __future__ import annotations
 
@@ -31,20 +31,21 @@ class Step:
     seed: int
     key: str
     output_key: str
-    """The key as later stages see it: with the resumable settings."""
+    """The key that later stages depend on; unlike `key` it covers the resumable settings."""
     inputs: tuple[str, ...]
     folder: Path
 
 
 def plan(recipe: Recipe, runs: Path, counts: FreshCounts | None = None) -> dict[str, Step]:
-    """Every stage with its key, inputs before those that read them.
+    """All stages by name, each after its inputs.
 
     Args:
-        runs: the folder of the run folders.
-        counts: how often which stages were asked for anew; None: as it stands in `runs`.
+        recipe: the recipe.
+        runs: the folder that contains the run folders.
+        counts: how often each stage was started with `--fresh`; None: read from `runs`.
 
     Raises:
-        PreflabError: a user's function without a module.
+        PreflabError: the module of a user's function is missing or ambiguous.
     """
     hashes, counts = ContentHashes(runs), counts or FreshCounts(runs)
     steps: dict[str, Step] = {}
@@ -70,7 +71,7 @@ def _keys(steps: Mapping[str, Step]) -> dict[str, str]:
 
 
 def before(steps: Mapping[str, Step], names: Sequence[str]) -> list[str]:
-    """These stages and everything they need, in order."""
+    """Names of these stages and of all stages that they depend on, in order."""
     wanted = set(names)
     for name in reversed(list(steps)):
         if name in wanted:
@@ -79,10 +80,10 @@ def before(steps: Mapping[str, Step], names: Sequence[str]) -> list[str]:
 
 
 def state_of(step: Step) -> State:
-    """How far a stage came.
+    """The state of a stage.
 
     Raises:
-        PreflabError: it is done, and longer than the recipe asks for.
+        PreflabError: the stage is done and a resumable setting, such as `num_steps`, was higher than it is now.
     """
     manifest = read_manifest(step.folder)
     if not manifest or manifest["key"] != step.key:
@@ -103,5 +104,5 @@ def state_of(step: Step) -> State:
 
 
 def output(step: Step) -> StageOutput:
-    """A finished stage as those after it see it."""
+    """A finished stage as input of later stages."""
     return StageOutput(step.name, step.kind, step.key, step.folder, read_manifest(step.folder))

@@ -1,9 +1,10 @@
-"""One pass over the stages of a recipe: does what is missing or stale, skips what is done, and says how it stands.
+"""Runs the stages of a recipe: runs missing and stale stages, skips finished ones, and reports the state of each.
 
-A stage lives in `runs/<name>-<key12>/`. Its key is what makes its result (`pipeline.keys`), so a changed setting means
-another folder and nothing is overwritten. The keys of the stages that read it also take in its resumable settings:
-raising `num_steps` continues in the same folder, and what was learned from the shorter run becomes stale.
-New judgments never make a finished stage stale; `fresh` or the next round takes them in.
+The folder of a stage is `runs/<name>-<key12>/`. The key covers everything that determines the result (`pipeline.keys`),
+so a changed setting leads to another folder and nothing is overwritten. Resumable settings are not part of a stage's
+own key, but of the keys of the stages that read it: raising `num_steps` continues in the same folder, and results that
+depend on the shorter run become stale. New judgments never make a finished stage stale; `fresh` or the next round uses
+them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Line:
-    """What the table says of one stage."""
+    """One stage in the table of results."""
 
     name: str
     kind: str
@@ -48,16 +49,16 @@ class Line:
     folder: Path
     seconds: float = 0.0
     ran: bool = False
-    """False when it was done already."""
+    """False if the stage was done already."""
     link: str = ""
 
 
 Watcher = Callable[[Step, Line | None], None]
-"""Called with None when a stage starts, with its line when it ends."""
+"""Called with None when a stage starts, and with its line when it ends."""
 
 
 def workspace_folder(recipe: Recipe, workspace: Path | None = None) -> Path:
-    """The folder of the database and of `runs/`: the one given, or the recipe's."""
+    """The folder that contains the database and `runs/`: `workspace`, or that of the recipe's settings if None."""
     return workspace.absolute() if workspace else recipe.resolve(recipe.settings.workspace).resolve()
 
 
@@ -70,19 +71,23 @@ def run(
     fresh: Sequence[str] = (),
     watch: Watcher | None = None,
 ) -> list[Line]:
-    """Does what is missing or stale, in order; skips what is done; goes on where it was interrupted.
+    """Run missing and stale stages in order, skip finished stages, resume interrupted ones.
 
-    Stages that need people's answers come back as `waiting`, and so does nothing that needs them; the rest runs.
+    A stage that needs people's answers is returned as `waiting`. Stages that depend on it do not run; all others do.
 
     Args:
-        workspace: the folder of the database and of `runs/`; None: the recipe's.
-        until: these stages and what they need; (): all.
-        only: these stages alone, what they need being done.
-        fresh: stages to do again, with everything after them.
-        watch: is told of the start and the end of each stage.
+        recipe: the recipe.
+        workspace: the folder that contains the database and `runs/`; None: the one of the recipe.
+        until: run only these stages and the stages they depend on; (): all stages.
+        only: run only these stages; their inputs must be done.
+        fresh: run these stages, and all stages that depend on them, again.
+        watch: called at the start and at the end of each stage.
+
+    Returns:
+        One line per stage.
 
     Raises:
-        PreflabError: an unknown stage, another run in the workspace, or what a stage refuses.
+        PreflabError: a stage is unknown, another run uses the workspace, or a stage refuses its settings or data.
     """
     for name in (*until, *only, *fresh):
         _check_stage(recipe, name)
@@ -93,11 +98,11 @@ def run(
         wanted = [name for name in (before(steps, until) if until else steps) if not only or name in only]
         with _functions_found(recipe):
             for name in wanted:
-                if state_of(steps[name]) != "done":  # both refuse what cannot be, before anything is counted or run
+                if state_of(steps[name]) != "done":  # both may raise, so call them before any change
                     check_before(recipe, name)
         for name in only:
             _check_inputs(steps, name)
-        processes.agree()  # all have planned with the counts as they were
+        processes.agree()  # wait until all processes have planned with the old counts
         if processes.main:
             counts.save()
             if recipe.device.precision == "auto":
@@ -106,7 +111,7 @@ def run(
 
 
 def show(recipe: Recipe, workspace: Path | None = None) -> list[Line]:
-    """The table as it stands, without running anything."""
+    """The lines of all stages in their current state; runs nothing."""
     folder = workspace_folder(recipe, workspace)
     lines = []
     for step in plan(recipe, folder / "runs").values():
@@ -118,7 +123,7 @@ def show(recipe: Recipe, workspace: Path | None = None) -> list[Line]:
 
 @contextmanager
 def _functions_found(recipe: Recipe) -> Iterator[None]:
-    """A recipe's own reward functions lie beside it."""
+    """Make modules in the recipe's folder, such as reward functions, importable within the block."""
     sys.path.append(str(recipe.folder))
     try:
         yield
@@ -128,7 +133,7 @@ def _functions_found(recipe: Recipe) -> Iterator[None]:
 
 @contextmanager
 def _models_described_once() -> Iterator[None]:
-    """Every stage opens its model anew; what there is to say of it is said by the first."""
+    """Within the block, log each message about a model once, although every stage loads its model again."""
     texts_seen: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
@@ -189,7 +194,7 @@ def _idle(step: Step, why: str) -> Line:
 
 
 class _Runner:
-    """One pass over the stages."""
+    """Runs the stages of one call of `run`."""
 
     def __init__(
         self, recipe: Recipe, folder: Path, steps: Mapping[str, Step], processes: Processes, watch: Watcher | None
@@ -227,7 +232,7 @@ class _Runner:
         return line
 
     def _do(self, step: Step, former: Mapping[str, Any]) -> None:
-        """The main process's part: the stage, and its manifest before and after."""
+        """Run a stage in the main process, and write its manifest before and after."""
         manifest = self._manifest(step) | {"state": "running", "started": former.get("started", now())}
         spent, began = former.get("seconds", 0.0), time.monotonic()
         self._write(step, manifest | {"seconds": spent})
@@ -235,7 +240,7 @@ class _Runner:
         try:
             result = self._call(ctx)
         except BaseException as error:
-            # Kept as "running": the next call goes on in this folder, and the time spent so far is not forgotten.
+            # The state stays "running": the next call resumes in this folder and adds to the time spent so far.
             self._write(step, manifest | {"seconds": round(spent + time.monotonic() - began, 3)})
             if isinstance(error, PreflabError) and step.name not in error.found:
                 raise PreflabError(f"stage {step.name}: {error.found}", error.expected, error.do) from error
@@ -309,7 +314,7 @@ class _Runner:
 
 
 def resolved_text(recipe: Recipe) -> str:
-    """The recipe with every default written out, as YAML; its paths are still those of the recipe's folder."""
+    """The recipe with every default written out, as YAML; paths stay relative to the recipe's folder."""
     import yaml
 
     head = f"# {recipe.path.name} with every default written out; paths are read from the folder of that file.\n"
@@ -317,7 +322,7 @@ def resolved_text(recipe: Recipe) -> str:
 
 
 def prepare(recipe: Recipe, seed: int, *, needs_torch: bool) -> None:
-    """The one place that sets threads and the global seeds; torch is imported here when the stage needs it."""
+    """Set the threads and the global seeds; no other code sets them. Imports torch only if the stage needs it."""
     threads = str(recipe.device.threads)
     os.environ.update(OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads, TOKENIZERS_PARALLELISM="false")
     random.seed(seed)

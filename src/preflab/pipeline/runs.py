@@ -1,4 +1,4 @@
-"""The run folders of a workspace: the lock that allows one run at a time, counts of `--fresh`, versions and times."""
+"""Bookkeeping of the runs in a workspace: the lock, the counts of `--fresh`, package versions and the time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from preflab.files import read_json, readable_disk_errors, write_json
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601."""
+    """The current time in UTC, ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, preflab and what a result depends on most, read without importing anything."""
+    """Versions of Python, preflab and the packages that affect results most, read without importing them."""
     known = {"python": platform.python_version(), "preflab": __version__}
     for name in ("torch", "transformers", "peft"):
         try:
@@ -33,11 +33,13 @@ def versions() -> dict[str, str]:
 
 
 class FreshCounts:
-    """How often a stage was asked for anew: `runs/fresh.json`, base key → count, part of the key from then on.
+    """How often each stage was started with `--fresh`, kept in `runs/fresh.json`: key without count → count.
+
+    A count above 0 becomes part of the stage's key.
 
     Args:
-        runs: the folder of the run folders.
-        fresh: the stages asked for anew now; counted for good by `save`.
+        runs: the folder that contains the run folders.
+        fresh: stages to run again in this call; `save` stores their new counts.
     """
 
     def __init__(self, runs: Path, fresh: Sequence[str] = ()) -> None:
@@ -46,29 +48,29 @@ class FreshCounts:
         self.added: dict[str, int] = {}
 
     def of(self, stage: str, key: str) -> int:
-        """0 for a stage that was never asked for anew."""
+        """The count of a stage, including this call's `fresh`; 0 if it was never started with `--fresh`."""
         if stage in self.fresh:
             self.added[key] = self.counts.get(key, 0) + 1
         return self.added.get(key, self.counts.get(key, 0))
 
     def save(self) -> None:
-        """From now on the counts are these."""
+        """Store the new counts."""
         if self.added:
             write_json(self.path, self.counts | self.added)
 
 
 @contextmanager
 def locked(runs: Path) -> Iterator[None]:
-    """One run at a time in a workspace; the system frees the lock of a process that died, however it died.
+    """Hold the lock that allows one run at a time in a workspace. The system releases it if the process dies.
 
     Raises:
-        PreflabError: another process is running here.
+        PreflabError: another process holds the lock.
     """
     import fcntl
 
     path = runs / ".lock"
     with readable_disk_errors(path):
-        runs.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # a workspace, which holds names and answers
+        runs.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # private: a workspace holds names and answers
         runs.mkdir(exist_ok=True)
         file = path.open("a+", encoding="utf-8")
     with file:

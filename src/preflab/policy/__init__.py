@@ -1,1 +1,1 @@
-"""The learning loops, one file each, every one written out: collect → score → advantages → update → log."""
+"""The training loops, one file per algorithm, each written out in full: collect → score → advantages → update → log."""

@@ -1,7 +1,7 @@
-"""Best-of-n: of n completions the one with the highest reward; no training, and hard to beat.
+"""Best-of-n sampling: keep the completion with the highest reward among n. It needs no training and is hard to beat.
 
-It reads `collect → score → keep`: the stage samples and scores, this file says which are kept and what they are worth
-for every smaller n as well.
+The steps are `collect → score → keep`. The stage samples and scores; this module chooses the completions to keep and
+estimates their expected reward for every n up to the number sampled.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from preflab.maths.best_of_n import best_of_n_kl_bound, expected_best_of
 
 @dataclass(frozen=True)
 class Worth:
-    """What the best of n completions is worth by the reward that chose it, over prompts."""
+    """Expected reward of the best of n completions, estimated over prompts."""
 
     n: int
     kl_bound: float
-    """At most this far from the model that wrote them, nats per completion."""
+    """Upper bound on the KL to the model that sampled the completions, nats per completion."""
     reward: float
-    """Mean over prompts of the unbiased estimate of the expected highest reward."""
+    """Mean over prompts of the unbiased estimate of the chosen completion's reward (or other value, where given)."""
     error: float | None
-    """Its standard error over prompts; None for one prompt, from which no spread can be told."""
+    """Standard error of `reward` over prompts; None for a single prompt, which shows no spread."""
 
 
 def keep_best(rewards: Sequence[float]) -> int:
-    """Which completion of a prompt is kept: the first of those with the highest reward."""
+    """Index of the completion to keep: the first one with the highest reward."""
     return max(range(len(rewards)), key=lambda k: (rewards[k], -k))
 
 
 def worth_for_every_n(rewards: Tensor, values: Tensor | None = None) -> list[Worth]:
-    """What the best of n is worth for n = 1 … N, estimated from the same N completions of each prompt.
+    """Estimates for n = 1 … N, all from the same N completions of each prompt.
 
-    rewards (P, N) choose; values (P, N) are what is counted, the rewards themselves where None: a held-out judge's
-    values show from which n on the choice only exploits the reward.
+    rewards (P, N) choose the completion; values (P, N) are averaged (None: the rewards themselves). Pass the values of
+    a held-out judge to see from which n on the choice only exploits the reward.
     """
     estimates = expected_best_of(rewards, values)
     num_prompts = len(estimates)

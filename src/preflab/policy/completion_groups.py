@@ -1,7 +1,7 @@
-"""Groups of completions: K of each prompt, side by side; drawn, asked about, scored, and replaced where need be.
+"""Groups of K adjacent completions per prompt: sample them, compute their log-probabilities, score and replace them.
 
-Shared by the loops that compare the completions of a prompt with one another (GRPO family, Online DPO); PPO scores
-with it, too.
+Shared by the loops that compare the completions of a prompt with one another (GRPO family, Online DPO). PPO uses
+`score_rollouts` too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from preflab.training.row_order import row_at
 
 @dataclass(frozen=True)
 class GroupSource:
-    """Where groups come from: everything but the moment at which they are drawn."""
+    """Everything needed to sample groups, except the moments that seed them."""
 
     prompts: PromptIds
     sampler: Sampler
@@ -37,17 +37,17 @@ class GroupSource:
     seed: int
 
     def prompt(self, position: int) -> tuple[Prompt, tuple[int, ...]]:
-        """What stands at a position of the endless stream of prompts; each pass has a new order."""
+        """The prompt at a position of the endless stream of prompts; each pass is shuffled anew."""
         return self.prompts[row_at(position, len(self.prompts), self.seed)]
 
     def any_prompt(self, *moment: int) -> tuple[Prompt, tuple[int, ...]]:
-        """One of all prompts, decided by seed and moment alone."""
+        """A random prompt that depends only on the seed and the moment."""
         return self.prompts[derive_seed(self.seed, "any prompt", *moment) % len(self.prompts)]
 
     def draw(self, chosen: PromptIds, *moments: tuple[int, ...]) -> Rollouts:
-        """K completions of each chosen prompt; `moments`, one per prompt, decide their randomness.
+        """Sample K completions of each chosen prompt; `moments`, one per prompt, seed them.
 
-        The number of processes and the batch a completion is decoded in do not change it.
+        A completion depends neither on the number of processes nor on the batch in which it is decoded.
         """
         rows = [pair for pair in chosen for _ in range(self.num_completions)]
         seeds = [
@@ -60,7 +60,7 @@ class GroupSource:
 
 
 def group_source(run: OnPolicyRun[Any]) -> GroupSource:
-    """Where the groups of a run come from."""
+    """The group source of a run."""
     settings = run.settings
     num = settings.num_completions_per_prompt
     return GroupSource(run.prompts, run.sampler, run.decode, settings.decoding, num, run.seed)
@@ -76,15 +76,19 @@ def ask_policy_and_reference(
     exact: bool,
     parts: Sequence[list[int]] | None = None,
 ) -> Rollouts:
-    """Fill in what policy and reference say: log-probabilities of both, exact KL of every position.
+    """Fill in the log-probabilities of policy and reference and the exact KL at every position.
 
     Args:
-        trunk: with the roles policy and reference.
-        rollouts: with the sampler's part filled in.
+        trunk: has the roles policy and reference.
+        rollouts: the sampler's fields are filled in already.
         temperature: the sampling temperature.
         tokens_per_batch: tokens in one forward pass.
-        exact: whether the sampler's log-probabilities are π_old (`Sampler.exact`); else the policy's here are.
-        parts: the rows of each forward pass; None: batches of `tokens_per_batch`.
+        exact: whether the sampler's log-probabilities are π_old (`Sampler.exact`). If False, π_old is the policy's,
+            computed here.
+        parts: the rows of each forward pass; None: batches of at most `tokens_per_batch` tokens.
+
+    Returns:
+        The same rollouts.
     """
     for part in parts or token_budget_batches(rollouts.lengths, tokens_per_batch):
         tokens = trunk.collate([rollouts.sequences[i] for i in part])
@@ -105,10 +109,13 @@ def ask_policy_and_reference(
 def score_rollouts(
     scorer: Scorer, rollouts: Rollouts, *, missing_eos_penalty: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """(B,) rewards, less the penalty for completions that did not end themselves; their terms and details, for the log.
+    """Score the completions.
+
+    Returns:
+        (B,) rewards, less the penalty for completions cut by the length limit; terms and details by name, for the log.
 
     Raises:
-        PreflabError: there is not one finite reward per completion.
+        PreflabError: the scorer did not return one finite reward per completion.
     """
     items = [
         ScoringItem(prompt, text, sequence.prompt_ids, sequence.completion_ids, "stop" if finished else "length")
@@ -122,7 +129,7 @@ def score_rollouts(
 
 
 def with_rows(rollouts: Rollouts, rows: Sequence[int], new: Rollouts) -> Rollouts:
-    """The rollouts with those at `rows` replaced by new ones, padded to the longest of both."""
+    """A copy of the rollouts in which `new` replaces those at `rows`; padded to the longest completion of both."""
     width = max(rollouts.completion_mask.shape[1], new.completion_mask.shape[1])
     changes: dict[str, object] = {}
     for name in (field.name for field in fields(Rollouts)):
@@ -139,5 +146,5 @@ def with_rows(rollouts: Rollouts, rows: Sequence[int], new: Rollouts) -> Rollout
 
 
 def _widened(tensor: Tensor, width: int) -> Tensor:
-    """(B, T) → (B, width), zeros or False beyond T."""
+    """Pad (B, T) to (B, width) with zeros or False."""
     return torch.nn.functional.pad(tensor, (0, width - tensor.shape[1]))

@@ -1,14 +1,14 @@
-"""Learning from preferences directly: DPO, its relatives and their sums, in one loop (Rafailov et al. 2023).
+"""Direct learning from preferences: one loop for DPO, related losses and weighted sums of them (Rafailov et al. 2023).
 
 The steps of the loop, numbered as on its page in docs/algorithms/dpo.md:
 
-    1 collect     the next preference groups, whole; every completion of a group once
-    2 reference   its log-probabilities of them, computed once before the first step; KTO's z₀
+    1 collect     the next preference groups, each whole; every completion of a group appears once
+    2 reference   the reference's log-probabilities, computed once before the first step; KTO's z₀ in every step
     3 losses      log-probabilities of the policy, the losses of the recipe, their gradient
     4 update      one step of AdamW
     5 log         metrics, held-out groups, samples with their KL, alarms, a checkpoint
 
-The losses are defined in `preflab.settings.preference_losses`; this file has no code for a particular one.
+The losses are defined in `preflab.settings.preference_losses`; this file has no code for a particular loss.
 """
 
 from __future__ import annotations
@@ -47,29 +47,29 @@ class DpoRun:
     """The inputs of a DPO run."""
 
     trunk: Trunk
-    """Has the role policy; also the role reference, unless the reference is the policy before its first step."""
+    """Has the role policy, and the role reference unless the policy before its first step is the reference."""
     settings: DpoSettings
     groups: Sequence[Group]
-    """The training share."""
+    """The training groups."""
     held_out: Sequence[Group]
     num_steps: int
-    """Optimiser steps in all."""
+    """Total number of optimiser steps."""
     cache: ReferenceCache
     folder: Path
-    """Run folder: checkpoints, metrics and alarms go there, and are continued from there."""
+    """Run folder for checkpoints, metrics and alarms; a restart resumes from it."""
     seed: int
     name: str = "dpo"
     """The stage's name, for the progress bar."""
     sampler: Sampler | None = None
-    """Writes with the trunk's policy role, for the KL on samples; None: no samples."""
+    """Samples from the trunk's policy role to measure the KL; None: the KL is not measured."""
     sample_prompts: Sequence[tuple[int, ...]] = ()
     """Token ids of the held-out prompts to sample from. Order matters: samples are seeded by position."""
     longest_row: int | None = None
-    """Most tokens of a row that completions of one prompt share; None: each completion has a row of its own."""
+    """Maximum tokens of a row shared by completions of one prompt; None: one row per completion."""
     accelerator: Any = field(default_factory=make_accelerator)
 
     def batch(self, sequences: Sequence[TokenSequence]) -> TokenBatch:
-        """Completions of some groups as a batch; a prompt goes through the model once where rows are shared."""
+        """Completions of some groups as a batch. In shared rows the prompt passes through the model once per row."""
         if self.longest_row is None:
             return self.trunk.collate(sequences)
         return share_rows(sequences, self.trunk.pad_id, self.longest_row)
@@ -77,7 +77,7 @@ class DpoRun:
 
 @dataclass(frozen=True)
 class DpoResult:
-    """How a run ended."""
+    """Number of steps of a finished run, and the alarms that fired."""
 
     num_steps: int
     alarms: list[Alarm]
@@ -87,7 +87,7 @@ def train_dpo(run: DpoRun) -> DpoResult:
     """Train the policy role of `run.trunk`, resuming from the folder's checkpoint if there is one.
 
     Raises:
-        PreflabError: a gradient or a metric is not finite, a checkpoint is corrupted, the disk is full.
+        PreflabError: a gradient or a metric is not finite, a checkpoint is corrupted, or the disk is full.
     """
     settings, accelerator = run.settings, run.accelerator
     if settings.optimiser.gradient_checkpointing:
@@ -113,11 +113,11 @@ def train_dpo(run: DpoRun) -> DpoResult:
         while state.step < run.num_steps:
             step, started = state.step, time.perf_counter()
 
-            # 1 collect: the next groups, whole, in an order that seed and step decide
+            # 1 collect: the next whole groups, in an order that depends only on seed and step
             rows = rows_of_step(step, len(groups), settings.num_groups_per_step, run.seed)
             batch = [groups[i] for i in rows]
 
-            # 2 reference: its log-probabilities are in the groups already; KTO's z₀ is computed in every step
+            # 2 reference: the groups already hold its log-probabilities; KTO's z₀ is computed in every step
             kl = reference_point(run, batch)
 
             # 3 losses: the gradient over all micro-batches
@@ -148,9 +148,9 @@ def train_dpo(run: DpoRun) -> DpoResult:
 
 
 def ask_reference(run: DpoRun) -> tuple[list[Group], list[Group]]:
-    """Training and held-out groups with the reference's log-probabilities, from the cache or computed now.
+    """Training and held-out groups with the reference's log-probabilities, read from the cache or computed now.
 
-    Without a role of its own the reference is the policy before its first step, so this comes before any checkpoint.
+    Call it before a checkpoint is loaded: a trunk without a reference role uses the policy before its first step.
     """
     every = [*run.groups, *run.held_out]
     role: Role = "reference" if has_reference(run.trunk) else "policy"
@@ -167,7 +167,7 @@ def has_reference(trunk: Trunk) -> bool:
 
 
 def reference_point(run: DpoRun, groups: Sequence[Group]) -> float:
-    """Step 2: KTO's z₀ over the step's mismatched completions; 0 if no loss needs it."""
+    """Step 2: KTO's z₀, estimated from the mismatched completions of the groups; 0 if there are none."""
     sequences = [sequence for group in groups for sequence in group.mismatched]
     if not sequences:
         return 0.0
@@ -181,9 +181,10 @@ def accumulate(run: DpoRun, model: Any, groups: Sequence[Group], kl: float) -> d
     """Step 3: add the gradient of one optimiser step to the parameters; returns its metrics over all processes.
 
     Every loss is divided by the weights of the whole step, so the split into micro-batches does not change the result.
-    A group above the token budget is processed in slices, in two passes: the first, without a graph, finds the
-    derivative of the loss by each log-probability; the second back-propagates it. With several processes the group is
-    not sliced, because `backward()` is a collective call and every process must make the same number of calls.
+    A group above the token budget is processed in slices, in two passes: the first, without a graph, computes the
+    derivative of the loss with respect to each log-probability; the second back-propagates it. With several processes
+    the group is not sliced, because `backward()` is a collective call and every process must make the same number of
+    calls.
     """
     accelerator, weights = run.accelerator, Weights.of(groups)
     budget = run.settings.optimiser.tokens_per_micro_batch
@@ -210,7 +211,7 @@ def _backward(
     kl: float,
     factor: float,
 ) -> Tensor:
-    """Backward of one micro-batch, or of one large group in slices; its log-probabilities, detached."""
+    """Backward pass of one micro-batch, or of one large group in slices; returns its log-probabilities, detached."""
     accelerator = run.accelerator
     sequences = [sequence for group in groups for sequence in group.sequences]
 
@@ -235,7 +236,7 @@ def _backward(
 def _loss(
     run: DpoRun, logps: Tensor, groups: Sequence[Group], weights: Weights, kl: float
 ) -> tuple[Tensor, dict[str, Tensor], Learned]:
-    """The loss of some groups of a step, each of its terms, and what they were made of."""
+    """The loss of some groups of a step, its terms by name, and the tensors it was computed from."""
     learned_values = Learned(*learned(logps, groups), weights, kl)
     return *summed(run.settings.losses, learned_values), learned_values
 
@@ -253,7 +254,7 @@ def _metrics(run: DpoRun, sums: Sums, kl: float) -> dict[str, float]:
 
 
 def look_at_held_out(run: DpoRun, groups: Sequence[Group]) -> dict[str, float]:
-    """The same metrics on the held-out groups; empty if there are none."""
+    """Loss, accuracy, margin and log-ratios of the held-out groups (`held_out/…`); empty without such groups."""
     if not groups:
         return {}
     weights, kl = Weights.of(groups), reference_point(run, groups)
@@ -272,7 +273,7 @@ def look_at_held_out(run: DpoRun, groups: Sequence[Group]) -> dict[str, float]:
 
 
 def look_at_samples(run: DpoRun, num_updates: int) -> dict[str, float]:
-    """KL to the reference, entropy and length of completions for held-out prompts, the same seeds every time."""
+    """KL to the reference, entropy and length of completions sampled for held-out prompts, with fixed seeds."""
     if run.sampler is None or not run.sample_prompts:
         return {}
     decoding = run.settings.watch.decoding

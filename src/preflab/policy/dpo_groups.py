@@ -1,7 +1,8 @@
-"""Preferences as DPO's loop sees them: whole groups, every completion of a group once.
+"""Preference groups for the DPO loop; every completion of a group appears once.
 
-A group is one prompt with its completions, the pairs between them and what was said of each alone. It stays whole: in
-one optimiser step, in one split. N completions of some groups, one after the other; P pairs.
+A group is one prompt with its completions, the labelled pairs among them, and verdicts on single completions. A group
+is never divided between optimiser steps or between the training and the held-out share. In shapes, N counts the
+completions of some groups, concatenated, and P the pairs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from preflab.training.shared_prompts import packed_rows, row_length
 
 
 class LabelledPair(NamedTuple):
-    """Two completions of a group (indices), P(first ≻ second) to be learned, and what the pair weighs."""
+    """Indices of two completions of a group, the label P(first ≻ second) to learn, and the weight of the pair."""
 
     first: int
     second: int
@@ -28,7 +29,7 @@ class LabelledPair(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """One completion of a group (its index), the share that says it is good, and what that weighs."""
+    """Index of one completion of a group, the share of judgments that call it good, and the weight of the verdict."""
 
     completion: int
     up: float
@@ -41,34 +42,34 @@ class Group:
 
     prompt_id: str
     sequences: tuple[TokenSequence, ...]
-    """One per completion that a pair or a verdict names; all with the same prompt."""
+    """One per completion that a pair or a verdict refers to; all have the same prompt."""
     pairs: tuple[LabelledPair, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     mismatched: tuple[TokenSequence, ...] = ()
-    """This prompt with a completion written for another one: what KTO's z₀ is estimated on; () without KTO."""
+    """This prompt with completions of other prompts, from which KTO's z₀ is estimated; () without KTO."""
     ref_logps: tuple[float, ...] = ()
-    """Σ_t log π_ref of the sequences, then of the mismatched ones, nats; () until `with_reference`."""
+    """Σ_t log π_ref of `sequences`, then of `mismatched`, nats; () before `with_reference`."""
 
     @property
     def asked(self) -> tuple[TokenSequence, ...]:
-        """All sequences the reference is asked about."""
+        """All sequences that need the reference's log-probabilities."""
         return self.sequences + self.mismatched
 
     @property
     def num_tokens(self) -> int:
-        """Completion tokens that count, of the sequences."""
+        """Completion tokens of `sequences` that the policy wrote."""
         return sum(num_policy_tokens(sequence) for sequence in self.sequences)
 
 
 class Weights(NamedTuple):
-    """What a step's sums are divided by, over all its micro-batches and processes."""
+    """Denominators of the losses of one optimiser step, over all its micro-batches and processes."""
 
     pairs: float
     verdicts: float
 
     @classmethod
     def of(cls, groups: Sequence[Group]) -> Weights:
-        """Those of one optimiser step; 1 where it has none of a kind, so that its loss is 0 and not 0 / 0."""
+        """Sums of the weights of the step's groups; 1 in place of a sum of 0, so that the loss is 0 and not 0 / 0."""
         return cls(
             sum(pair.weight for group in groups for pair in group.pairs) or 1.0,
             sum(verdict.weight for group in groups for verdict in group.verdicts) or 1.0,
@@ -81,7 +82,7 @@ def num_policy_tokens(sequence: TokenSequence) -> int:
 
 
 def only_used(group: Group) -> Group:
-    """The same group without the completions that neither a pair nor a verdict names."""
+    """The same group without the completions that neither a pair nor a verdict refers to."""
     used = sorted({i for p in group.pairs for i in (p.first, p.second)} | {v.completion for v in group.verdicts})
     place = {old: new for new, old in enumerate(used)}
     return replace(
@@ -93,10 +94,10 @@ def only_used(group: Group) -> Group:
 
 
 def with_mismatched(groups: Sequence[Group]) -> list[Group]:
-    """Each group's prompt with the completions of the next group, as many as it has verdicts; the last one's with the
-    first's. Source: Ethayarajh et al. 2024, section 4.
+    """Fill in `mismatched`: one completion of the next group per verdict; the last group takes those of the first.
 
-    A single group takes its own completions, moved by one: there is no other prompt.
+    A single group takes its own completions, shifted by one, because there is no other prompt. Source: Ethayarajh et
+    al. 2024, section 4.
     """
 
     def borrowed(group: Group, other: Group) -> tuple[TokenSequence, ...]:
@@ -114,27 +115,27 @@ def with_mismatched(groups: Sequence[Group]) -> list[Group]:
 
 
 def with_reference(groups: Sequence[Group], logps: Tensor) -> list[Group]:
-    """The groups with what the reference says; logps (N,) of all `asked` sequences, one after the other."""
+    """The groups with `ref_logps` filled in from logps (N,), those of all `asked` sequences, concatenated."""
     parts = logps.split([len(group.asked) for group in groups])
     return [replace(group, ref_logps=tuple(part.tolist())) for group, part in zip(groups, parts, strict=True)]
 
 
 def group_batches(groups: Sequence[Group], tokens_per_batch: int, longest_row: int | None = None) -> list[list[int]]:
-    """Index lists of groups within the budget, each whole, by `whole_group_batches`.
+    """Index lists of whole groups within the token budget, made by `whole_group_batches`.
 
-    `longest_row`: the completions of a group share rows up to this length; None: each has a row of its own.
+    `longest_row`: maximum length of a row that the completions of a group share; None: one row per completion.
     """
     return whole_group_batches([_rows_of(group, longest_row) for group in groups], tokens_per_batch)
 
 
 def padded_tokens(group: Group, longest_row: int | None = None) -> int:
-    """What a group takes of a budget: its rows × the longest of them; `longest_row` as in `group_batches`."""
+    """Padded size of a group in tokens: rows × longest row. `longest_row` is that of `group_batches`."""
     num_rows, longest = _rows_of(group, longest_row)
     return num_rows * longest
 
 
 def _rows_of(group: Group, longest_row: int | None) -> tuple[int, int]:
-    """How many rows a group takes, and the tokens of the longest."""
+    """(number of rows of a group, tokens of the longest row)."""
     if longest_row is None:
         return len(group.sequences), max(len(sequence) for sequence in group.sequences)
     packed = packed_rows(group.sequences, longest_row)
@@ -142,7 +143,7 @@ def _rows_of(group: Group, longest_row: int | None) -> tuple[int, int]:
 
 
 def learned(logps: Tensor, groups: Sequence[Group]) -> tuple[Pairs, Verdicts]:
-    """What the losses see; logps (N,) of the groups' sequences under the policy, with gradient."""
+    """Inputs of the losses, from logps (N,), the policy's log-probabilities of the groups' sequences, with gradient."""
     everything = Side(
         logps,
         _column(logps, (value for g in groups for value in g.ref_logps[: len(g.sequences)])),

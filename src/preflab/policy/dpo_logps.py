@@ -1,4 +1,4 @@
-"""Log-probabilities of whole completions: the policy's with gradient, the reference's once, kept on disk."""
+"""Log-probabilities of whole completions: with gradient for the policy, cached on disk for the reference."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FILE = "logps.safetensors"
 
 
 def sequence_logps(model: Any, batch: TokenBatch, role: Role, device: Any) -> Tensor:
-    """Σ_t log π(token) of each completion, nats; (B,), with the role's gradient (the reference has none)."""
+    """(B,) Σ_t log π(token) of each completion, nats; with gradient for the policy, without for the reference."""
     return model(batch.to(device), (role,))[role].logps.sum(1)
 
 
@@ -34,7 +34,7 @@ def sequence_logps(model: Any, batch: TokenBatch, role: Role, device: Any) -> Te
 def all_logps(
     trunk: Trunk, sequences: Sequence[TokenSequence], role: Role, tokens_per_batch: int, accelerator: Any
 ) -> Tensor:
-    """(N,) float32 on the CPU of any number of sequences, in micro-batches shared among the processes."""
+    """(N,) log-probabilities of all sequences, float32 on the CPU. The processes share the micro-batches."""
     logps = torch.zeros(len(sequences))
     batches = token_budget_batches([len(s) for s in sequences], tokens_per_batch)
     for indices, factor in own_micro_batches(batches, accelerator.process_index, accelerator.num_processes):
@@ -45,14 +45,14 @@ def all_logps(
 
 
 class ReferenceCache:
-    """What a reference says of data, kept on disk: computed once for all runs on the same weights and tokens.
+    """A reference's log-probabilities on disk, computed once for all runs with the same weights and tokens.
 
     Args:
-        folder: where the caches of all runs of a workspace lie.
-        weights_hash: of the reference.
-        passes: how its passes are computed; other precisions give other numbers.
-        vocabulary: the ids its probabilities are shared among; None: all rows of its embedding.
-        longest: the length its rotary frequencies are fixed for; None: they do not depend on it.
+        folder: the folder of all caches of a workspace.
+        weights_hash: hash of the reference's weights.
+        passes: describes how forward passes are computed; other precisions give other numbers.
+        vocabulary: the token ids over which the reference normalises; None: all rows of its embedding.
+        longest: the length for which its rotary frequencies are fixed; None: they do not depend on a length.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ReferenceCache:
         self.vocabulary, self.longest = vocabulary, longest
 
     def path(self, sequences: Sequence[TokenSequence]) -> Path:
-        """The file for these sequences: all that the numbers depend on, every token included, is in its name."""
+        """The cache file of these sequences. Its folder's name is a hash of every input, all tokens included."""
         digest = hashlib.sha256(f"{self.weights_hash} {self.passes} {self.vocabulary} {self.longest}\n".encode())
         for s in sequences:
             digest.update(f"{s.prompt_ids} {s.completion_ids} {s.policy_tokens}\n".encode())
@@ -76,13 +76,13 @@ class ReferenceCache:
     def logps(
         self, trunk: Trunk, sequences: Sequence[TokenSequence], role: Role, tokens_per_batch: int, accelerator: Any
     ) -> Tensor:
-        """(N,) log-probabilities from the cache, or computed now and kept.
+        """(N,) log-probabilities, read from the cache or computed now and cached.
 
         Raises:
             PreflabError: the disk is full.
         """
         path, main = self.path(sequences), accelerator.is_main_process
-        kept = self._kept(path, len(sequences)) if main else None  # the main process alone may see the disk
+        kept = self._kept(path, len(sequences)) if main else None  # other processes may not see this disk
         if sum_over_processes(accelerator, torch.tensor([float(kept is not None)])):
             return sum_over_processes(accelerator, torch.zeros(len(sequences)) if kept is None else kept)
         found = all_logps(trunk, sequences, role, tokens_per_batch, accelerator)
@@ -92,7 +92,7 @@ class ReferenceCache:
         return found
 
     def _kept(self, path: Path, num: int) -> Tensor | None:
-        """What is kept; None where nothing is, or a file that is damaged: it is computed again."""
+        """The cached values; None if the file is missing or damaged, so that they are computed again."""
         if not path.exists():
             return None
         try:

@@ -1,6 +1,6 @@
-"""The losses a recipe names, computed as their rows in `preflab.settings.preference_losses` say.
+"""Computes the losses of a recipe from their rows in the table of `preflab.settings.preference_losses`.
 
-No loss is known by name here: the row names its function in `preflab.maths.dpo` and its implicit reward.
+This file knows no loss by name: the row names the loss function in `preflab.maths.dpo` and the implicit reward.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from preflab.settings.preference_losses import LossSettings
 
 
 class Learned(NamedTuple):
-    """What a loss may look at."""
+    """Inputs of a loss."""
 
     pairs: dpo.Pairs
     verdicts: dpo.Verdicts
@@ -28,7 +28,7 @@ class Learned(NamedTuple):
 
 
 def loss_of(settings: LossSettings, given: Learned) -> Tensor:
-    """The loss that a recipe asks for, 0-d, before its weight; divided by the weights of the whole step."""
+    """One loss of a recipe, 0-d: divided by the weights of the whole step, not yet multiplied by its own weight."""
     function = getattr(dpo, settings.row.function)
     value: Tensor
     if settings.row.learns_from == "pairs":
@@ -40,7 +40,7 @@ def loss_of(settings: LossSettings, given: Learned) -> Tensor:
 
 @dataclass(frozen=True)
 class ImplicitReward:
-    """scale · a quantity of `maths.dpo.IMPLICIT`: what a policy trained so thinks a completion is worth."""
+    """The reward that a policy trained with a loss implies: `scale` times the quantity `of` of `maths.dpo.IMPLICIT`."""
 
     of: str
     scale: float
@@ -50,17 +50,17 @@ class ImplicitReward:
         return self.scale * dpo.IMPLICIT[self.of].value(side)
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in implicit_reward.json."""
+        """The content of implicit_reward.json."""
         return asdict(self)
 
 
 def summed(losses: Sequence[LossSettings], given: Learned) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum of the losses, 0-d, and each of them alone, detached, before its weight."""
+    """The weighted sum of the losses, 0-d, and each unweighted loss, detached, as `loss/<kind>`."""
     terms = {loss.kind: loss_of(loss, given) for loss in losses}
     total = sum((loss.weight * terms[loss.kind] for loss in losses[1:]), losses[0].weight * terms[losses[0].kind])
     return total, {f"loss/{kind}": value.detach() for kind, value in terms.items()}
 
 
 def implicit_reward(losses: Sequence[LossSettings]) -> ImplicitReward:
-    """The implicit reward of the first loss: the one the others are mixed into."""
+    """The implicit reward of the first loss, which counts as the main one."""
     return ImplicitReward(*losses[0].reward)

@@ -1,4 +1,4 @@
-"""What a DPO step says about itself: sums that add up over micro-batches and processes, and metrics made of them."""
+"""Metrics of a DPO step, computed from sums that add up over micro-batches and processes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Sums = dict[str, float]
 
 @torch.no_grad()
 def statistics(given: Learned, reward: ImplicitReward) -> Sums:
-    """Sums over decided pairs and over verdicts; a label or verdict of exactly ½ says nothing and is left out.
+    """Sums over pairs and verdicts; a label or verdict of exactly ½ has no direction and is left out.
 
-    Right: the implicit reward puts the pair in the label's order, or the log-ratio lies on the verdict's side of z₀;
-    equality is half right.
+    A pair is right if the implicit reward orders it like the label; a verdict is right if the log-ratio is on its side
+    of z₀. Equality counts half.
     """
     pairs, verdicts = given.pairs, given.verdicts
     sign, lean = (2 * pairs.labels - 1).sign(), (2 * verdicts.up - 1).sign()
@@ -45,7 +45,7 @@ def statistics(given: Learned, reward: ImplicitReward) -> Sums:
 
 
 def added(sums: Sums, more: Sums) -> Sums:
-    """Sums of two parts of a step."""
+    """Add the sums of two parts of a step, name by name."""
     return {name: sums.get(name, 0.0) + value for name, value in more.items()}
 
 
@@ -56,7 +56,7 @@ def reduced(accelerator: Any, sums: Sums) -> Sums:
 
 
 def figures(sums: Sums) -> dict[str, float]:
-    """Accuracy, margin and log-ratios of a step, as far as it has pairs or verdicts of that kind."""
+    """Accuracy, margin and log-ratios of a step; a metric without pairs or verdicts of its kind is omitted."""
     means = {
         "accuracy/implicit": ("right", "num"),
         "implicit/margin": ("margin", "num_pairs"),
@@ -74,7 +74,7 @@ def sample_statistics(
     temperature: float,
     accelerator: Any,
 ) -> dict[str, float]:
-    """Exact and sampled KL to the reference, entropy, length and share of ended completions, over all processes."""
+    """Means over all processes: exact and sampled KL to the reference, entropy, length, share of ended completions."""
     columns = torch.zeros(5, len(sequences))
     for part in token_budget_batches([len(s) for s in sequences], tokens_per_batch):
         batch = trunk.collate([sequences[i] for i in part])

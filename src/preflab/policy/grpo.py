@@ -1,12 +1,12 @@
-"""The GRPO family: policy gradients from completions of one prompt compared with one another, without a value role.
+"""The GRPO family: policy gradients that compare the completions of a prompt with one another, without a value role.
 
-Which advantages, ratio and token weights make an algorithm stands in the table of `variants.py`. The loop of one step,
+The table in `variants.py` defines the advantages, ratio and token weights of each algorithm. The loop of one step,
 numbered as on its page in docs/algorithms/grpo.md:
 
     1 collect      K completions of each prompt by the current policy; log-probabilities of policy and reference
-    2 score        a reward for every completion; groups of equal rewards are drawn again where the settings say so
-    3 advantages   each completion against its group, KL in the reward
-    4 update       clipped updates over the rollouts, KL as a loss
+    2 score        a reward for every completion; groups of equal rewards are resampled if the settings ask for it
+    3 advantages   each completion relative to its group; the KL, if it is part of the reward
+    4 update       clipped updates over the rollouts; the KL, if it is a loss
     5 log          metrics, alarms, a few rollouts for reading, a checkpoint
 """
 
@@ -45,7 +45,7 @@ def train_grpo(run: GrpoRun) -> RunResult:
     """Train the policy role of `run.trunk`, resuming from the folder's checkpoint if there is one.
 
     Raises:
-        PreflabError: a reward, a gradient or a metric is not finite, a checkpoint is corrupted, the disk is full.
+        PreflabError: a reward, a gradient or a metric is not finite, a checkpoint is corrupted, or the disk is full.
     """
     settings, accelerator = run.settings, run.accelerator
     if settings.optimiser.gradient_checkpointing:
@@ -90,9 +90,9 @@ def train_grpo(run: GrpoRun) -> RunResult:
 
 
 def collect(run: GrpoRun, step: int) -> Rollouts:
-    """Step 1: K completions of each prompt of this process's share, and what policy and reference say about them.
+    """Step 1: K completions of each prompt of this process's share, with log-probabilities of policy and reference.
 
-    Prompts come in a random order that is drawn anew for each pass; a group stays on one process.
+    Prompts are shuffled anew for each pass. All completions of a group are on one process.
     """
     settings = run.settings
     groups = own_share(settings.num_prompts_per_step, run.accelerator)
@@ -103,16 +103,19 @@ def collect(run: GrpoRun, step: int) -> Rollouts:
 
 
 def score(run: GrpoRun, rollouts: Rollouts) -> tuple[Tensor, dict[str, Tensor]]:
-    """Step 2: (B,) rewards and the terms they sum."""
+    """Step 2: (B,) rewards, and their terms by name."""
     return score_rollouts(run.scorer, rollouts, missing_eos_penalty=run.settings.missing_eos_penalty)
 
 
 def resample(
     run: GrpoRun, step: int, rollouts: Rollouts, scores: Tensor, terms: dict[str, Tensor]
 ) -> tuple[Rollouts, Tensor, dict[str, Tensor], int]:
-    """Draw groups of equal rewards again, for prompts at random, up to `num_resamples` times; and how many it were.
+    """Replace groups whose rewards are all equal by groups of random prompts, in up to `num_resamples` rounds.
 
     Source: Yu et al. 2025 (DAPO), "Dynamic Sampling".
+
+    Returns:
+        The rollouts, (B,) rewards and their terms after the replacement, and the number of groups drawn again.
     """
     num, num_resampled = run.settings.num_completions_per_prompt, 0
     share = own_share(run.settings.num_prompts_per_step, run.accelerator)
@@ -135,10 +138,11 @@ def resample(
 
 
 def advantages(run: GrpoRun, rollouts: Rollouts, scores: Tensor, kl_coef: float) -> Tensor:
-    """Step 3: (B, T) advantages, each completion against its group, with the KL of the chosen treatment.
+    """Step 3: (B, T) advantages of each completion relative to its group, with the KL of the chosen treatment.
 
-    (a) takes the KL of the whole completion off its reward before groups are compared. (c) gives each token the KL of
-    its later positions, less the mean of the others of its group at that place.
+    Treatment (a) subtracts the KL of the whole completion from its reward before the group is compared. Treatment (c)
+    adds to each token the KL reward of its later positions, less the mean of the group's other completions at that
+    position.
     """
     settings, mask, num = run.settings, rollouts.completion_mask, run.settings.num_completions_per_prompt
     if settings.kl_treatment == "reward_k1":
@@ -159,8 +163,8 @@ def update(
 ) -> dict[str, float]:
     """Step 4: num_epochs passes of num_minibatches optimiser steps each; returns the step's metrics.
 
-    Token weights are those of the whole minibatch over all micro-batches and processes, so how a minibatch is split
-    changes nothing.
+    Token weights are computed over all micro-batches and processes of a minibatch, so how it is split does not change
+    the result.
     """
     settings, accelerator = run.settings, run.accelerator
     learning = [p for group in optimiser.param_groups for p in group["params"]]
@@ -176,7 +180,7 @@ def update(
             for number, part in enumerate(parts):
                 with nullcontext() if number == len(parts) - 1 else accelerator.no_sync(trunk):
                     loss, statistics = policy_loss(run, trunk, rollouts, gained, part, counts, kl_coef)
-                    # Processes average their gradients; the weights are already those of all of them.
+                    # Processes average their gradients, but the weights already cover all processes.
                     accelerator.backward(loss * accelerator.num_processes)
                 add_statistics(sums, {**statistics, "loss/total": loss.item()})
             sums["grad/norm"] = clip_gradients(learning, settings.optimiser.max_grad_norm)
@@ -189,7 +193,7 @@ def update(
 def policy_loss(
     run: GrpoRun, trunk: Any, rollouts: Rollouts, gained: Tensor, rows: list[int], counts: StepCounts, kl_coef: float
 ) -> tuple[Tensor, dict[str, float]]:
-    """The variant's clipped loss + kl_coef · KL of treatments that have one, both with the variant's token weights."""
+    """The variant's clipped loss, plus kl_coef · KL if the treatment has a KL loss; both with its token weights."""
     settings, variant = run.settings, VARIANTS[run.settings.algorithm]
     tokens = run.trunk.collate([rollouts.sequences[i] for i in rows])
     mask = tokens.completion_mask
@@ -232,7 +236,7 @@ def policy_loss(
 
 
 def _asked(run: GrpoRun, rollouts: Rollouts, parts: list[list[int]] | None = None) -> Rollouts:
-    """What policy and reference say, asked in `parts`; None: in batches of the budget."""
+    """Fill in what `ask_policy_and_reference` computes, with the settings of the run."""
     settings = run.settings
     return ask_policy_and_reference(
         run.trunk,

@@ -1,4 +1,4 @@
-"""The rollouts of a step that are kept for people to read, token by token."""
+"""Keeps a few rollouts of each step in a file, token by token, for people to read."""
 
 from __future__ import annotations
 
@@ -25,9 +25,14 @@ def keep_rollouts(
     """Append the first `num` rollouts of a step to a JSON-lines file, token by token, for people to read.
 
     Args:
+        path: the JSON-lines file.
+        num: how many rollouts to keep.
+        step: the step that the row names.
+        rollouts: the completions of the step.
         advantages: (B, T).
-        scores: (B,), of whole completions.
-        with_values: a value role was asked, so keep its values beside the advantages.
+        scores: (B,), one reward per completion.
+        decode: turns the ids of a token into text.
+        with_values: also keep the values that the value role predicted.
     """
     for row in range(min(num, len(rollouts))):
         mask, prompt = rollouts.completion_mask[row], rollouts.prompts[row]

@@ -18,11 +18,11 @@ from preflab.training.protocols import Decode, Sampler, Scorer
 PromptIds = Sequence[tuple[Prompt, tuple[int, ...]]]
 """Prompts with their token ids."""
 HeldOut = Callable[[int], tuple[float, float | None]]
-"""Policy version → mean of the held-out criterion, and its standard error where there is one."""
+"""Policy version → mean of the held-out criterion and its standard error (None if it cannot be estimated)."""
 
 
 class OnPolicySettings(Protocol):
-    """Settings of a loop that learns from its own completions in minibatches."""
+    """Settings of a loop that learns, in minibatches, from completions of its own policy."""
 
     @property
     def num_steps(self) -> int: ...
@@ -50,29 +50,29 @@ class OnPolicyRun(Generic[LoopSettings]):
     """The inputs of an on-policy run."""
 
     trunk: Trunk
-    """Has the roles policy and reference; for PPO also value."""
+    """Has the roles policy and reference, and for PPO also value."""
     settings: LoopSettings
     prompts: PromptIds
     """Training prompts with their token ids."""
     sampler: Sampler
-    """Writes with the trunk's policy role."""
+    """Samples from the trunk's policy role."""
     scorer: Scorer
     decode: Decode
     folder: Path
-    """Run folder: checkpoints, metrics, alarms and rollouts go there, and are continued from there."""
+    """Run folder for checkpoints, metrics, alarms and rollouts; a restart resumes from it."""
     seed: int
     name: str = "run"
     """The stage's name, for the progress bar."""
     held_out: HeldOut | None = None
-    """Measures the held-out criterion of the policy as it is now; None: nothing is measured."""
+    """Measures the held-out criterion of the current policy; None: it is not measured."""
     accelerator: Any = field(default_factory=make_accelerator)
     num_updates: int = 0
-    """Optimiser steps the policy has taken: the version that the sampler is synchronised to."""
+    """Optimiser steps the policy has taken; the sampler is synchronised to this version."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended."""
+    """Number of steps of a finished run, why it stopped, and the alarms that fired."""
 
     num_steps: int
     stopped_because: str

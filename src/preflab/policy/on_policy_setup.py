@@ -29,7 +29,7 @@ class WithKl(Protocol):
 
 
 def ppo_optimiser(trunk: Trunk, settings: PpoSettings) -> torch.optim.AdamW:
-    """AdamW over two groups: the policy role's parameters, and the value role's with a rate of its own."""
+    """AdamW over two parameter groups, policy and value; `value_learning_rate` may set another rate for the second."""
     rate = settings.optimiser.learning_rate
     groups = [
         ([p for _, p in trunk.parameters_of("policy")], rate),
@@ -39,15 +39,15 @@ def ppo_optimiser(trunk: Trunk, settings: PpoSettings) -> torch.optim.AdamW:
 
 
 def minibatches(run: OnPolicyRun[Any], lengths: Sequence[int], step: int, epoch: int) -> list[list[list[int]]]:
-    """The minibatches of one pass over rows of these lengths, each as the index lists of its micro-batches."""
+    """The minibatches of one pass over rows of these lengths; each is a list of micro-batches of row indices."""
     settings, seed = run.settings, derive_seed(run.seed, "minibatches", step, epoch)
     return micro_batches_of_pass(lengths, settings.num_minibatches, settings.optimiser.tokens_per_micro_batch, seed)
 
 
 def first_micro_batches(run: OnPolicyRun[Any], lengths: Sequence[int], step: int) -> list[list[int]] | None:
-    """The micro-batches of a step's first pass, in which the trainer computes π_old; None: the sampler's is taken.
+    """The micro-batches of a step's first pass, for the trainer to compute π_old in; None: the sampler's π_old is used.
 
-    In half precision rounding depends on what shares a batch, so π_old comes from the very batches that are learned.
+    In half precision rounding depends on the other rows of a batch, so π_old is computed in the batches of the update.
     """
     if run.sampler.exact:
         return None
@@ -55,7 +55,10 @@ def first_micro_batches(run: OnPolicyRun[Any], lengths: Sequence[int], step: int
 
 
 def alarms_of(run: OnPolicyRun[Any], num_done: int, *, kl_setting: str = "kl_coef") -> Alarms:
-    """The alarms of a run after `num_done` steps, with the limits of its precision; `kl_setting` weighs its KL."""
+    """The alarms of a run after `num_done` steps, with the limits of its precision.
+
+    `kl_setting` is the name of the setting that weighs the KL; alarms name it as the one to change.
+    """
     rounding = Rounding.of(half=run.trunk.in_half_precision, exact=run.sampler.exact)
     return Alarms(
         run.folder / "alarms.jsonl",
@@ -68,7 +71,7 @@ def alarms_of(run: OnPolicyRun[Any], num_done: int, *, kl_setting: str = "kl_coe
 
 
 def kl_controller(settings: WithKl) -> FixedKLController | AdaptiveKLController:
-    """Adaptive where the settings name a target, else fixed."""
+    """An adaptive controller if the settings have a `kl_target`, otherwise a fixed one."""
     if settings.kl_target is None:
         return FixedKLController(settings.kl_coef)
     return AdaptiveKLController(settings.kl_coef, settings.kl_target, settings.kl_horizon)

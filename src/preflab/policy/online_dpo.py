@@ -1,10 +1,10 @@
-"""Online DPO: pairs that the policy writes while it learns, labelled by a reward, learned with DPO (Guo et al. 2024).
+"""Online DPO: the current policy writes pairs, a reward labels them, and DPO learns from them (Guo et al. 2024).
 
 The loop of one step, numbered as on its page in docs/algorithms/online-dpo.md:
 
     1 collect      K completions of each prompt by the current policy; log-probabilities of policy and reference
     2 score        a reward for every completion
-    3 label        P(a ≻ b) = σ(r_a − r_b) of every pair of a prompt, or a winner drawn with that probability
+    3 label        P(a ≻ b) = σ(r_a − r_b) for every pair of a prompt, or a winner drawn with that probability
     4 update       DPO's loss on the pairs
     5 log          metrics, alarms, a few rollouts for reading, a checkpoint
 """
@@ -45,7 +45,7 @@ def train_online_dpo(run: OnlineDpoRun) -> RunResult:
     """Train the policy role of `run.trunk`, resuming from the folder's checkpoint if there is one.
 
     Raises:
-        PreflabError: a reward, a gradient or a metric is not finite, a checkpoint is corrupted, the disk is full.
+        PreflabError: a reward, a gradient or a metric is not finite, a checkpoint is corrupted, or the disk is full.
     """
     settings, accelerator = run.settings, run.accelerator
     if settings.optimiser.gradient_checkpointing:
@@ -88,7 +88,7 @@ def train_online_dpo(run: OnlineDpoRun) -> RunResult:
 
 
 def collect(run: OnlineDpoRun, step: int) -> Rollouts:
-    """Step 1: K completions of each prompt of this process's share, and what policy and reference say about them."""
+    """Step 1: K completions of each prompt of this process's share, with log-probabilities of policy and reference."""
     settings = run.settings
     groups = own_share(settings.num_prompts_per_step, run.accelerator)
     chosen = [group_source(run).prompt(step * settings.num_prompts_per_step + group) for group in groups]
@@ -106,15 +106,15 @@ def collect(run: OnlineDpoRun, step: int) -> Rollouts:
 
 
 def score(run: OnlineDpoRun, rollouts: Rollouts) -> tuple[Tensor, dict[str, Tensor]]:
-    """Step 2: (B,) rewards and the terms they sum."""
+    """Step 2: (B,) rewards, and their terms by name."""
     return score_rollouts(run.scorer, rollouts, missing_eos_penalty=run.settings.missing_eos_penalty)
 
 
 def label(run: OnlineDpoRun, scores: Tensor, step: int) -> Tensor:
-    """Step 3: (groups, pairs of a group) what each pair is learned with, 1 where its first completion is preferred.
+    """Step 3: (groups, pairs per group) labels; 1 = the first completion of the pair is preferred.
 
-    σ(r_a − r_b) has the same gradient in expectation as a winner drawn with that probability, and less noise. The
-    higher reward as the certain winner (hard labels) has another optimum: the policy collapses.
+    The soft label σ(r_a − r_b) has the same expected gradient as a winner drawn with that probability, and less noise.
+    There are no hard labels (the higher reward always wins): they have another optimum, at which the policy collapses.
     """
     grouped = scores.view(-1, run.settings.num_completions_per_prompt)
     first, second = pair_places(run.settings.num_completions_per_prompt)
@@ -132,8 +132,8 @@ def update(
 ) -> dict[str, float]:
     """Step 4: num_epochs passes of num_minibatches optimiser steps each; returns the step's metrics.
 
-    A group stays in one micro-batch. The loss is divided by the pairs of the whole minibatch over all micro-batches
-    and processes.
+    A group is never split between micro-batches. The loss is divided by the number of pairs of the whole minibatch,
+    over all micro-batches and processes.
     """
     settings, accelerator = run.settings, run.accelerator
     learning = [p for group in optimiser.param_groups for p in group["params"]]
@@ -149,7 +149,7 @@ def update(
             for number, part in enumerate(parts):
                 with nullcontext() if number == len(parts) - 1 else accelerator.no_sync(trunk):
                     loss, statistics = pair_loss(run, trunk, rollouts, labels, part, num_pairs, num_tokens)
-                    # Processes average their gradients; the denominator is already that of all of them.
+                    # Processes average their gradients, but the denominator already covers all processes.
                     accelerator.backward(loss * accelerator.num_processes)
                 add_statistics(sums, {**statistics, "loss/total": loss.item()})
             sums["grad/norm"] = clip_gradients(learning, settings.optimiser.max_grad_norm)
@@ -168,7 +168,7 @@ def pair_loss(
     num_pairs: float,
     num_tokens: float,
 ) -> tuple[Tensor, dict[str, float]]:
-    """DPO's loss on all pairs of some groups, divided by `num_pairs`; each completion goes through the model once."""
+    """DPO's loss on all pairs of some groups, divided by `num_pairs`; each completion passes through the model once."""
     settings, num = run.settings, run.settings.num_completions_per_prompt
     rows = _rows_of(run, groups)
     tokens = run.trunk.collate([rollouts.sequences[i] for i in rows])
@@ -203,18 +203,18 @@ def pair_loss(
 
 
 def pair_places(num_completions: int) -> tuple[list[int], list[int]]:
-    """The pairs of a group, by the places of their two completions in it."""
+    """All pairs of a group: the indices of their first and of their second completions."""
     pairs = list(combinations(range(num_completions), 2))
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
 def _group_lengths(run: OnlineDpoRun, rollouts: Rollouts) -> list[int]:
-    """Tokens that each group takes of a micro-batch: its rows are padded to the longest of them."""
+    """Padded size of each group in tokens: K × its longest row."""
     num = run.settings.num_completions_per_prompt
     return (torch.tensor(rollouts.lengths).view(-1, num).amax(1) * num).tolist()
 
 
 def _rows_of(run: OnlineDpoRun, groups: list[int]) -> list[int]:
-    """The rollouts of some groups."""
+    """Indices of the rollouts of some groups."""
     num = run.settings.num_completions_per_prompt
     return [group * num + k for group in groups for k in range(num)]

@@ -4,7 +4,7 @@ The loop of one step, numbered as on its page in docs/algorithms/ppo.md:
 
     1 collect      completions of the current policy; log-probabilities of policy and reference, exact KL, old values
     2 score        a reward for every completion
-    3 advantages   KL treatment, generalised advantage estimation, whitening
+    3 advantages   KL treatment, generalised advantage estimation (GAE), whitening
     4 update       several passes of clipped updates over the same rollouts
     5 log          metrics, alarms, a few rollouts for reading, a checkpoint
 
@@ -64,7 +64,7 @@ def train_ppo(run: PpoRun) -> RunResult:
     """Train the policy role of `run.trunk` (and its value role), resuming from the folder's checkpoint if there is one.
 
     Raises:
-        PreflabError: a reward, a gradient or a metric is not finite, a checkpoint is corrupted, the disk is full.
+        PreflabError: a reward, a gradient or a metric is not finite, a checkpoint is corrupted, or the disk is full.
     """
     settings, accelerator = run.settings, run.accelerator
     if settings.optimiser.gradient_checkpointing:
@@ -99,7 +99,7 @@ def train_ppo(run: PpoRun) -> RunResult:
             }
             clock.lap("update")
             values |= clock.metrics(values["num/tokens"])
-            if step >= settings.num_critic_warmup_steps:  # before, kl_coef could not change the frozen policy
+            if step >= settings.num_critic_warmup_steps:  # the warm-up freezes the policy: kl_coef has no effect
                 controller.update(values["kl/exact"], settings.num_completions_per_step)
             log.end_step(values, rollouts, batch.advantages, scores, with_values=True)
             bar.advance(1, reward=values["reward/mean"], kl=values["kl/exact"])
@@ -107,15 +107,15 @@ def train_ppo(run: PpoRun) -> RunResult:
 
 
 def collect(run: PpoRun, step: int) -> Rollouts:
-    """Step 1: completions of the current policy, and what every role says about them.
+    """Step 1: completions of the current policy, with log-probabilities, exact KL and values computed by the roles.
 
-    Prompts come in a random order that is drawn anew for each pass; each completion has a seed of its own, so the
-    number of processes and the batch it is decoded in do not change it.
+    Prompts are shuffled anew for each pass. Each completion has its own seed, so it depends neither on the number of
+    processes nor on the batch in which it is decoded.
     """
     settings = run.settings
     num = settings.num_completions_per_step
     rows = own_share(num, run.accelerator)
-    places = [(step * num + row) // settings.num_completions_per_prompt for row in rows]  # one prompt's stand together
+    places = [(step * num + row) // settings.num_completions_per_prompt for row in rows]  # adjacent rows share a prompt
     chosen = [run.prompts[row_at(place, len(run.prompts), run.seed)] for place in places]
     requests = [
         SampleRequest(ids, derive_seed(run.seed, "rollout", step, row))
@@ -149,7 +149,10 @@ def collect(run: PpoRun, step: int) -> Rollouts:
 
 
 def score(run: PpoRun, rollouts: Rollouts) -> tuple[Tensor, dict[str, Tensor]]:
-    """Step 2: (B,) rewards, less the penalty for completions that did not end themselves, and the terms they sum."""
+    """Step 2: (B,) rewards, less the penalty for completions cut by the length limit, and their terms by name.
+
+    With `bootstrap_truncated` the reward of a cut completion is 0; its last value takes its place (`advantages`).
+    """
     total, terms = score_rollouts(run.scorer, rollouts, missing_eos_penalty=run.settings.missing_eos_penalty)
     if run.settings.bootstrap_truncated:
         total = torch.where(rollouts.finished, total, 0.0)
@@ -157,7 +160,7 @@ def score(run: PpoRun, rollouts: Rollouts) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def advantages(run: PpoRun, rollouts: Rollouts, scores: Tensor, kl_coef: float) -> LearningBatch:
-    """Step 3: rewards per token by the chosen KL treatment, then GAE and whitening over the whole batch."""
+    """Step 3: token rewards with the KL of the chosen treatment, then GAE, and whitening over the whole batch."""
     settings, mask = run.settings, rollouts.completion_mask
     rewards = scores_at_last_token(scores, mask)
     if settings.kl_treatment == "reward_k1":
@@ -187,8 +190,8 @@ def update(
 ) -> dict[str, float]:
     """Step 4: num_epochs passes of num_minibatches optimiser steps each; returns the step's metrics.
 
-    Every loss is divided by the tokens of its whole minibatch over all micro-batches and processes, so how a minibatch
-    is split changes nothing. The roles take turns, so that the activations of one of them are in memory at a time.
+    Every loss is divided by the tokens of the whole minibatch, over all micro-batches and processes, so how a minibatch
+    is split does not change the result. The roles take turns, so that only one role's activations are in memory.
     """
     settings, accelerator = run.settings, run.accelerator
     learning = [p for group in optimiser.param_groups for p in group["params"]]
@@ -204,7 +207,7 @@ def update(
                 for number, part in enumerate(parts):
                     with nullcontext() if number == len(parts) - 1 else accelerator.no_sync(trunk):
                         loss, statistics = role_loss(run, trunk, rollouts, batch, part, num_tokens, kl_coef)
-                        # Processes average their gradients; the denominator is already that of all of them.
+                        # Processes average their gradients, but the denominator already covers all processes.
                         accelerator.backward(loss * accelerator.num_processes)
                     add_statistics(sums, {**statistics, "loss/total": loss.item()})
             sums["grad/norm"] = clip_gradients(learning, settings.optimiser.max_grad_norm)
@@ -225,8 +228,8 @@ def policy_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """policy − entropy_coef · entropy + kl_coef · advantage_scale · KL, summed over rows and divided by `num_tokens`.
 
-    The KL term is that of treatments (b) and (c). It carries the factor by which whitening scaled the advantages:
-    otherwise reward and KL would be weighed by other coefficients than the settings say.
+    Only KL treatments (b) and (c) have the KL term. It is multiplied by the factor that whitening applied to the
+    advantages; otherwise the effective weight of the KL against the reward would differ from `kl_coef`.
     """
     settings = run.settings
     tokens, of = _rows(run, rollouts, rows)
@@ -239,7 +242,7 @@ def policy_loss(
         seen.append(part_statistics)
         return loss
 
-    of_sequences = settings.kl_treatment == "sequence_loss"  # the KL of a completion needs all of its tokens together
+    of_sequences = settings.kl_treatment == "sequence_loss"  # the KL of a completion needs all of its tokens at once
     outputs = trunk(
         tokens,
         ("policy",),
@@ -269,7 +272,7 @@ def token_losses(
     num_tokens: float,
     kl_weight: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The part of `policy_loss` that is a sum over tokens, of some of them: all (n,)."""
+    """The part of `policy_loss` that is a sum over tokens, for some of the tokens; all tensors are (n,)."""
     every = torch.ones_like(said.logps, dtype=torch.bool)
     policy = clipped_policy_loss(
         said.logps,
@@ -304,7 +307,7 @@ def value_loss(
     num_tokens: float,
     kl_coef: float,
 ) -> tuple[Tensor, dict[str, float]]:
-    """value_coef · clipped squared error of the values, summed over rows and divided by `num_tokens`."""
+    """value_coef · clipped squared error of the values, summed over the rows' tokens and divided by `num_tokens`."""
     settings = run.settings
     tokens, of = _rows(run, rollouts, rows)
     value = clipped_value_loss(
@@ -322,7 +325,7 @@ def value_loss(
 
 
 def _rows(run: PpoRun, rollouts: Rollouts, rows: list[int]) -> tuple[TokenBatch, Callable[[Tensor], Tensor]]:
-    """Some rollouts as a token batch, and a cut of (B, T) tensors to the same rows and width."""
+    """Some rollouts as a token batch, and a function that cuts (B, T) tensors to the same rows and width."""
     tokens = run.trunk.collate([rollouts.sequences[i] for i in rows])
     width = tokens.completion_mask.shape[1]
     return tokens, lambda tensor: tensor[rows, :width].to(run.trunk.device)

@@ -1,11 +1,10 @@
-"""Supervised fine-tuning: a base model learns to write the completions of demonstrations (R2).
+"""Supervised fine-tuning: a model learns to write the completions of demonstrations (R2).
 
     loss = − Σ_b Σ_t completion_mask · logps / (completion tokens of the whole step)
 
-The prompt is read and not learned. Every completion ends with the token that ends a turn of the model's chat template
-(of plain text: the tokenizer's end token), which is learned like any other: a model that never saw it would never stop.
-Pretraining is the case in which the prompt is the begin token alone.
-The steps are those of docs/algorithms/sft.md.
+Prompt tokens carry no loss. Every completion ends with the token that ends a turn in the model's chat template (for
+plain text, the tokenizer's end token). This token is learned like any other, because a model that never saw it would
+never stop. For pretraining, the prompt is the begin token alone. The steps are those of docs/algorithms/sft.md.
 """
 
 from __future__ import annotations
@@ -36,37 +35,37 @@ from preflab.training.state import RunState
 from preflab.training.too_long import LongRows
 
 UNLEARNED = "unlearned_turns"
-"""Column of a demonstration: places of the prompt's assistant turns whose weight is 0 (`store.formats.prompts`)."""
+"""Column of a demonstration: indices of the prompt's assistant turns with weight 0 (`store.formats.prompts`)."""
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A prompt, whose source says where the row stands (`file, line 17`), and the completion it should have."""
+    """A prompt and the completion to learn; `prompt.source` names the row (`file, line 17`)."""
 
     prompt: Prompt
     completion: Completion
 
     @property
     def conversation(self) -> tuple[Message, ...]:
-        """All turns, the completion's among them; () of plain text."""
+        """All turns, including those of the completion; () for plain text."""
         if not self.prompt.messages:
             return ()
         return (*self.prompt.messages, *(self.completion.turns or (Message("assistant", self.completion.text),)))
 
     @property
     def earlier(self) -> tuple[int, ...]:
-        """Places of the assistant's turns before the completion, without one that the completion continues."""
+        """Indices of the assistant's turns before the completion, except a last turn that the completion continues."""
         last = len(self.prompt.messages) - 1
         return tuple(n for n, turn in enumerate(self.prompt.messages) if turn.role == "assistant" and n < last)
 
     @property
     def num_opening(self) -> int:
-        """Turns of the assistant that nothing stands before, which no prompt asks for: 1 or 0."""
+        """1 if the conversation begins with a turn of the assistant, which answers no prompt; otherwise 0."""
         return int(0 in self.earlier)
 
     @property
     def num_weightless(self) -> int:
-        """Turns of the assistant that the row says not to learn, the opening one left out."""
+        """Number of assistant turns that the row marks as not to be learned; an opening turn is not counted."""
         unlearned = self.completion.columns.get(UNLEARNED) or ()
         within = sum(span.role == "assistant" and not span.by_policy for span in self.completion.spans)
         return within + sum(place in unlearned for place in self.earlier if place > 0)
@@ -79,17 +78,17 @@ def encode_demonstrations(
     *,
     learn: Literal["last", "all"] = "last",
 ) -> list[TokenSequence]:
-    """Demonstrations as token ids, every completion with its end, as the model's own turns have it.
+    """Demonstrations as token ids; every completion ends like one of the model's own turns.
 
     Args:
-        renderer: of the model that learns.
+        renderer: the renderer of the model that learns.
         demonstrations: the rows.
-        long: what is done with rows that are too long; it is told of them.
-        learn: of conversations the completion (`last`), or every turn of the assistant (`all`): in one sequence where
-            the chat template leaves earlier turns as they are, else in a sequence of each turn.
+        long: decides what happens to rows that are too long, and records them.
+        learn: `last`: only the completion of a conversation is learned. `all`: every turn of the assistant is, in one
+            sequence if the chat template leaves earlier turns unchanged, otherwise in one sequence per turn.
 
     Raises:
-        PreflabError: a completion is empty, the template cannot write it, or rows are too long where that is refused.
+        PreflabError: a completion is empty, the template cannot render it, or `long` refuses rows that are too long.
     """
     sequences: list[TokenSequence] = []
     for row in demonstrations:
@@ -104,7 +103,10 @@ def encode_demonstrations(
 
 
 def _all_turns(renderer: Renderer, row: Demonstration) -> list[TokenSequence]:
-    """Every turn of the assistant that follows another turn, learned; one that is continued from where it goes on."""
+    """Sequences that learn every assistant turn that follows another turn.
+
+    Of a turn that the completion continues, only the continuation is learned.
+    """
     turns, earlier = row.conversation, [place for place in row.earlier if place > 0]
     places = [n for n in range(len(row.prompt.messages), len(turns)) if turns[n].role == "assistant"]
     unlearned = row.completion.columns.get(UNLEARNED) or ()
@@ -128,7 +130,7 @@ def _all_turns(renderer: Renderer, row: Demonstration) -> list[TokenSequence]:
 
 
 def _sequence_of_turn(renderer: Renderer, row: Demonstration, place: int, *, ended: bool = True) -> TokenSequence:
-    """One turn of a conversation, learned after those before it."""
+    """A sequence that learns one turn of a conversation; the turns before it are the prompt."""
     turns = row.conversation
     prompt = replace(row.prompt, id=f"{row.prompt.id}/{place}", messages=turns[:place])
     reason: FinishReason = "imported" if ended else "length"
@@ -139,21 +141,21 @@ def _sequence_of_turn(renderer: Renderer, row: Demonstration, place: int, *, end
 def nll_loss(model: Any, batch: TokenBatch, denominator: int) -> Tensor:
     """−Σ completion_mask · logps / denominator of one micro-batch; 0-d.
 
-    With the token count of the whole optimiser step as denominator, micro-batches add up to the loss of the step.
+    If the denominator is the token count of the whole optimiser step, the micro-batches add up to the step's loss.
     """
     logps = model(batch, ("policy",))["policy"].logps
     return losses.nll_loss(logps, batch.completion_mask, denominator)
 
 
 def num_policy_tokens(sequences: Iterable[TokenSequence]) -> int:
-    """Completion tokens that are learned."""
+    """Number of completion tokens that are learned."""
     return sum(len(s.completion_ids) if s.policy_tokens is None else sum(s.policy_tokens) for s in sequences)
 
 
 def accumulate(
     model: Any, sequences: Sequence[TokenSequence], tokens_per_micro_batch: int, *, collate: Collate, accelerator: Any
 ) -> float:
-    """Leave the gradient of one optimiser step in the parameters; returns its loss over all processes."""
+    """Add the gradient of one optimiser step to the parameters; returns the step's loss over all processes."""
     denominator = num_policy_tokens(sequences)
     batches = token_budget_batches([len(s) for s in sequences], tokens_per_micro_batch)
     total = torch.zeros((), device=accelerator.device)
@@ -176,15 +178,15 @@ def train_sft(
     accelerator: Any,
     name: str = "sft",
 ) -> list[dict[str, Any]]:
-    """Train the policy role of a trunk on sequences; goes on from the folder's checkpoint where there is one.
+    """Train the policy role of a trunk on sequences, resuming from the folder's checkpoint if there is one.
 
     Args:
         trunk: a trunk with a role "policy".
         sequences: see `encode_demonstrations`.
         settings: rows per step, optimiser, checkpoints.
-        num_steps: optimiser steps in all, those done before a restart included.
-        folder: metrics.jsonl and checkpoint/ lie here.
-        seed: of the order of the rows.
+        num_steps: total number of optimiser steps, including those done before a restart.
+        folder: folder of metrics.jsonl and checkpoint/.
+        seed: decides the order of the rows.
         accelerator: see `training.processes`.
         name: shown beside the progress bar.
 
@@ -205,11 +207,11 @@ def train_sft(
         while state.step < num_steps:
             started = time.perf_counter()
 
-            # 1 collect: the next demonstrations, in an order that seed and step decide
+            # 1 collect: the next demonstrations, in an order that depends only on seed and step
             rows = rows_of_step(state.step, len(sequences), settings.num_sequences_per_step, seed)
             batch = [sequences[i] for i in rows]
 
-            # 2 update: the gradient over all micro-batches, clipped, one step of AdamW
+            # 2 update: clip the gradient over all micro-batches, take one step of AdamW
             rate = set_learning_rate(optimiser, learning_rate_factor(state.step, num_steps, settings.optimiser))
             optimiser.zero_grad(set_to_none=True)
             loss = accumulate(

@@ -1,4 +1,4 @@
-"""The end of every step of an on-policy run: metrics, held-out criterion, alarms, kept rollouts, checkpoint."""
+"""Ends every step of an on-policy run: metrics, held-out criterion, alarms, kept rollouts, checkpoint."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from preflab.words import count
 
 
 class StepClock:
-    """Seconds of the parts of one step; starts when it is made."""
+    """Measures the seconds of each part of a step; starts when created."""
 
     def __init__(self) -> None:
         self.started = self.lap_started = time.perf_counter()
         self.seconds: dict[str, float] = {}
 
     def lap(self, part: str) -> None:
-        """End a part; the next one begins."""
+        """End the current part, named `part`, and begin the next."""
         now = time.perf_counter()
         self.seconds[f"time/{part}"], self.lap_started = now - self.lap_started, now
 
     def metrics(self, num_tokens: float) -> dict[str, float]:
-        """`time/` of each part and of the step so far, and the completion tokens of the step per second."""
+        """Seconds of each part and of the step so far (`time/…`), and completion tokens per second."""
         step = time.perf_counter() - self.started
         return {**self.seconds, "time/step": step, "tokens/s": num_tokens / step}
 
 
 class StepLog:
-    """The files of a run, gone on with where its checkpoint stands, and the decision whether it goes on.
+    """Writes the files of a run and decides whether it continues. A resumed run's files are cut back to its checkpoint.
 
     Args:
         run: the run.
         state: its state, loaded from the checkpoint; `state.step` steps are done.
-        kl_setting: the setting that weighs the KL, which alarms name.
+        kl_setting: name of the setting that weighs the KL; alarms name it as the one to change.
     """
 
     def __init__(self, run: OnPolicyRun[Any], state: RunState, *, kl_setting: str = "kl_coef") -> None:
@@ -59,7 +59,7 @@ class StepLog:
 
     @property
     def goes_on(self) -> bool:
-        """Whether there is a further step to take."""
+        """Whether the run takes another step."""
         return self.state.step < self.run.settings.num_steps and self.stopped is None
 
     def end_step(
@@ -71,14 +71,14 @@ class StepLog:
         *,
         with_values: bool = False,
     ) -> None:
-        """Count the step, measure the held-out criterion, write everything, and see whether a limit is reached.
+        """Count the step, measure the held-out criterion if due, write the files, and check the limits that end a run.
 
         Args:
             values: the step's metrics.
-            rollouts: its completions, of which the first are kept.
-            advantages: (B, T), beside them.
-            scores: (B,), beside them.
-            with_values: whether the value role's numbers are kept beside them.
+            rollouts: its completions; the first ones are kept for people to read.
+            advantages: (B, T), kept with the rollouts.
+            scores: (B,) rewards, kept with the rollouts.
+            with_values: whether the value role's predictions are kept too.
         """
         run, settings, step = self.run, self.run.settings, self.state.step
         self.state.step += 1
@@ -98,6 +98,6 @@ class StepLog:
             self.state.save(run.folder / "checkpoint")
 
     def result(self) -> RunResult:
-        """How the run ended."""
+        """The result of the run; call it after the last step."""
         all_done = f"{count(self.run.settings.num_steps, 'step is', 'steps are')} done"
         return RunResult(self.state.step, self.stopped or all_done, self.fired)

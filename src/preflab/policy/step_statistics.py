@@ -1,4 +1,4 @@
-"""The metrics of a step on rollouts, over all its updates and processes, and the batch that PPO learns from."""
+"""Metrics of an on-policy step, over all its updates and processes, and the batch that PPO learns from."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from preflab.training.rollouts import Rollouts, repeat_shares
 
 @dataclass
 class LearningBatch:
-    """What the update learns from; all (B, T)."""
+    """Input of the update; tensors are (B, T)."""
 
     advantages: Tensor
     returns: Tensor
     raw_advantages: Tensor
     """Before whitening."""
     advantage_scale: float
-    """What whitening (of rewards, of advantages) multiplied them with: a KL loss beside them must be, too."""
+    """The factor that whitening of rewards and advantages applied. Multiply a KL loss added to their loss by it."""
 
 
 def add_statistics(sums: dict[str, float], statistics: Mapping[str, float]) -> None:
-    """Add those of one micro-batch; the largest ratio deviation is a maximum."""
+    """Add the statistics of one micro-batch to `sums`; of `ratio/max_deviation` the maximum is kept."""
     for name, value in statistics.items():
         former = sums.get(name, 0.0)
         sums[name] = max(former, value) if name == "ratio/max_deviation" else former + value
 
 
 def step_statistics(updates: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Means over a step's updates; of the ratio's deviation the first and the largest."""
+    """Means over a step's updates; the ratio's deviation is reported as the first and the largest value instead."""
     mean = {name: sum(one[name] for one in updates) / len(updates) for name in updates[0]}
     if "ratio/max_deviation" in mean:
         deviations = [one["ratio/max_deviation"] for one in updates]
@@ -46,7 +46,7 @@ def step_statistics(updates: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def reduced(accelerator: Any, sums: dict[str, float]) -> dict[str, float]:
-    """One minibatch's statistics over all processes."""
+    """Statistics of one minibatch combined over all processes; `grad/norm` is the same on each."""
     if accelerator.num_processes == 1:
         return sums
     names = [name for name in sums if name not in ("ratio/max_deviation", "grad/norm")]
@@ -60,7 +60,7 @@ def reduced(accelerator: Any, sums: dict[str, float]) -> dict[str, float]:
 def rollout_statistics(
     accelerator: Any, rollouts: Rollouts, batch: LearningBatch, scores: Tensor, terms: dict[str, Tensor]
 ) -> dict[str, float]:
-    """The step's metrics about its rollouts, over all processes."""
+    """Metrics of the step's rollouts, over all processes."""
     mask = rollouts.completion_mask
     everywhere = torch.ones_like(scores, dtype=torch.bool)
     columns = {
@@ -99,7 +99,7 @@ def group_statistics(
     terms: dict[str, Tensor],
     num_completions: int,
 ) -> dict[str, float]:
-    """The step's metrics about its rollouts, over all processes; those of PPO without the values there are none of."""
+    """Metrics of the step's rollouts and groups, over all processes; without the value metrics of PPO."""
     batch = LearningBatch(advantages, torch.zeros_like(advantages), advantages, 1.0)
     common = rollout_statistics(accelerator, rollouts, batch, scores, terms)
     grouped = scores.view(-1, num_completions)
@@ -115,9 +115,10 @@ def group_statistics(
 
 
 def mismatch_statistics(accelerator: Any, rollouts: Rollouts) -> dict[str, float]:
-    """How far sampler and trainer are apart on the tokens of the step: largest and mean difference, and the KL.
+    """Mismatch of sampler and trainer on the step's tokens: largest and mean absolute difference, and the KL.
 
-    d = sampler's log-probability − trainer's, 0 outside the mask. KL(sampler ‖ trainer) by k3: mean of exp(−d) − 1 + d.
+    d = sampler's log-probability − trainer's, 0 outside the mask. KL(sampler ‖ trainer) is estimated by k3, the mean of
+    exp(−d) − 1 + d.
     """
     mask = rollouts.completion_mask
     difference = zero_masked(rollouts.sampler_logps - rollouts.trainer_logps, mask)

@@ -1,4 +1,4 @@
-"""When an on-policy run ends before its last step: by a held-out criterion, or by the KL."""
+"""Ends an on-policy run before its last step when a held-out criterion or the KL reaches its limit."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def measures_held_out(settings: WithStop, num_done: int) -> bool:
 
 
 def held_out_values(mean: float, error: float | None) -> dict[str, float]:
-    """The metrics of one measurement of the held-out criterion; without a standard error there is no key for it."""
+    """Metrics of one measurement of the held-out criterion; without a standard error its key is omitted."""
     return {"score/held_out": mean} | ({} if error is None else {"score/held_out_error": error})
 
 
 def stopped_before(settings: WithStop, rows: list[dict[str, float]], num_done: int) -> str | None:
-    """Why the run that left this checkpoint had stopped, so that it stays stopped when it is called again."""
+    """Why the run had stopped at this checkpoint, so that a restart does not continue it; None if it had not."""
     last = next((row for row in rows if row["step"] == num_done - 1), None)
     return stop_reason(settings, last) if last else None
 
 
 def stop_reason(settings: WithStop, values: dict[str, float]) -> str | None:
-    """Which limit a step's metrics have reached, in words; None: none."""
+    """A sentence about the limit that a step's metrics have reached; None if they reached none."""
     stop, held_out = settings.stop, values.get("score/held_out")
     if stop.threshold is not None and held_out is not None and held_out >= stop.threshold:
         return f"the held-out criterion reached {held_out:.3f} (threshold {stop.threshold:g})"

@@ -1,6 +1,6 @@
-"""The GRPO family as a table: an algorithm is a choice of advantages, of a ratio, of token weights and of a clip range.
+"""The GRPO family as a table: an algorithm is a choice of advantages, ratio, token weights and clip range.
 
-A variant is a row here, made of functions of `maths/`; the loop in `grpo.py` knows none of their names.
+Each variant is one row, composed of functions from `maths/`; the loop in `grpo.py` knows no variant by name.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Variant:
     """One row of the table."""
 
     advantages: Callable[[Tensor], Tensor]
-    """Rewards (P, K), a row per prompt → advantages (P, K)."""
+    """Rewards (P, K), one row per prompt → advantages (P, K)."""
     log_ratio: LogRatio
     reduction: Reduction
     clip_low: float
@@ -70,26 +70,26 @@ VARIANTS: dict[str, Variant] = {
 """Name of the algorithm → its row."""
 
 KlLoss = Callable[[RoleOutput, Tensor, Tensor, Tensor], Tensor]
-"""(what the policy said, ref_logps, completion_mask, weights) → 0-d."""
+"""(output of the policy, ref_logps, completion_mask, weights) → loss, 0-d."""
 
 
 def sequence_kl(said: RoleOutput, ref_logps: Tensor, completion_mask: Tensor, weights: Tensor) -> Tensor:
-    """Treatment (b)."""
+    """KL treatment (b): loss on the KL of whole completions."""
     assert said.logps is not None
     return weighted_sequence_kl(said.logps, ref_logps, completion_mask, weights)
 
 
 def exact_kl(said: RoleOutput, ref_logps: Tensor, completion_mask: Tensor, weights: Tensor) -> Tensor:
-    """Treatment (c), the half that is a loss."""
+    """KL treatment (c): the part that is a loss; the other part is in the advantages."""
     assert said.kl is not None
     return weighted_sum(said.kl, completion_mask, weights)
 
 
 def token_k3(said: RoleOutput, ref_logps: Tensor, completion_mask: Tensor, weights: Tensor) -> Tensor:
-    """k3 of each token, as GRPO was published: its gradient is that of KL(reference ‖ policy) at each position."""
+    """k3 of each token, as in the GRPO paper; its gradient is that of KL(reference ‖ policy) at each position."""
     assert said.logps is not None
     return weighted_sum(kl_policy_ref_k3(said.logps, ref_logps), completion_mask, weights)
 
 
 KL_LOSSES: dict[str, KlLoss] = {"sequence_loss": sequence_kl, "exact": exact_kl, "token_k3": token_k3}
-"""KL treatment → its loss; `reward_k1` has none."""
+"""KL treatment → its loss. `reward_k1` has no loss; its KL is part of the reward."""

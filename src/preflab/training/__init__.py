@@ -1,1 +1,1 @@
-"""What the learning loops share: tensor batches, protocols, optimiser, state and resume, metrics, alarms."""
+"""Shared by the training loops: tensor batches, protocols, optimiser, state and resume, metrics, alarms."""

@@ -1,6 +1,7 @@
-"""Alarms: what reward hacking and broken set-ups look like in the metrics, each with the setting to change.
+"""Alarms: signs of reward hacking and of broken set-ups in the metrics, each with the setting to change.
 
-Each rule is a function of the rows of metrics so far; it fires once, when what it watches for begins.
+Each rule is a function of the metrics so far, one row per step. It fires once, at the first step that meets its
+condition.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from preflab.training.standstill import HARDLY_MOVED, hardly_moved
 from preflab.words import number, percent
 
 NUM_FIRST = 3
-"""Steps whose mean is what a run is compared with."""
+"""Number of steps averaged: the first ones, for the starting value of a metric, or the latest ones."""
 
 Rows = list[dict[str, Any]]
 
@@ -29,12 +30,12 @@ class Alarm:
     alarm: str
     message: str
     setting: str
-    """What to change."""
+    """The setting to change."""
 
 
 @dataclass(frozen=True)
 class Rounding:
-    """How far numbers that are computed twice may differ without anything being wrong."""
+    """Limits up to which rounding explains the difference between two computations of the same number."""
 
     ratio: float = 1e-2
     """Largest |π/π_old − 1| before any update."""
@@ -46,14 +47,14 @@ class Rounding:
         """The limits of a precision.
 
         Args:
-            half: the trainer computes in 16 bits.
-            exact: sampler and trainer compute the same thing in float32 (`Sampler.exact`).
+            half: whether the trainer computes in 16 bits.
+            exact: whether sampler and trainer do the same computation in float32 (`Sampler.exact`).
         """
         return cls(ratio=0.5 if half else cls.ratio, mismatch=cls.mismatch if exact else 0.1)
 
 
 class Alarms:
-    """The rules of a run and what has fired; cut back to the checkpoint on resuming."""
+    """The rules of a run and the file of fired alarms, which is cut back to the checkpoint on resuming."""
 
     def __init__(
         self,
@@ -82,7 +83,7 @@ class Alarms:
         }
 
     def check(self, rows: Rows) -> list[Alarm]:
-        """Alarms that fire at the last row; each kind fires once in a run."""
+        """Append to the file, and return, the alarms that fire at the last row; each kind fires once per run."""
         fired = {row["alarm"] for row in read_jsonl(self.path)}
         new = []
         for name, rule in self.rules.items():
@@ -95,7 +96,7 @@ class Alarms:
 
 
 def kl_above_budget(rows: Rows, kl_budget: float | None) -> tuple[str, str] | None:
-    """Mean KL per completion over the budget."""
+    """Fires if the mean KL per completion is above the budget."""
     kl = rows[-1].get("kl/exact")
     if kl_budget is None or kl is None or kl <= kl_budget:
         return None
@@ -103,7 +104,7 @@ def kl_above_budget(rows: Rows, kl_budget: float | None) -> tuple[str, str] | No
 
 
 def entropy_collapse(rows: Rows) -> tuple[str, str] | None:
-    """Next-token entropy below 30 % of what it was at the start."""
+    """Fires if the next-token entropy is below 30 % of its starting value."""
     first, now = _first(rows, "entropy/mean"), rows[-1].get("entropy/mean")
     if first is None or now is None or now >= 0.3 * first:
         return None
@@ -112,7 +113,7 @@ def entropy_collapse(rows: Rows) -> tuple[str, str] | None:
 
 
 def length_drift(rows: Rows) -> tuple[str, str] | None:
-    """Mean length above 1.5 times or below half of what it was at the start."""
+    """Fires if the mean length is above 1.5 times or below half of its starting value."""
     first, now = _first(rows, "length/mean"), rows[-1].get("length/mean")
     if first is None or now is None or 0.5 * first <= now <= 1.5 * first:
         return None
@@ -120,7 +121,7 @@ def length_drift(rows: Rows) -> tuple[str, str] | None:
 
 
 def repeated_ngrams(rows: Rows) -> tuple[str, str] | None:
-    """Over a fifth of the 3-grams of a completion repeat earlier ones, and twice as many as at the start."""
+    """Fires if over a fifth of a completion's 3-grams repeat earlier ones, and over twice the starting share."""
     first, now = _first(rows, "repeat/share"), rows[-1].get("repeat/share")
     if first is None or now is None or now <= max(0.2, 2 * first):
         return None
@@ -128,10 +129,10 @@ def repeated_ngrams(rows: Rows) -> tuple[str, str] | None:
 
 
 def reward_up_held_out_down(rows: Rows) -> tuple[str, str] | None:
-    """The held-out criterion is below its best by more than two standard errors, and the reward above what it was then.
+    """Fires if the held-out criterion is over two standard errors below its best and the reward is higher than then.
 
-    The error is that of the difference, √(error_best² + error_now²), as if the two measurements were independent;
-    they share prompts and seeds, so the rule errs on the quiet side.
+    The error is that of the difference, √(error_best² + error_now²), as if the two measurements were independent. They
+    share prompts and seeds, so this error is too large, and the rule fires too rarely rather than too often.
     """
     now = rows[-1]
     seen = [row for row in rows if "score/held_out_error" in row]
@@ -150,7 +151,7 @@ def reward_up_held_out_down(rows: Rows) -> tuple[str, str] | None:
 
 
 def first_ratio(rows: Rows, limit: float) -> tuple[str, str] | None:
-    """π/π_old differs from 1 by more than rounding before any update: two passes do not compute the same thing."""
+    """Fires if π/π_old differs from 1 by more than rounding before any update: two passes compute different numbers."""
     deviation = rows[-1].get("ratio/first_deviation")
     if deviation is None or deviation <= limit:
         return None
@@ -159,11 +160,12 @@ def first_ratio(rows: Rows, limit: float) -> tuple[str, str] | None:
 
 
 def stale_sampler(rows: Rows, limit: float) -> tuple[str, str] | None:
-    """Sampler and trainer are further apart than rounding explains, or 2.5 times as far as in the first step.
+    """Fires if sampler and trainer differ more than rounding explains, or 2.5 times as much as in the first step.
 
-    The first step's mean difference is the model's own rounding: no update has been made that a sampler could lack.
-    Measured in bfloat16 over 80 steps: 0.65 to 1.02 times the first; with weights of one update before: 3 to 5 times.
-    Below a fifth of the limit nothing is said. Single tokens prove nothing: rounding alone moves some by 0.3 nats.
+    The first step's mean difference is pure rounding, because no update has been made that the sampler could have
+    missed. Measured in bfloat16 over 80 steps, later differences were 0.65 to 1.02 times the first, and 3 to 5 times
+    the first when the sampler was one update behind. Below a fifth of `limit` the rule never fires. It uses the mean
+    over tokens, because rounding alone moves single tokens by up to 0.3 nats.
     """
     name = "mismatch/logps_mean"
     now, first = rows[-1].get(name), next((row[name] for row in rows if name in row), None)
@@ -177,7 +179,7 @@ def stale_sampler(rows: Rows, limit: float) -> tuple[str, str] | None:
 
 
 def groups_without_spread(rows: Rows) -> tuple[str, str] | None:
-    """Nine of ten prompts, three steps running, whose completions all have the same reward: nothing to learn from."""
+    """Fires if in three consecutive steps 90 % of the groups have equal rewards, so that they give no gradient."""
     latest = [row["group/no_spread"] for row in rows[-NUM_FIRST:] if "group/no_spread" in row]
     if len(latest) < NUM_FIRST or min(latest) < 0.9:
         return None
@@ -188,9 +190,10 @@ def groups_without_spread(rows: Rows) -> tuple[str, str] | None:
 
 
 def chosen_becomes_unlikely(rows: Rows) -> tuple[str, str] | None:
-    """The chosen completions have become less than half as likely as under the reference, on the last steps' mean.
+    """Fires if, averaged over the last steps, chosen completions are less than half as likely as under the reference.
 
-    DPO only asks that the rejected ones fall further. What it then raises was in nobody's data.
+    DPO only requires that the rejected completions fall further. The probability then moves to text that is not in the
+    data.
     """
     log_ratios = [row["logratio/chosen"] for row in rows[-NUM_FIRST:] if "logratio/chosen" in row]
     if len(log_ratios) < NUM_FIRST or sum(log_ratios) / NUM_FIRST > -math.log(2):
@@ -203,6 +206,9 @@ def chosen_becomes_unlikely(rows: Rows) -> tuple[str, str] | None:
 
 
 def _first(rows: Rows, name: str) -> float | None:
-    """Mean over the first steps that have it (a critic's warm-up has no entropy); None until there is a later one."""
+    """Mean over the first `NUM_FIRST` steps that have the metric; None until a later step has it.
+
+    Steps may lack a metric: those of a critic's warm-up have no entropy.
+    """
     values = [row[name] for row in rows if name in row]
     return sum(values[:NUM_FIRST]) / NUM_FIRST if len(values) > NUM_FIRST else None

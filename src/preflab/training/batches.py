@@ -1,8 +1,9 @@
-"""Prompts with completions as token ids, and batches of them, filled to a budget of tokens.
+"""Prompts with completions as token ids, and batches of them within a token budget.
 
-B sequences, T completion tokens, L states of a row. The model's family (`models.families`) decides how a prompt and its
-completion are arranged: a decoder reads both in one row (`training.joined_rows`). Losses read `completion_mask`, never
-the padding id, because the padding token may be the end token.
+In shapes, B is the number of sequences, T the completion tokens of the longest, L the states of a row. The model's
+family (`models.families`) decides how a prompt and its completion are arranged: a decoder reads both in one row
+(`training.joined_rows`). Losses use `completion_mask`, never the padding id, because the padding token may be the end
+token.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class TokenSequence:
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
     policy_tokens: tuple[bool, ...] | None = None
-    """True = a token the policy wrote; None = all of them."""
+    """Per completion token, True = the policy wrote it; None = the policy wrote all."""
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.completion_ids)
@@ -30,10 +31,10 @@ class TokenSequence:
 
 @dataclass(frozen=True)
 class TokenBatch(ABC):
-    """B sequences in the layout of one family of models. It maps tokens to places in the states (rows, L, H)."""
+    """B sequences in the layout of one model family. Properties map tokens to positions in the states (rows, L, H)."""
 
     lengths: torch.Tensor
-    """(B,) tokens of prompt and completion."""
+    """(B,) number of tokens of prompt and completion."""
     completion_ids: torch.Tensor
     """(B, T) long, 0 where there is no token."""
     completion_mask: torch.Tensor
@@ -52,16 +53,16 @@ class TokenBatch(ABC):
     @property
     @abstractmethod
     def state_index(self) -> torch.Tensor:
-        """(B, T) place in its row of the state from which each completion token is predicted, and its value read."""
+        """(B, T) position in its row of the state that predicts each completion token and gives its value."""
 
     @property
     @abstractmethod
     def last_places(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B,) row and (B,) place of the state after each sequence's last token."""
+        """(B,) row and (B,) position of the state after each sequence's last token."""
 
     @abstractmethod
     def model_inputs(self, dtype: torch.dtype) -> dict[str, Any]:
-        """Arguments of the model's forward pass; `dtype` is the type that it computes in."""
+        """Keyword arguments of the model's forward pass; `dtype` is the type in which it computes."""
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
@@ -69,18 +70,18 @@ class TokenBatch(ABC):
 
 
 Collate = Callable[[Sequence[TokenSequence]], TokenBatch]
-"""Sequences to a batch on the model's device: `Trunk.collate`."""
+"""Sequences → a batch on the model's device, such as `Trunk.collate`."""
 
 
 def padded_floats(rows: Sequence[Sequence[float]], num_tokens: int) -> torch.Tensor:
-    """(B, T) float32 from rows of differing lengths, 0 beyond their ends."""
+    """(B, num_tokens) float32 from rows of differing lengths, padded with 0 on the right."""
     return padded(rows, 0.0, num_tokens).float()
 
 
 def token_budget_batches(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
-    """Index lists whose padded size (rows × longest row) stays within the budget, filled from the longest down.
+    """Index lists whose padded size (rows × longest row) stays within the budget, longest rows first.
 
-    A row longer than the budget is a batch of its own. Rows are sorted by length to keep padding small.
+    A row longer than the budget has its own batch. Rows are sorted by length to keep padding small.
 
     Example:
         >>> token_budget_batches([3, 9, 3, 2], tokens_per_batch=9)
@@ -97,10 +98,10 @@ def token_budget_batches(lengths: Sequence[int], tokens_per_batch: int) -> list[
 
 
 def whole_group_batches(sizes: Sequence[tuple[int, int]], tokens_per_batch: int) -> list[list[int]]:
-    """Index lists of groups of rows, each kept whole, whose padded size (rows × longest row) stays within the budget.
+    """Index lists of whole groups of rows whose padded size (rows × longest row) stays within the budget.
 
-    sizes: (rows, tokens of the longest row) of each group. A group larger than the budget is a batch of its own.
-    Groups are sorted by their longest row to keep padding small.
+    `sizes` has (number of rows, tokens of the longest row) of each group. A group larger than the budget has its own
+    batch. Groups are sorted by their longest row to keep padding small.
 
     Example:
         >>> whole_group_batches([(2, 3), (1, 9), (3, 3)], tokens_per_batch=15)
@@ -120,13 +121,13 @@ def whole_group_batches(sizes: Sequence[tuple[int, int]], tokens_per_batch: int)
 
 
 def padded(rows: Sequence[Sequence[float]], fill: float, width: int | None = None) -> torch.Tensor:
-    """(B, width) tensor of rows of differing lengths, filled up on the right; None: as wide as the longest row."""
+    """(B, width) tensor from rows of differing lengths, padded on the right; width None: that of the longest row."""
     width = width if width is not None else max(len(row) for row in rows)
     return torch.tensor([list(row) + [fill] * (width - len(row)) for row in rows])
 
 
 def padded_completions(sequences: Sequence[TokenSequence]) -> dict[str, torch.Tensor]:
-    """The fields that a batch of any layout has: `lengths`, `completion_ids` and `completion_mask`."""
+    """The fields that batches of every layout have: `lengths`, `completion_ids` and `completion_mask`."""
     num_tokens = max(len(s.completion_ids) for s in sequences)
     written = [s.policy_tokens or (True,) * len(s.completion_ids) for s in sequences]
     return {

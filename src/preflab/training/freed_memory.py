@@ -1,7 +1,7 @@
-"""Freed memory given back to the system between the phases of a step.
+"""Returns freed memory to the operating system between the phases of a step.
 
-The C library keeps what was freed, in pieces; a phase with other sizes (decoding, then a backward pass) then takes new
-memory beside it, and the peak of a process grows far beyond what is alive at any time.
+The C library keeps freed memory in fragments. A phase that allocates other sizes (a backward pass after decoding)
+cannot reuse them, so the peak memory of the process grows far beyond what is in use at any time.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 SMALL = 3 * 2**30
-"""Bytes that a process may hold without giving any back: memory taken anew must be cleared by the system again, which
-cost a small model a tenth of its update."""
+"""Resident bytes up to which a process keeps its freed memory. The system has to clear returned memory before it is
+allocated again; for a small model that took a tenth of the update's time."""
 
 WORTH_IT = 2**28
-"""Bytes by which a larger process must have grown since the last time."""
+"""Bytes by which a larger process must have grown since it last returned memory."""
 
 _after_last = 0
-"""Resident bytes after the last time."""
+"""Resident bytes right after memory was last returned."""
 
 
 def give_back() -> None:
-    """Return freed memory to the system if the process is large and has grown; only with glibc on Linux."""
+    """Return freed memory to the system if the process is large and has grown; does nothing without glibc on Linux."""
     global _after_last
     trim = _trim()
     if trim is not None and _resident() > max(SMALL, _after_last + WORTH_IT):
@@ -33,7 +33,7 @@ def give_back() -> None:
 
 
 def _resident() -> int:
-    """Bytes of this process in memory."""
+    """Resident bytes of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -1,4 +1,4 @@
-"""Which prompts a stage keeps for testing: decided by the prompt alone, so that all stages keep the same."""
+"""Chooses the prompts held out for testing from the prompts alone, so that all stages hold out the same ones."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from preflab.words import count
 
 Row = TypeVar("Row", bound=Any)
 DIGITS = 12
-"""Hexadecimal digits of the hash that a prompt's place is read off."""
+"""Hexadecimal digits of the hash that are read as a number in [0, 1)."""
 
 
 def held_out_prompts(prompts: Iterable[Prompt], share: float) -> set[str]:
-    """Ids of the prompts that are kept for testing.
+    """Ids of the prompts that are held out for testing.
 
-    A prompt is held out where the hash of its text or turns, as a number in [0, 1), is below the share: neither its
-    other columns nor the stage nor a seed play a part. System turns do not count, and a user's turn alone falls where
-    its text does, so the same question is on one side whatever form a file gives it. At least one prompt is held out
-    and one is not; with a share of 0 none is. It is another hash than that of a data file's `held_out`, so that the two
-    can be combined.
+    A prompt is held out if the hash of its text or turns, read as a number in [0, 1), is below the share. Its other
+    columns, the stage and the seed have no influence. System turns are ignored, and a single user turn has the hash of
+    its text, so a question is on the same side in every file format. At least one prompt is held out and one is not;
+    with a share of 0 none is held out. The hash differs from that of a data file's `held_out`, so that the two can be
+    combined.
 
     Args:
-        prompts: each once, or more often.
-        share: of the prompts, in [0, 1).
+        prompts: the prompts; repeated ones make no difference.
+        share: share of the prompts to hold out, in [0, 1).
 
     Raises:
-        PreflabError: fewer than two prompts, where some are to be held out.
+        PreflabError: the share is not 0 and there are fewer than two different prompts.
     """
     if share == 0:
         return set()
@@ -51,21 +51,21 @@ def held_out_prompts(prompts: Iterable[Prompt], share: float) -> set[str]:
 
 
 def parted(rows: Sequence[Row], apart: set[str]) -> tuple[list[Row], list[Row]]:
-    """Rows whose `prompt_id` is not among those held out, and those whose is."""
+    """Rows whose `prompt_id` is not in `apart`, then rows whose `prompt_id` is."""
     return [row for row in rows if row.prompt_id not in apart], [row for row in rows if row.prompt_id in apart]
 
 
 def refuse_all_held_out(num_train: int, num_held_out: int, name: str, what: str) -> None:
-    """Refuses data of which only held-out prompts can be learned from.
+    """Refuse data in which every row to learn from is about a held-out prompt.
 
     Args:
-        num_train: rows to train on from which something is learned.
-        num_held_out: held-out rows of this kind.
-        name: of the data.
-        what: the rows are, such as "groups".
+        num_train: number of training rows to learn from.
+        num_held_out: number of held-out rows to learn from.
+        name: name of the data.
+        what: noun for the rows, such as "groups".
 
     Raises:
-        PreflabError: there are none to train on, and some are held out.
+        PreflabError: there are held-out rows but no training rows.
     """
     if num_held_out and not num_train:
         raise PreflabError(

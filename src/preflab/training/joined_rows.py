@@ -1,7 +1,7 @@
-"""Prompt and completion joined in one right-padded row: what a decoder reads, and an encoder that judges.
+"""Prompt and completion joined in one right-padded row, the input of decoders and of encoder reward models.
 
-B sequences, T completion tokens, L all tokens. Right padding needs no attention mask in a causal model: what comes
-after a token cannot reach it.
+In shapes, B is the number of sequences, T the completion tokens and L all tokens of the longest. Right padding needs no
+attention mask in a causal model, because a token cannot attend to later ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from preflab.training.batches import TokenBatch, TokenSequence, padded, padded_c
 
 @dataclass(frozen=True)
 class JoinedRows(TokenBatch):
-    """Right-padded rows [prompt, completion, padding] and where the completion lies in them."""
+    """Right-padded rows [prompt, completion, padding], with the position of the completion in each."""
 
     input_ids: torch.Tensor
     """(B, L) long."""
@@ -33,7 +33,7 @@ class JoinedRows(TokenBatch):
 
     @property
     def state_index(self) -> torch.Tensor:
-        """(B, T) position in L of the token before each completion token: where its logits and value are read."""
+        """(B, T) position in L of the token before each completion token; its logits and value are read there."""
         places = torch.arange(self.completion_ids.shape[1], device=self.input_ids.device)
         return (self.prompt_lengths[:, None] - 1 + places).clamp(max=self.input_ids.shape[1] - 1)
 
@@ -48,7 +48,7 @@ class JoinedRows(TokenBatch):
         return self.completion_mask.nonzero()[:, 0]
 
     def model_inputs(self, dtype: torch.dtype) -> dict[str, Any]:
-        """The tokens alone: right padding needs no mask in a decoder."""
+        """Only the token ids, because right padding needs no mask in a decoder."""
         return {"input_ids": self.input_ids}
 
 
@@ -56,7 +56,7 @@ def join_rows(sequences: Sequence[TokenSequence], pad_id: int) -> JoinedRows:
     """Rows of differing lengths as one right-padded batch.
 
     Raises:
-        PreflabError: a sequence has no prompt token. The first completion token is predicted from the last of them.
+        PreflabError: a sequence has no prompt token. The last prompt token predicts the first completion token.
     """
     for sequence in sequences:
         if not sequence.prompt_ids:

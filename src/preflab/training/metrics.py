@@ -1,7 +1,7 @@
-"""Metrics: one JSON line per step, every name explained.
+"""Metrics of a run: one JSON line per step, and a glossary that explains every metric.
 
-A metric without an entry in `GLOSSARY` is refused, so each curve of a report has a meaning, a healthy range, and a
-sentence on what trouble looks like.
+A metric without an entry in `GLOSSARY` is refused, so each curve of a report has a meaning, a healthy range and a
+description of trouble.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from preflab.settings.preference_losses import CURVES
 
 
 class Metric(NamedTuple):
-    """What a logged number means."""
+    """Explanation of a metric."""
 
     meaning: str
     unit: str
@@ -198,12 +198,12 @@ GLOSSARY: dict[str, Metric] = {
     "time/step": Metric("seconds per step", "s", "", ""),
     "tokens/s": Metric("completion tokens per second, all included", "tokens/s", "", ""),
 }
-"""Name → meaning. Reward terms are logged as `reward/<name of the term>`, what an ensemble or a judge says beside its
-score as `reward/<name of the term>/<detail>`; they share the entry of `reward/mean`."""
+"""Name → meaning. Reward terms are logged as `reward/<name of the term>`, details of an ensemble or a judge (such as
+its members' scores) as `reward/<name of the term>/<detail>`; they share the entry of `reward/mean`."""
 
 
 def is_time(name: str) -> bool:
-    """Whether a metric measures the machine: the only metrics that may differ between two equal runs."""
+    """Whether a metric measures the machine's speed. Only such metrics may differ between two equal runs."""
     return name.startswith("time/") or name == "tokens/s"
 
 

@@ -12,7 +12,7 @@ from preflab.errors import PreflabError
 from preflab.settings.learning import OptimiserSettings
 
 NUM_EXACT_DIGITS = 9
-"""Decimals to which `warmup_share` · `num_steps` is rounded before its whole steps are counted."""
+"""Decimals to which `warmup_share` · `num_steps` is rounded before it is rounded down to whole steps."""
 
 
 def make_optimiser(
@@ -21,8 +21,8 @@ def make_optimiser(
     """AdamW over groups of (parameters, peak learning rate). Source: Loshchilov and Hutter 2019.
 
     Raises:
-        PreflabError: a parameter has 16 bits. An update smaller than the spacing of such numbers is rounded to zero: at
-            a learning rate of 1e-5, 97 % of bfloat16 weights do not change.
+        PreflabError: a parameter has fewer than 32 bits. An update smaller than the spacing of 16-bit numbers is
+            rounded to zero: at a learning rate of 1e-5, 97 % of bfloat16 weights do not change.
     """
     every = [parameter for parameters, _ in groups for parameter in parameters]
     short = [parameter for parameter in every if parameter.dtype.itemsize < 4]
@@ -44,11 +44,11 @@ def make_optimiser(
 def learning_rate_factor(step: int, num_steps: int, settings: OptimiserSettings) -> float:
     """Share of the peak learning rate at a step (counted from 0) of `num_steps`.
 
-    The warm-up has warmup_share · num_steps steps, rounded down, in which the factor rises linearly. The first step
-    after it has the factor 1. From there the factor is 1 (constant), 1 − x (linear) or ½(1 + cos πx) (cosine), where x
-    is the share of the steps after the warm-up that are done.
+    The factor rises linearly during the warm-up, which has warmup_share · num_steps steps, rounded down. It is 1 at the
+    first step after the warm-up. From there it is 1 (constant), 1 − x (linear) or ½(1 + cos πx) (cosine), where x is
+    the share of the steps after the warm-up that are done.
     """
-    # Rounded first: 0.29 · 100 is 28.999999999999996 in floating point and means 29 steps.
+    # Round before floor: 0.29 · 100 is 28.999999999999996 in floating point and means 29 steps.
     num_warmup = math.floor(round(settings.warmup_share * num_steps, NUM_EXACT_DIGITS))
     if step < num_warmup:
         return (step + 1) / (num_warmup + 1)
@@ -69,7 +69,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float
     """Scale all gradients down so that their joint norm is at most `max_norm`; returns the norm before scaling.
 
     Raises:
-        PreflabError: the norm is NaN or infinite; the weights have not been touched.
+        PreflabError: the norm is NaN or infinite. The weights are unchanged.
     """
     norm = float(nn.utils.clip_grad_norm_(list(parameters), max_norm))
     if not math.isfinite(norm):

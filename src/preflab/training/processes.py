@@ -1,4 +1,4 @@
-"""One process or several: the accelerator, and sums over all of them (`accelerate` does the rest)."""
+"""Training with one or several processes: the accelerator, and sums and maxima over all processes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ logger = logging.getLogger(__name__)
 
 
 def make_accelerator(*, log_with: tuple[str, ...] = (), folder: Path | None = None, cpu: bool = False) -> Any:
-    """The process's accelerator.
+    """The accelerator of this process.
 
-    `gradient_accumulation_steps` stays 1: losses already carry the denominator of the whole step, and accelerate would
-    divide once more. Unused parameters are looked for, since a critic's warm-up leaves the policy's unused. Precision
-    is the trunk's (`models.precision`): sampling and scoring need it too, and accelerate knows only the prepared model.
+    `gradient_accumulation_steps` stays 1, because losses are already divided by the denominator of the whole step and
+    accelerate would divide again. `find_unused_parameters` is set because a critic's warm-up does not use the policy's
+    parameters. The trunk sets the precision (`models.precision`), because sampling and scoring need it too and
+    accelerate would apply it only to the prepared model.
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
@@ -41,9 +42,9 @@ def _say_unused(mixed_precision: str) -> None:
 
 
 def sum_over_processes(accelerator: Any, values: Tensor) -> Tensor:
-    """Elementwise sum of a small tensor over all processes, where it was; itself when there is one process.
+    """Elementwise sum of a small tensor over all processes, on the tensor's device; unchanged with one process.
 
-    It travels over the accelerator's device: what GPUs talk through does not take tensors of the processor.
+    The tensor is moved to the accelerator's device for the sum, because GPU communication does not accept CPU tensors.
     """
     if accelerator.num_processes == 1:
         return values
@@ -51,12 +52,12 @@ def sum_over_processes(accelerator: Any, values: Tensor) -> Tensor:
 
 
 def max_over_processes(accelerator: Any, value: float) -> float:
-    """Largest of one number per process."""
+    """Maximum over all processes of one number per process."""
     if accelerator.num_processes == 1:
         return value
     return float(accelerator.gather(torch.tensor([value], device=accelerator.device)).max())
 
 
 def own_share(num: int, accelerator: Any) -> range:
-    """The indices below `num` that fall to this process."""
+    """The indices below `num` that this process handles."""
     return range(accelerator.process_index, num, accelerator.num_processes)

@@ -1,6 +1,6 @@
-"""What a loop asks of the rooms beside it: a sampler that writes completions and a scorer that rewards them.
+"""Interfaces that the training loops require: a sampler that writes completions and a scorer that rewards them.
 
-The pipeline hands both to the loop; a loop imports neither `sampling` nor `rewards`.
+The stage passes both to the loop, so a loop imports neither `sampling` nor `rewards`.
 """
 
 from __future__ import annotations
@@ -18,54 +18,54 @@ from preflab.settings.sampling import DecodingSettings
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """One completion wanted; equal prompts next to each other share one prefill."""
+    """Request for one completion; adjacent requests with equal prompts share one prefill."""
 
     prompt_ids: tuple[int, ...]
     seed: int
-    """All randomness of this completion comes from it: what shares the batch does not matter."""
+    """The only source of randomness of this completion, which therefore does not depend on the rest of the batch."""
 
 
 @dataclass(frozen=True)
 class SampledCompletion:
-    """What came of a request."""
+    """The completion sampled for a request."""
 
     token_ids: tuple[int, ...]
-    """The stop token included when it ended itself."""
+    """Includes the stop token if the completion ended with one."""
     logps: tuple[float, ...]
-    """Log-probability of each token under the distribution it was drawn from, nats."""
+    """Log-probability of each token under the distribution from which it was drawn, nats."""
     finish_reason: Literal["stop", "length"]
     policy_version: int = 0
-    """Optimiser steps the policy had taken when it wrote this."""
+    """Optimiser steps the policy had taken when it wrote this completion."""
     states: torch.Tensor | None = field(default=None, compare=False, repr=False)
-    """(tokens, H) last hidden state before each token, from an engine that decodes with the learning module: a pass
-    of the policy less."""
+    """(tokens, H) last hidden state before each token, from an engine that decodes with the trained module itself.
+    They save the trainer a forward pass of the policy."""
 
 
 class Decode(Protocol):
-    """Token ids as text."""
+    """Converts token ids to text."""
 
     def __call__(self, ids: Sequence[int], prompt: Prompt | None = None) -> str:
-        """The words of a completion of this prompt; without a prompt, the text of some tokens by themselves."""
+        """The text of a completion of this prompt; without a prompt, the text of the tokens by themselves."""
         ...
 
 
 class Sampler(Protocol):
-    """Token ids in, token ids out; nothing is decoded and re-encoded.
+    """Samples completions: token ids in, token ids out, so that nothing is decoded and re-encoded.
 
-    A new engine holds the weights as they are when it is made. A loop calls `sync` before it collects, and `release`
-    once the rollouts are complete. Both are collective calls: every process makes them.
+    A new sampler holds the policy's weights at the time of its creation. A loop calls `sync` before it collects, and
+    `release` after the rollouts are complete. Both are collective calls: every process must make them.
     """
 
     @property
     def exact(self) -> bool:
-        """Whether its log-probabilities may serve as log π_old: those of the trainer's pass up to float32 rounding.
+        """Whether its log-probabilities equal the trainer's up to float32 rounding, so that they can serve as π_old.
 
-        Where they may not, the trainer's own pass over the rollouts gives π_old.
+        If not, the trainer's own pass over the rollouts gives π_old.
         """
         ...
 
     def sync(self, version: int) -> None:
-        """Write with the policy's weights as they are now, and note `version` on every completion from here on.
+        """Take over the policy's current weights, and mark all further completions with `version`.
 
         Args:
             version: optimiser steps the policy has taken.
@@ -79,17 +79,17 @@ class Sampler(Protocol):
         *,
         on_done: Callable[[int], None] | None = None,
     ) -> list[SampledCompletion]:
-        """One completion per request, in the order of the requests; `on_done(n)` is told of n more finished ones."""
+        """One completion per request, in the order of the requests; `on_done(n)` is called when n more are finished."""
         ...
 
     def release(self) -> None:
-        """Free what it holds of the device beside the learning model; the next `sync` takes it again."""
+        """Free the device memory held besides the trained model; the next `sync` allocates it again."""
         ...
 
 
 @dataclass(frozen=True)
 class ScoringItem:
-    """A completion to be rewarded: as text for functions and classifiers, as tokens for a reward model."""
+    """A completion to score, as text for functions and classifiers and as tokens for a reward model."""
 
     prompt: Prompt
     text: str
@@ -97,11 +97,11 @@ class ScoringItem:
     completion_ids: tuple[int, ...] = ()
     finish_reason: FinishReason = "stop"
     turns: tuple[Message, ...] = ()
-    """The turns of a completion that its text alone cannot hold."""
+    """The turns of the completion, if its text alone cannot represent them; otherwise ()."""
 
     @classmethod
     def of(cls, prompt: Prompt, completion: Completion) -> ScoringItem:
-        """The item of a record, to be read with the scorer's own tokenizer: its turns whole, and how it ended."""
+        """The item of a completion record, with its turns and finish reason; the scorer tokenizes it itself."""
         spans = completion.spans
         is_text = len(spans) == 1 and spans[0].message is None and spans[0].role == "assistant"
         turns = () if is_text else tuple(span.message or Message(span.role, span.text) for span in spans)
@@ -116,33 +116,33 @@ class ScoringItem:
 
 @dataclass(frozen=True)
 class Scores:
-    """The reward of each completion and the terms it is the sum of."""
+    """The reward of each completion, and its terms."""
 
     total: torch.Tensor
     """(B,) float32."""
     terms: dict[str, torch.Tensor] = field(default_factory=dict)
-    """Name → (B,) weighted term."""
+    """Name → (B,) weighted term; `total` is their sum."""
     details: dict[str, torch.Tensor] = field(default_factory=dict)
-    """Name → (B,) what is worth watching beside them: an ensemble's members and spread, a judge's criteria."""
+    """Name → (B,) further numbers to log: scores of an ensemble's members and their spread, a judge's criteria."""
 
 
 class Scorer(Protocol):
-    """Gives every completion a number to learn from."""
+    """Gives every completion a reward."""
 
     def score(self, items: Sequence[ScoringItem]) -> Scores:
         """Rewards of the items, in their order.
 
         Raises:
-            PreflabError: a reward raised, is NaN or infinite, or is not a number; nothing becomes 0.
+            PreflabError: a reward function raised, or a reward is not a finite number; it is never replaced by 0.
         """
         ...
 
 
 def check_scores(scores: torch.Tensor, items: Sequence[ScoringItem], what: str = "rewards") -> None:
-    """One finite number per completion; `what` they are called.
+    """Check that there is one finite number per completion; `what` is the noun for the numbers in errors.
 
     Raises:
-        PreflabError: too few or too many, NaN or infinite; with the first completion it happened to.
+        PreflabError: there are too few or too many, or one is NaN or infinite; the first such completion is shown.
     """
     if scores.shape != (len(items),):
         raise PreflabError(

@@ -1,4 +1,4 @@
-"""What the policy did in one step, as tensors: B completions of up to T tokens."""
+"""Rollouts of one step as tensors: B completions of up to T tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from preflab.training.protocols import SampledCompletion
 
 @dataclass
 class Rollouts:
-    """Completions of the policy of this step with what every role said about them.
+    """Completions of one step, with the log-probabilities, KL and values that the roles compute for them.
 
     All (B, T) tensors are 0 outside `completion_mask`.
     """
@@ -25,25 +25,25 @@ class Rollouts:
     sequences: list[TokenSequence]
     texts: list[str]
     finished: Tensor
-    """(B,) bool, True = the completion ended itself, False = it was cut by the length limit."""
+    """(B,) bool, True = the completion ended with a stop token, False = the length limit cut it."""
     completion_mask: Tensor
     """(B, T) bool, True = a token the policy wrote."""
     sampler_logps: Tensor
-    """(B, T) log-probability of each token as the sampler drew it."""
+    """(B, T) log-probability of each token under the sampler, nats."""
     trainer_logps: Tensor
-    """(B, T) the same from the trainer's head, on its own states or the sampler's; their difference is the mismatch."""
+    """(B, T) the same from the trainer's head, on its own or the sampler's states. The difference is the mismatch."""
     old_logps: Tensor
-    """(B, T) log π_old of each token: the sampler's, or from `take_trainers_logps` on the trainer's."""
+    """(B, T) log π_old of each token: the sampler's, or after `take_trainers_logps` the trainer's."""
     ref_logps: Tensor
     """(B, T) log π_ref of each token."""
     exact_kl: Tensor
     """(B, T) exact KL(policy ‖ reference) of the next-token distribution, nats."""
     values: Tensor
-    """(B, T) old values."""
+    """(B, T) values predicted before the update."""
     last_values: Tensor
-    """(B,) old value of the state after the last token."""
+    """(B,) value of the state after the last token, predicted before the update."""
     states: list[Tensor | None]
-    """Of each row (tokens, H), the sampler's last hidden state before each token; None where it keeps none."""
+    """Per row (tokens, H): the sampler's last hidden state before each token; None if the sampler keeps no states."""
 
     @classmethod
     def start(
@@ -53,7 +53,7 @@ class Rollouts:
         sampled: Sequence[SampledCompletion],
         texts: list[str],
     ) -> Rollouts:
-        """Rollouts with the sampler's part filled in and zeros for what the trainer adds."""
+        """Rollouts with the sampler's fields filled in, and zeros in the fields that the trainer computes."""
         num_tokens = max(len(one.token_ids) for one in sampled)
         lengths = torch.tensor([len(one.token_ids) for one in sampled])
         zeros = torch.zeros(len(sampled), num_tokens)
@@ -78,31 +78,31 @@ class Rollouts:
         return len(self.sequences)
 
     def take_trainers_logps(self) -> None:
-        """Let π_old be what the trainer's pass said, where sampler and trainer round differently.
+        """Use the trainer's log-probabilities as log π_old, because sampler and trainer round differently.
 
-        The ratio then is π / π_old of one and the same computation: 1 before the first update. With the sampler's
-        numbers below it, it would be off by their rounding, persistently per token, and the clip would act on that.
+        Both sides of the ratio π / π_old then come from the same computation, so it is 1 before the first update. With
+        the sampler's numbers the ratio of a token would be off by rounding in every pass, and the clip would act on it.
         """
         self.old_logps = self.trainer_logps.clone()
 
     def states_of(self, rows: Sequence[int]) -> Tensor | None:
-        """(N, H) states before the tokens of these rows, row after row; None where one of them has none."""
+        """(N, H) states before the tokens of these rows, concatenated; None if a row has no states."""
         states = [state for state in (self.states[row] for row in rows) if state is not None]
         return torch.cat(states) if len(states) == len(rows) else None
 
     @property
     def lengths(self) -> list[int]:
-        """Prompt + completion tokens of each row, for batching."""
+        """Number of prompt and completion tokens of each row."""
         return [len(sequence) for sequence in self.sequences]
 
     @property
     def num_tokens(self) -> int:
-        """Completion tokens in all rows."""
+        """Number of completion tokens in all rows."""
         return int(self.completion_mask.sum())
 
 
 def repeat_shares(rows: Sequence[Sequence[int]], n: int = 3) -> list[float]:
-    """Share of its n-grams that stood earlier in the same completion, for each completion that has one."""
+    """Share of a completion's n-grams that repeat an earlier one, for each completion of at least n tokens."""
     shares = []
     for row in rows:
         ngrams = [tuple(row[i : i + n]) for i in range(len(row) - n + 1)]

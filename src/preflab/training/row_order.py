@@ -1,4 +1,4 @@
-"""Choose the rows of a step: a pure function of seed and step, so a restart needs no stored position."""
+"""Chooses the rows of a step as a pure function of seed and step, so a restart needs no stored position."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from preflab.training.batches import token_budget_batches
 
 
 def steps_per_epoch(num_rows: int, rows_per_step: int) -> int:
-    """Optimiser steps in one pass; the last step takes the remaining rows.
+    """Optimiser steps in one pass over the rows; the last step takes the remaining rows.
 
     Raises:
         PreflabError: there are no rows.
@@ -37,14 +37,14 @@ def row_at(position: int, num_rows: int, seed: int) -> int:
 
 
 def permutation(num: int, seed: int) -> list[int]:
-    """The numbers below `num` in a random order that the seed alone decides."""
+    """The numbers below `num` in a random order that depends only on the seed."""
     order = list(range(num))
     random.Random(seed).shuffle(order)
     return order
 
 
 def split(order: list[int], num_parts: int) -> list[list[int]]:
-    """Parts in order whose sizes differ by at most one.
+    """Cut a list into `num_parts` consecutive parts whose sizes differ by at most one.
 
     Example:
         >>> split([5, 6, 7, 8, 9], 2)
@@ -56,7 +56,7 @@ def split(order: list[int], num_parts: int) -> list[list[int]]:
 
 @lru_cache(maxsize=2)
 def _shuffled(num_rows: int, seed: int) -> tuple[int, ...]:
-    """`permutation`, cached because a step asks for many places of the same pass."""
+    """`permutation`, cached because one step looks up many positions of the same pass."""
     return tuple(permutation(num_rows, seed))
 
 
@@ -66,7 +66,7 @@ def micro_batches_of_pass(
     """Shuffle the rows, cut them into minibatches, and cut each minibatch into micro-batches within the token budget.
 
     Returns:
-        One list per minibatch, in the order of the optimiser steps, of its micro-batches, each a list of row indices.
+        The minibatches in the order of the optimiser steps. Each is a list of micro-batches of row indices.
     """
     minibatches = []
     for rows in split(permutation(len(lengths), seed), num_minibatches):

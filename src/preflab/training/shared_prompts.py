@@ -1,11 +1,14 @@
-"""Completions of one prompt in one row: the prompt goes through the model once, each completion sees it and itself.
+"""Several completions of one prompt in one row, so that the prompt passes through the model only once.
+
+Each completion attends to the prompt and to itself:
 
     row of three completions     [ prompt | first | second | third | padding ]
     positions                      0 … P−1  P …     P …      P …
-    token i sees token j           j ≤ i, and j is of the prompt or of i's own completion
+    token i attends to token j     j ≤ i, and j is in the prompt or in the completion of i
 
-R rows, L tokens of the longest row, B completions in the order they were given. Models whose attention takes a mask
-of any shape give the same numbers as with one row per completion; `models.prompt_sharing` says which do.
+In shapes, R is the number of rows, L the tokens of the longest row, B the completions in their given order. Models
+whose attention accepts an arbitrary mask give the same numbers as with one row per completion;
+`models.prompt_sharing` decides which models do.
 """
 
 from __future__ import annotations
@@ -24,16 +27,16 @@ PROMPT, PADDING = -1, -2
 
 @dataclass(frozen=True)
 class SharedRows(JoinedRows):
-    """Rows of several completions; `lengths`, `prompt_lengths`, ids and mask of completions are still those of (B,)."""
+    """Rows of several completions. `lengths`, `prompt_lengths` and the ids and mask of completions have B entries."""
 
     rows: torch.Tensor
-    """(B,) row in which each completion lies."""
+    """(B,) row of each completion."""
     starts: torch.Tensor
-    """(B,) place in its row of each completion's first token."""
+    """(B,) position in its row of each completion's first token."""
     position_ids: torch.Tensor
-    """(R, L) position of each token in its own prompt + completion."""
+    """(R, L) position of each token within its prompt and completion."""
     segments: torch.Tensor
-    """(R, L) which completion each token belongs to, PROMPT or PADDING."""
+    """(R, L) index of the completion that each token belongs to, or PROMPT or PADDING."""
 
     @property
     def state_mask(self) -> torch.Tensor:
@@ -47,7 +50,7 @@ class SharedRows(JoinedRows):
 
     @property
     def state_index(self) -> torch.Tensor:
-        """(B, T) place of the token before each completion token: the prompt's last one before the first."""
+        """(B, T) position of the token before each completion token; for the first, that of the prompt's last token."""
         steps = torch.arange(self.completion_ids.shape[1], device=self.input_ids.device)
         before = self.starts[:, None] + steps - 1
         before[:, 0] = self.prompt_lengths - 1
@@ -55,13 +58,13 @@ class SharedRows(JoinedRows):
 
     @property
     def last_places(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B,) row and (B,) place of each sequence's last token: the prompt's where the completion is empty."""
+        """(B,) row and (B,) position of each sequence's last token; the prompt's last if the completion is empty."""
         num_tokens = self.lengths - self.prompt_lengths
         ends = torch.where(num_tokens > 0, self.starts + num_tokens, self.prompt_lengths)
         return self.rows, ends - 1
 
     def model_inputs(self, dtype: torch.dtype) -> dict[str, Any]:
-        """Tokens, positions, and who sees whom, (R, 1, L, L), added to attention."""
+        """Token ids, positions, and the additive attention mask (R, 1, L, L)."""
         same = self.segments[:, :, None] == self.segments[:, None, :]
         earlier = torch.ones_like(same[0]).tril()
         sees = (same | (self.segments == PROMPT)[:, None, :]) & earlier
@@ -71,7 +74,7 @@ class SharedRows(JoinedRows):
 
 
 def share_rows(sequences: Sequence[TokenSequence], pad_id: int, longest_row: int) -> SharedRows:
-    """Put neighbours with the same prompt into one row of at most `longest_row` tokens; others get one row each.
+    """Put adjacent sequences with the same prompt into rows of at most `longest_row` tokens; others get one row each.
 
     Raises:
         PreflabError: a sequence has no prompt token.
@@ -103,7 +106,10 @@ def share_rows(sequences: Sequence[TokenSequence], pad_id: int, longest_row: int
 
 
 def packed_rows(sequences: Sequence[TokenSequence], longest_row: int) -> list[list[int]]:
-    """Index lists of neighbours that share a prompt and a row; a sequence longer than `longest_row` has its own row."""
+    """Index lists, one per row, of adjacent sequences with the same prompt.
+
+    A row has at most `longest_row` tokens; a longer sequence has its own row.
+    """
     rows: list[list[int]] = []
     for index, sequence in enumerate(sequences):
         last = [sequences[i] for i in rows[-1]] if rows else []
@@ -116,7 +122,7 @@ def packed_rows(sequences: Sequence[TokenSequence], longest_row: int) -> list[li
 
 
 def row_length(sequences: Sequence[TokenSequence]) -> int:
-    """Tokens of a row: the prompt once, and every completion."""
+    """Number of tokens of a row that holds the prompt once and all completions."""
     return len(sequences[0].prompt_ids) + sum(len(s.completion_ids) for s in sequences)
 
 
@@ -129,7 +135,7 @@ def _write(
     first_position: int,
     segment: int,
 ) -> int:
-    """Write tokens into a row from `start`; returns where they end."""
+    """Write tokens into a row from `start`; returns the position after the last one."""
     end = start + len(tokens)
     ids[start:end] = torch.tensor(tokens, dtype=torch.long)
     positions[start:end] = torch.arange(first_position, first_position + len(tokens))

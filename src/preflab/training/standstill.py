@@ -1,4 +1,4 @@
-"""Runs that learned next to nothing: a policy that stayed where it began, a loss that did not fall."""
+"""Detects runs that learned almost nothing: the policy hardly changed, or the loss hardly fell."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 from preflab.words import signed, three_digits
 
 STILL = 0.05
-"""Largest |log π/π_ref| of a policy that hardly moved, nats per completion. With beta 0.1 the loss of a pair whose
-sides lie 0.05 above and below 0 has fallen by 0.1 · 0.1 / 2 = 0.005, less than 1 % of ln 2."""
+"""Largest |log π/π_ref| of a policy that hardly moved, nats per completion. With beta 0.1, the loss of a pair with
+log-ratios +0.05 and −0.05 has fallen by 0.1 · 0.1 / 2 = 0.005, which is less than 1 % of ln 2."""
 
 NEARLY_STILL = 0.25
-"""Largest |log π/π_ref| up to which a loss that did not fall says the same: completions of some hundred tokens pass
-`STILL` by a thousandth of a nat per token, and the loss still reads 0.69 → 0.69."""
+"""Largest |log π/π_ref| of a policy that hardly moved if the loss did not fall either. Completions of some hundred
+tokens exceed `STILL` with a thousandth of a nat per token, while the loss still reads 0.69 → 0.69."""
 
 FALLEN = 0.02
-"""Share of its start by which a loss has fallen at least; 0.693 · 0.98 = 0.679 reads 0.68."""
+"""Smallest fall of a loss that counts, as a share of its starting value; 0.693 · 0.98 = 0.679 reads 0.68."""
 
 STILL_KL = 0.01
-"""Largest KL to the reference, nats per completion, of an on-policy run that hardly moved: the probability of no set of
-completions has changed by more than √(0.01 / 2) = 0.07 (Pinsker)."""
+"""Largest KL to the reference, nats per completion, of an on-policy run that hardly moved. By Pinsker's inequality, no
+event's probability has then changed by more than √(0.01 / 2) = 0.07."""
 
 NUM_LAST = 3
-"""Steps whose mean is looked at."""
+"""Number of last steps that are averaged."""
 
 HARDLY_MOVED = "hardly moved"
 LOSSES = ("loss/total", "loss/nll")
@@ -33,10 +33,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def hardly_moved(rows: Rows, num_steps: int | None) -> tuple[str, str] | None:
-    """At the last of `num_steps`, what the policy says is what its reference says: (message, setting to change).
+    """(message, setting to change) if the policy is still close to its reference at the last of `num_steps`.
 
-    Held-out groups are measured after the last update. Figures of a training step are measured before it: a run of
-    `NUM_LAST` steps or fewer is judged by the held-out ones alone.
+    Metrics of a training step are measured before its update, those of held-out groups after the last update. A run of
+    `NUM_LAST` steps or fewer is therefore judged only by its held-out groups.
     """
     if rows[-1]["step"] + 1 != num_steps:
         return None
@@ -57,7 +57,7 @@ def hardly_moved(rows: Rows, num_steps: int | None) -> tuple[str, str] | None:
 
 
 def _no_kl(rows: Rows) -> tuple[str, str] | None:
-    """An on-policy run: the KL of its samples over the last steps."""
+    """The same for an on-policy run, judged by the mean KL of the last steps."""
     kl = _latest(rows, "kl/exact")
     if kl is None or "reward/mean" not in rows[-1] or kl > STILL_KL:
         return None
@@ -73,22 +73,23 @@ def _loss_stayed(rows: Rows) -> bool:
 
 
 def _latest(rows: Rows, name: str) -> float | None:
-    """Mean over the last steps; None where there are no more than `NUM_LAST` in all, or none of them has it."""
+    """Mean of a metric over the last `NUM_LAST` steps; None if the run has no more steps, or none of them has it."""
     values = [row[name] for row in rows[-NUM_LAST:] if name in row] if len(rows) > NUM_LAST else []
     return sum(values) / len(values) if values else None
 
 
 def said_of_alarms(alarms: Rows, last: Mapping[str, Any]) -> str:
-    """What a stage's line adds where its policy hardly moved, of the alarm that fired at its last step."""
+    """Text for a stage's summary if the "hardly moved" alarm fired at its last step; otherwise ""."""
     standing = [each for each in alarms if each["alarm"] == HARDLY_MOVED and each["step"] == last["step"]]
     return "".join(f"; {each['message']}; {each['setting']}" for each in standing)
 
 
 def said_of_loss(rows: Rows) -> str:
-    """What the line of a stage that only has a loss adds where that hardly fell; "" where it fell.
+    """Text for the summary of a stage without a KL if its loss hardly fell; otherwise "".
 
-    The first third of the steps is compared with the last: a fall of less than a hundredth, or within one standard
-    error of the batches' differences, is none. One step says nothing: its loss is measured before the only update.
+    The means of the first and the last third of the steps are compared. The loss hardly fell if it fell by less than
+    1 %, or by less than one standard error of the difference. With one step the result is "", because its loss is
+    measured before the only update.
     """
     losses = [float(next(row[name] for name in LOSSES if name in row)) for row in rows if any(n in row for n in LOSSES)]
     part = max(1, len(losses) // 3)

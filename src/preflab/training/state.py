@@ -1,9 +1,9 @@
-"""The state of a run as one object, on disk and back: N steps, a restart and N steps equal 2N steps, bit for bit.
+"""Saves and loads the state of a run: N steps, a restart and N more steps equal 2N steps, bit for bit.
 
-A checkpoint is a folder `step-000020` of tensors (safetensors) and one JSON file with everything else and the hash of
-each file. It is written beside its place and renamed; older ones go only after that. Whatever is random derives its
-seed from the step (`seeds.derive_seed`), so generators hold nothing that a restart could lose; they are kept all the
-same, for user functions that draw from them.
+A checkpoint is a folder `step-000020` with tensors (safetensors) and one JSON file with everything else and the hash of
+each file. It is written to a temporary folder and renamed; only then are older checkpoints deleted. All randomness in
+preflab derives its seed from the step (`seeds.derive_seed`), so a restart needs no generator states. They are saved for
+user functions that draw from the global generators.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ class Stateful(Protocol):
 
 @dataclass
 class RunState:
-    """Everything a training run is, besides its settings and its data."""
+    """Everything that determines how a run continues, besides its settings and its data."""
 
     model: nn.Module
-    """Its learning parameters and its buffers are kept."""
+    """Its trainable parameters and its buffers are saved."""
     optimiser: torch.optim.Optimizer
     parts: dict[str, Stateful] = field(default_factory=dict)
-    """Further parts by name."""
+    """Further parts with a state, by name."""
     step: int = 0
-    """Steps done."""
+    """Number of steps done."""
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint of this step, then remove older ones.
 
         Raises:
-            PreflabError: the disk is full; the former checkpoint is untouched.
+            PreflabError: the disk is full. The former checkpoint is unchanged.
         """
         place = folder / f"step-{self.step:06d}"
         with new_folder(place) as beside:
@@ -60,17 +60,17 @@ class RunState:
             write_json(
                 beside / "state.json", {"step": self.step, "parts": parts, "random": _random_state(), "files": hashes}
             )
-        unfinished = folder.glob(".step-*")  # of a process that was killed while it wrote
+        unfinished = folder.glob(".step-*")  # left by a process killed while writing
         for other in (*checkpoints(folder), *unfinished):
             if other != place:
                 shutil.rmtree(other)
 
     def load(self, folder: Path, *, num_steps: int | None = None) -> bool:
-        """Take over the newest checkpoint of a folder; False when there is none.
+        """Load the newest checkpoint of a folder; returns False if there is none.
 
         Raises:
-            PreflabError: the checkpoint is corrupted, belongs to another model, or has done more than `num_steps`;
-                nothing half-loads.
+            PreflabError: the checkpoint is corrupted, belongs to another model, or has done more than `num_steps`. The
+                state is then unchanged.
         """
         folders = checkpoints(folder)
         if not folders:
@@ -104,12 +104,12 @@ class RunState:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Whole checkpoints of a run, oldest first."""
+    """Complete checkpoints of a run, oldest first."""
     return sorted(path for path in folder.glob("step-*") if (path / "state.json").exists())
 
 
 def saved_step(folder: Path) -> int:
-    """The step of the newest checkpoint; 0 when there is none."""
+    """Number of steps of the newest checkpoint; 0 if there is none."""
     folders = checkpoints(folder)
     return int(folders[-1].name.removeprefix("step-")) if folders else 0
 

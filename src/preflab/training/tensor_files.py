@@ -1,4 +1,4 @@
-"""Named tensors on disk (safetensors: no pickle, nothing runs on loading)."""
+"""Named tensors on disk, as safetensors: unlike a pickle, such a file cannot run code when it is loaded."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from preflab.errors import PreflabError
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors; of tensors that share storage the first name is kept (safetensors refuses sharing).
+    """Write named tensors. Of tensors that share storage only the first is written (safetensors refuses sharing).
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; `files.new_folder` makes it readable.
+        OSError: the disk is full or the folder cannot be written to; `files.new_folder` turns it into a `PreflabError`.
     """
     from safetensors.torch import save_file
 
@@ -33,10 +33,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def system_errors(path: Path) -> Iterator[None]:
-    """Around whatever writes safetensors: the library hides the operating system's error number in its text.
+    """Turn safetensors' write errors into `OSError`; the library gives the system's error number only in its message.
 
     Raises:
-        OSError: in place of the library's own error.
+        OSError: safetensors could not write the file.
     """
     from safetensors import SafetensorError
 
@@ -65,7 +65,7 @@ def tensor_names(path: Path) -> tuple[str, ...]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file.
+    """Read the tensors of a safetensors file, by name.
 
     Raises:
         PreflabError: the file is missing or corrupted.

@@ -1,4 +1,4 @@
-"""Rows longer than a model takes: refused all at once, left out, or their prompts cut; always counted and named."""
+"""Handles rows longer than a model accepts: refuse all, leave them out, or cut prompts; they are counted and named."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from preflab.words import count
 
 TooLong = Literal["refuse", "leave_out", "cut_prompt"]
 SHOWN = 8
-"""Rows that a line names."""
+"""Number of rows that a line names."""
 
 
 @dataclass
 class LongRows:
-    """What is done with rows beyond `max_tokens`, and which they were.
+    """Handles the rows longer than `max_tokens`, and records them.
 
     Args:
-        max_tokens: longest prompt + completion.
-        too_long: `refuse` them, `leave_out` these rows, or `cut_prompt`: prompts lose their beginning, the first token
-            (BOS) kept, so that the longest completion fits; a row whose completion alone is too long is refused.
+        max_tokens: maximum number of tokens of prompt and completion.
+        too_long: `refuse` such rows, `leave_out` them, or `cut_prompt`. Cutting removes tokens at the beginning of the
+            prompt, after the first token (BOS), so that the longest completion fits. A row whose completion alone is
+            too long is refused.
     """
 
     max_tokens: int
     too_long: TooLong
     room: int = 0
-    """Tokens that every row needs besides, such as those of a completion that is still to be written."""
+    """Further tokens that every row needs, such as those of a completion that is yet to be sampled."""
     cut: Callable[[TokenSequence], TokenSequence] | None = None
-    """How a row is cut where not only the prompt may lose its beginning."""
+    """Cuts a sequence in place of the rule of `cut_prompt`, for rows in which more than the prompt may be cut."""
     found: list[tuple[str, int]] = field(default_factory=list)
-    """(where the row stands, its longest length in tokens)."""
+    """The rows that are too long: (file and line, tokens of the longest sequence)."""
     hopeless: list[tuple[str, int]] = field(default_factory=list)
-    """Those that no cut makes fit."""
+    """The rows that are refused, in the same form."""
 
     def fitted(self, sequences: Sequence[TokenSequence], where: str) -> tuple[TokenSequence, ...] | None:
-        """The sequences of one row (the completions of one prompt) as they are used; None: the row is left out."""
+        """The sequences of one row (the completions of one prompt), cut if necessary; None if the row is not used."""
         longest = max(len(sequence) for sequence in sequences) + self.room
         if longest <= self.max_tokens:
             return tuple(sequences)
@@ -53,13 +54,13 @@ class LongRows:
         return tuple(replace(s, prompt_ids=s.prompt_ids[:1] + s.prompt_ids[1 + surplus :]) for s in sequences)
 
     def check(self, num_fitting: int) -> None:
-        """Refuse what does not fit, once all rows have been seen.
+        """Call after the last row: raise one error about all refused rows.
 
         Args:
-            num_fitting: rows that do.
+            num_fitting: number of rows that fit, after cutting.
 
         Raises:
-            PreflabError: there are such rows; the first ones are named, the others counted. Or nothing is left.
+            PreflabError: rows are refused (the first ones are named, the others counted), or all rows were left out.
         """
         if self.found and not num_fitting and not self.hopeless:
             raise PreflabError(
@@ -91,7 +92,7 @@ class LongRows:
 
     @property
     def said(self) -> str:
-        """What was done, for a stage's summary; "" where all rows fit."""
+        """A sentence about the rows left out or cut, for a stage's summary; "" if all rows fit."""
         if not self.found:
             return ""
         done = "left out" if self.too_long == "leave_out" else "cut at the beginning"
@@ -105,12 +106,12 @@ class LongRows:
 
     @property
     def figures(self) -> dict[str, float | str]:
-        """How many rows were too long; nothing where all fit."""
+        """The number of rows that were too long; empty if all fit."""
         return {"num_too_long": float(len(self.found))} if self.found else {}
 
 
 def _named(places: Sequence[str]) -> str:
-    """The first few places; their file once, where all are lines of one."""
+    """The first `SHOWN` places, joined; the file is named only once if all are lines of the same file."""
     heads = {place.rpartition(" ")[0] for place in places}
     shown = list(places[:SHOWN])
     if len(heads) == 1 and len(places) > 1:
