@@ -124,7 +124,7 @@ def test_facts_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pad is an end token" in advice["padding apart from the end"]
     assert "takes one off" in advice["BOS once"]
     assert "takes it off" in advice["prompts stay open"]
-    assert "plain text" in advice["chat template"]
+    assert "plain-text prompts" in advice["chat template"]
 
 
 def rows_of(model: Any, sampler_of: Callable[..., Any] = TransformersEngine) -> dict[str, CheckRow]:
