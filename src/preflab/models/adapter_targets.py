@@ -63,7 +63,7 @@ class AdapterTargets:
 
 
 def find_targets(model: Any, lora: LoraSettings) -> AdapterTargets:
-    """The layers and weights that carry an adapter: those that `lora.target_modules` names, or "all-linear".
+    """The layers and weights that carry an adapter: those that `lora.target_modules` names, or "all-linear" selects.
 
     A name may be a full name or the end of one (`q_proj`, `experts.gate_up_proj`), as in peft.
 

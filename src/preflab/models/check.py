@@ -1,6 +1,7 @@
 """`preflab check MODEL`: tests on the user's own model the properties that preflab relies on.
 
-Each row of the table names a property and says whether it holds, what was measured, what is allowed, and what to do.
+Each row of the table names a property and says whether it holds, what was measured and what is allowed. It ends with
+advice or a remark.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The invariants of `preflab check`.
+"""The numerical invariants that `preflab check` tests on a model.
 
 Results must not depend on padding, batch, chunk or split; at the start of training the ratio must be 1 and the KL 0.
 

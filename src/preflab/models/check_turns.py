@@ -1,6 +1,6 @@
-"""The rows of `preflab check` about turns.
+"""The rows of `preflab check` about turns: their end tokens, the sampler's stop tokens, and faithful encoding of texts.
 
-They report how turns end, which tokens stop the sampler, and which texts and conversations survive tokenization.
+They report which texts and conversations are unchanged after encoding and decoding, or equal the template's rendering.
 """
 
 from __future__ import annotations

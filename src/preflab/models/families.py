@@ -134,5 +134,5 @@ def token_logits(family: Family, model: Any, sequences: Sequence[TokenSequence],
 
 
 def at_tokens(states: Tensor, batch: TokenBatch) -> Tensor:
-    """Select from (rows, L, …) the N states, or logits, from which the policy's completion tokens are predicted."""
+    """(N, …) the entries of states or logits (rows, L, …) from which the policy's completion tokens are predicted."""
     return states[batch.token_rows, batch.state_index[batch.completion_mask]]

@@ -28,7 +28,7 @@ class ScalarHead(nn.Module):
         else:
             nn.init.normal_(self.linear.weight, std=(hidden_size + 1) ** -0.5)
         self.nuisance: nn.Module | None = None
-        """A module that is trained beside a reward model's score, for nuisance effects; it is not saved."""
+        """`rewards.objectives.Nuisance` during reward training: explains ties and length; not saved with the head."""
         self.register_buffer("gain", torch.ones(()))
         self.register_buffer("offset", torch.zeros(()))
 

@@ -69,7 +69,7 @@ def classifies(config: Any) -> bool:
 def check_no_reward_model(ref: Path | str) -> None:
     """Refuse the folder of a reward model where a language model is needed.
 
-    If the reward model is an adapter, its folder has no configuration, so `reward_model.json` is looked for instead.
+    The check looks for `reward_model.json`, because the folder of an adapter has no configuration.
 
     Raises:
         PreflabError: the folder of a reward model.

@@ -17,7 +17,7 @@ from preflab.training.batches import TokenSequence
 
 SHORT, LONG = 12, 384
 """Tokens of the test passes. Layers that have no effect in the short pass are tested again in the long one, because
-some layers only take part in attention to distant tokens."""
+some layers only affect how distant tokens are processed."""
 
 INJECTED = {"base_layer", "lora_A", "lora_B", "lora_dropout", "lora_embedding_A", "lora_embedding_B"}
 """Parts of the names of modules that peft adds inside a layer."""

@@ -17,8 +17,8 @@ from preflab.sampling.cache import RowCache, moved_places, select_rows
 from preflab.training.batches import TokenSequence
 
 Mask = Literal["ready-made", "own", "none"]
-"""Ways to mask padding. "ready-made": one mask made here for all layers. "own": the model makes a mask per layer from
-the real tokens. "none": no mask is needed, because there is no padding."""
+"""Ways to mask padding. "ready-made": preflab makes one mask for all layers. "own": the model makes a mask per layer
+from the mask of real tokens. "none": no mask is needed, because there is no padding."""
 
 CACHE_ARGUMENTS = ("past_key_values", "cache_params", "state")
 """Names of the argument and output in which models take and return their cache."""
