@@ -1,1 +1,1 @@
-"""Models: loading, the shared trunk with its roles, heads, chunked log-probabilities, export, checks."""
+"""Models: loading, the shared trunk and its roles, heads, chunked log-probabilities, export and checks."""

@@ -1,12 +1,13 @@
-"""Which weights of a model carry a LoRA adapter, which do not, and why.
+"""Selects the weights of a model that carry a LoRA adapter, and gives a reason for each one that does not.
 
-"all-linear" is what it is for peft: every linear layer of the text model but its head, and in the mixtures of experts
-that peft knows the experts' weights and their routers as well. Left out is what an adapter could not change rightly:
+"all-linear" means the same as in peft: every linear layer of the text model except its head. In mixture-of-experts
+models that peft supports, it also selects the experts' weights and the routers. Layers that an adapter could not change
+correctly are left out:
 
 - layers that peft refuses, because fused kernels read their weight (the output projections of Mamba mixers);
-- layers whose weight the model reads without calling them: an adapter would act only once it is merged;
-- layers whose weight another layer shares: merging would change both;
-- layers that are no linear map, and those that text alone does not reach.
+- layers whose weight the model reads without calling the layer: an adapter would have no effect until it is merged;
+- layers whose weight another layer shares: merging would change both layers;
+- layers that do not compute a linear map, and layers that a forward pass on text does not reach.
 """
 
 from __future__ import annotations
@@ -28,30 +29,33 @@ ALL_LINEAR = "all-linear"
 LINEAR = (nn.Linear, Conv1D)
 NOT_BY_PEFT = "peft's all-linear leaves out experts of this kind; name them in lora.target_modules to adapt them"
 NO_MATRICES = ("A_log", "rel_logits_proj")
-"""Weights of three dimensions that multiply no state."""
+"""Names of three-dimensional weights that are not multiplied with hidden states."""
 NO_LAYER = "it belongs to no linear layer; name it in lora.target_modules to adapt it"
 
 
 @dataclass(frozen=True)
 class AdapterTargets:
-    """Full names of what carries an adapter, with the ranks that differ from the settings' one."""
+    """Full names of the layers and weights that carry an adapter, and the ranks that differ from `lora.rank`."""
 
     modules: tuple[str, ...]
     """Linear layers."""
     parameters: tuple[str, ...] = ()
-    """Weights that belong to no linear layer: experts' (E, out, in) and their routers'."""
+    """Weights that belong to no linear layer: experts' weights (E, out, in) and router weights."""
     ranks: Mapping[str, int] = field(default_factory=dict)
-    """peft's rank_pattern: pattern of a name → its rank."""
+    """peft's rank_pattern: name pattern → rank."""
     alphas: Mapping[str, float] = field(default_factory=dict)
-    """peft's alpha_pattern."""
+    """peft's alpha_pattern: name pattern → alpha."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Name → why it carries no adapter."""
+    """Name of a layer or weight → the reason why it carries no adapter."""
     by_weight: tuple[str, ...] = ()
-    """Those of `modules` that a saved configuration names by their weight: peft would take their own names for v4
-    names of experts."""
+    """The entries of `modules` that a saved configuration lists by the name of their weight, because peft would mistake
+    the module's name for an expert's name in transformers v4."""
 
     def describe_left_out(self) -> str:
-        """One line: layers without an adapter by reason, those of all blocks once; "" if there are none."""
+        """One line that lists the layers without an adapter by reason; "" if there are none.
+
+        A layer that occurs in every block is listed once.
+        """
         reasons: dict[str, dict[str, None]] = {}
         for name, reason in self.left_out.items():
             reasons.setdefault(reason, {})[re.sub(r"^.*\.\d+\.", "", name)] = None
@@ -59,12 +63,12 @@ class AdapterTargets:
 
 
 def find_targets(model: Any, lora: LoraSettings) -> AdapterTargets:
-    """What carries an adapter: "all-linear", or the layers and weights that are named.
+    """The layers and weights that carry an adapter: those that `lora.target_modules` names, or "all-linear" selects.
 
-    A name is a full one or the end of one (`q_proj`, `experts.gate_up_proj`), as for peft.
+    A name may be a full name or the end of one (`q_proj`, `experts.gate_up_proj`), as in peft.
 
     Raises:
-        PreflabError: nothing has one of the names, or a layer that is named cannot carry an adapter.
+        PreflabError: no layer or weight has any of the names, or a named layer cannot carry an adapter.
     """
     layers = find_linear_layers(model)
     wanted = lora.target_modules
@@ -98,12 +102,14 @@ def find_targets(model: Any, lora: LoraSettings) -> AdapterTargets:
 
 
 def read_targets(model: Any, config: Mapping[str, Any], tensors: Iterable[str]) -> AdapterTargets:
-    """What a saved adapter carries: linear layers by the names of its tensors, other weights by its configuration.
+    """The layers and weights that a saved adapter changes.
+
+    Linear layers are found by the names of the adapter's tensors, other weights by its configuration.
 
     Args:
         model: the base model.
-        config: its `adapter_config.json`.
-        tensors: names in its `adapter_model.safetensors`.
+        config: the adapter's `adapter_config.json`.
+        tensors: names of the tensors in the adapter's `adapter_model.safetensors`.
     """
     linear = {name for name, module in bare_modules(model) if isinstance(module, LINEAR)}
     carriers = [re.sub(r"^base_model\.model\.|(\.base_layer)*\.lora_[AB]\.weight$", "", name) for name in tensors]
@@ -143,14 +149,14 @@ def _check_named(
 
 
 def _matching(endings: Iterable[str], names: Iterable[str]) -> list[str]:
-    """Names that are one of the endings, or end with one after a dot."""
+    """The names that equal one of the endings, or end with a dot and one of them."""
     endings = tuple(endings)
     dotted = tuple(f".{ending}" for ending in endings)
     return [name for name in names if name in endings or name.endswith(dotted)]
 
 
 def _weights_without_layer(model: Any, prefix: str) -> dict[str, nn.Parameter]:
-    """Experts' weights (E, out, in), and the matrices (out, in) of routers that are no linear layer, by full name."""
+    """Full name → weight: experts' weights (E, out, in), and matrices (out, in) of routers that are no linear layer."""
     layers = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     weights = {}
     for name, module in bare_modules(model, prefix):
@@ -167,10 +173,10 @@ def _weights_without_layer(model: Any, prefix: str) -> dict[str, nn.Parameter]:
 
 
 def _converted_by_peft(model: Any, wanted: str | set[str], rank: int = 1, alpha: float = 1.0) -> Any:
-    """peft's configuration after it has put experts in the place of names that meant them in transformers v4.
+    """peft's configuration, in which peft has replaced names from transformers v4 by the experts' current weights.
 
     Raises:
-        PreflabError: one of two projections is named that are one weight now.
+        PreflabError: only one of two projections is named, and the two are a single weight now.
     """
     from peft import LoraConfig
     from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
@@ -186,7 +192,7 @@ def _converted_by_peft(model: Any, wanted: str | set[str], rank: int = 1, alpha:
 
 
 def _named_by_weight(model: Any, modules: Iterable[str]) -> tuple[str, ...]:
-    """Linear layers whose names peft takes for those of experts in transformers v4."""
+    """The linear layers whose names peft mistakes for experts' names in transformers v4."""
     modules = tuple(modules)
     taken = {leaf for leaf in {name.split(".")[-1] for name in modules} if _is_taken_for_expert(model, leaf)}
     return tuple(name for name in modules if name.split(".")[-1] in taken)
@@ -195,5 +201,5 @@ def _named_by_weight(model: Any, modules: Iterable[str]) -> tuple[str, ...]:
 def _is_taken_for_expert(model: Any, leaf: str) -> bool:
     try:
         return bool(_converted_by_peft(model, {leaf}).target_parameters)
-    except PreflabError:  # one of two projections that are one weight now
+    except PreflabError:  # the name is one of two projections that are a single weight now
         return True

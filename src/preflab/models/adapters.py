@@ -20,17 +20,18 @@ from preflab.words import count
 def add_adapter(model: Any, name: str, lora: LoraSettings, seed: int, targets: AdapterTargets) -> None:
     """Inject one more LoRA adapter into a model, in place. B starts at zero, so nothing changes yet.
 
-    The adapter is float32 whatever the type of the base: peft gives it the base's, in which small steps round away.
+    The adapter is float32 for every type of the base. peft would create it in the type of the base; in half precision
+    small optimiser steps would then be rounded to nothing.
 
     Args:
         model: the base model, with or without other adapters.
-        name: of the adapter.
+        name: name of the new adapter.
         lora: rank and scale.
-        seed: seeds A.
-        targets: what carries it, see `find_targets`.
+        seed: seeds the random matrix A.
+        targets: the layers and weights that carry the adapter, from `find_targets`.
 
     Raises:
-        PreflabError: another adapter of this model is on other weights of experts.
+        PreflabError: another adapter of this model is on different experts' weights.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -40,14 +41,15 @@ def add_adapter(model: Any, name: str, lora: LoraSettings, seed: int, targets: A
     with torch.random.fork_rng(devices=[]), _quiet_peft():
         torch.manual_seed(seed)
         if targets.modules:
-            # Layers are named by the keys of a state: peft would take some names in a configuration for experts.
+            # Name the layers by the keys of a state dict: peft would mistake some names in a configuration for experts.
             keys = {f"{module}.lora_A.weight": torch.empty(0) for module in targets.modules}
             config = LoraConfig(target_modules=_by_name(targets), **settings)
             inject_adapter_in_model(config, model, name, state_dict=keys)
         if targets.parameters:
             config = LoraConfig(target_modules=[], target_parameters=list(targets.parameters), **settings)
             inject_adapter_in_model(config, model, name)
-    # peft takes a layer called as the adapter (`value`) for part of it, and would freeze other adapters there.
+    # If a layer has the same name as the adapter (`value`), peft mistakes it for a part of the adapter and freezes the
+    # other adapters in it. Restore `requires_grad` of all parameters.
     for parameter, had_gradient in learned:
         parameter.requires_grad_(had_gradient)
     for parameter in adapter_parameters(model, name).values():
@@ -56,10 +58,10 @@ def add_adapter(model: Any, name: str, lora: LoraSettings, seed: int, targets: A
 
 
 def check_beside(model: Any, targets: AdapterTargets) -> None:
-    """Adapters on experts wrap their weights in one order, so all adapters of a model must be on the same ones.
+    """Check that all adapters of a model are on the same experts' weights, since peft wraps those in a fixed order.
 
     Raises:
-        PreflabError: another adapter is on other weights.
+        PreflabError: another adapter is on different experts' weights.
     """
     for config in getattr(model, "peft_config", {}).values():
         others = set(config.target_parameters or ())
@@ -73,7 +75,7 @@ def check_beside(model: Any, targets: AdapterTargets) -> None:
 
 
 def saved_config(model: Any, name: str, targets: AdapterTargets) -> dict[str, Any]:
-    """An adapter's configuration as in peft's own file, every layer and weight by its full name."""
+    """An adapter's configuration in peft's file format, with every layer and weight listed by its full name."""
     from peft import LoraConfig
 
     injected = model.peft_config[name]
@@ -102,7 +104,7 @@ def _settings(model: Any, rank: int, alpha: float, targets: AdapterTargets) -> d
 
 @contextmanager
 def _quiet_peft() -> Iterator[None]:
-    """Without peft's warnings of what is meant here: several adapters, layers named by a state, ranks of experts."""
+    """Silence peft's warnings about intended uses: several adapters, layers named by a state dict, ranks of experts."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         warnings.filterwarnings("ignore", message="While injecting the PEFT adapters")
@@ -112,25 +114,26 @@ def _quiet_peft() -> Iterator[None]:
 
 
 def adapter_parameters(model: nn.Module, name: str) -> dict[str, nn.Parameter]:
-    """The adapter's parameters under their names in the model, with the adapter's own name left out.
+    """The adapter's parameters by their names in the model, with the adapter's name removed from each.
 
-    The name counts where peft puts it alone: layers of a model may be called `value` as well.
+    The adapter's name is matched only directly after `lora_A` or `lora_B`: a layer of the model may be called `value`
+    as well.
     """
     middle = re.compile(rf"(\.lora_[AB])\.{re.escape(name)}\.")
     return {middle.sub(r"\1.", key): p for key, p in model.named_parameters() if middle.search(key)}
 
 
 def adapter_state(model: nn.Module, name: str) -> dict[str, Tensor]:
-    """The adapter's weights by name, as peft names them in its files."""
+    """Copies of the adapter's weights under the names that peft uses in its files."""
     return {f"base_model.model.{key}": p.detach().clone() for key, p in adapter_parameters(model, name).items()}
 
 
 @torch.no_grad()
 def load_adapter_state(model: nn.Module, name: str, state: dict[str, Tensor], where: str) -> None:
-    """Copy saved weights into an injected adapter; every tensor must be used and every parameter filled.
+    """Copy saved weights into an injected adapter. The tensors' names and shapes must match the adapter's exactly.
 
     Raises:
-        PreflabError: a tensor is missing, left over, or of another shape.
+        PreflabError: a tensor is missing, unknown, or of another shape.
     """
     parameters = {f"base_model.model.{key}": p for key, p in adapter_parameters(model, name).items()}
     missing, surplus = sorted(parameters.keys() - state.keys()), sorted(state.keys() - parameters.keys())

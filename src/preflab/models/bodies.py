@@ -1,7 +1,7 @@
-"""The part of a model that gives hidden states, named and made again: what a fully fine-tuned reward model is saved as.
+"""Names and rebuilds the body of a model, the part without a head that computes hidden states.
 
-`AutoModel` makes another class from some configurations (OPT's whole model instead of its decoder), so the class itself
-is written down.
+A fully fine-tuned reward model is saved as its body. `AutoModel` builds another class from some configurations (OPT's
+whole model instead of its decoder), so the name of the body's class is saved too.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ ROOT = "transformers"
 
 
 def name_body(body: Any) -> str:
-    """`module:class`, for example `transformers.models.opt.modeling_opt:OPTDecoder`."""
+    """The class of a body as `module:class`, for example `transformers.models.opt.modeling_opt:OPTDecoder`."""
     return f"{type(body).__module__}:{type(body).__name__}"
 
 
 def make_body(name: str, config: Any, dtype: torch.dtype, weights: Collection[str]) -> Any:
-    """A body with random weights in eval mode, without a pooler where its weights have none.
+    """A body with random weights, in eval mode. It has no pooler if `weights` contains none.
 
     Args:
-        name: from `name_body`; "" makes what `AutoModel` makes of the configuration.
+        name: the name from `name_body`; "" uses the class that `AutoModel` chooses for the configuration.
         config: the body's configuration.
-        dtype: of the weights.
-        weights: names of the tensors that it will be filled with.
+        dtype: type of the weights.
+        weights: names of the tensors that will be loaded into the body.
 
     Raises:
-        PreflabError: the name is not one of a class of transformers.
+        PreflabError: the name is not that of a class of transformers.
     """
     from transformers import AutoModel
 

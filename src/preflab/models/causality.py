@@ -1,4 +1,4 @@
-"""Whether a model's logits depend on earlier tokens alone: the model is asked, since configurations do not say."""
+"""Tests by a forward pass whether a model's logits depend on earlier tokens only; configurations do not say it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from preflab.models.kinds import family_of
 from preflab.training.batches import TokenSequence
 
 NUM_SHARED, NUM_OTHER = 8, 4
-"""Two rows begin with the same tokens and end with others."""
+"""Number of tokens that the two test rows share at the start, and number of differing tokens at the end."""
 
 ALLOWED = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 0.25}
-"""Largest change of a logit, as a share of the spread of logits; rounding stays below, seeing later tokens does not."""
+"""Largest allowed change of a logit, as a share of the logits' standard deviation. Rounding stays below it; the effect
+of later tokens exceeds it."""
 
 UNFIT = (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError, AssertionError)
-"""What a model raises when it cannot be asked with tokens alone."""
+"""Errors that a model raises if it cannot run with tokens as its only input."""
 
 
 @torch.no_grad()
 def why_not_causal(model: Any) -> str | None:
-    """None where the logits at a token do not depend on later tokens, else the reason the model cannot write.
+    """None if the logits at a token do not depend on later tokens, else the reason why the model cannot generate text.
 
-    Two rows with the same first 8 tokens and other last 4 must have the same logits at those 8.
+    Two rows with the same first 8 tokens and different last 4 tokens must have the same logits at the first 8.
     """
     num_rows = model.get_input_embeddings().weight.shape[0]
     ids = tuple(number % num_rows for number in range(3, 3 + NUM_SHARED + 2 * NUM_OTHER))
@@ -44,6 +45,6 @@ def why_not_causal(model: Any) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it says nothing."""
+    """The first line of an error's message, at most 200 characters; the error's type if the message is empty."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

@@ -1,6 +1,7 @@
-"""`preflab check MODEL`: what preflab relies on, measured on the user's own model.
+"""`preflab check MODEL`: tests on the user's own model the properties that preflab relies on.
 
-Each row says what was looked at, whether it holds, what was measured, what is allowed, and what to do or to know.
+Each row of the table names a property and says whether it holds, what was measured and what is allowed. It ends with
+advice or a remark.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from preflab.models.vocabulary import ADVICE, FITS
 
 
 def check_model(ref: Path | str, sampler_of: Callable[..., Any], *, dtype: str = "float32") -> list[CheckRow]:
-    """All checks of a causal language model: its tokenizer's facts, then the invariants, on short random inputs.
+    """Run all checks of a causal language model: facts of the tokenizer, turns, then invariants on random inputs.
 
-    A tokenizer that does not fit the embedding ends it before the numbers: no stage would load such a model.
+    If the tokenizer does not fit the embedding, the invariants are skipped: no stage would load such a model.
 
     Args:
         ref: folder or Hub id.
-        sampler_of: makes the sampler to check, called as `sampling.engine.TransformersEngine` is.
-        dtype: type of the weights; what is allowed is wider below float32.
+        sampler_of: builds the sampler to check; takes the same arguments as `sampling.engine.TransformersEngine`.
+        dtype: type of the weights; tolerances are wider in half precision.
 
     Raises:
         PreflabError: the model cannot be loaded at all.
@@ -39,7 +40,7 @@ def check_model(ref: Path | str, sampler_of: Callable[..., Any], *, dtype: str =
 
 
 def check_facts(facts: ModelFacts) -> list[CheckRow]:
-    """What the tokenizer and the configuration say of each other."""
+    """Rows on whether the tokenizer and the configuration agree."""
     known_stops = [token for token in facts.stop_token_ids if token < facts.vocabulary_size]
     return [
         CheckRow(

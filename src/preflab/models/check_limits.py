@@ -1,7 +1,7 @@
-"""The lengths at which a model changes how it computes, and which of them the rows of `preflab check` cross.
+"""The lengths at which a model changes its computation, and which of them the test rows of `preflab check` cross.
 
-A window begins to cut, a scan begins its second chunk, a rotary scaling takes other factors: an error in one of them
-does not show in short rows. Long rows of a large model take long, so each model has a budget.
+Examples: a sliding window starts to drop tokens, a scan starts its second chunk, a rotary scaling switches its factors.
+Short rows do not reveal errors there. Long rows are slow on a large model, so the row length has a budget.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from preflab.models.rotary import RowLengths
 WINDOWS = ("sliding_window", "attention_chunk_size", "attention_window_size", "window_size")
 SCANS = ("chunk_size", "mamba_chunk_size")
 DELTA_NET_CHUNK = 64
-"""Tokens that transformers' gated delta nets scan at once; no configuration says it."""
+"""Chunk size in tokens of transformers' gated delta nets; configurations do not contain it."""
 
 WORK, LEAST, MOST = 2e10, 32, 2048
-"""Tokens of the longest row: WORK over the number of weights (a few seconds per pass on a laptop), in these bounds."""
+"""Tokens of the longest row: WORK / number of weights (a few seconds per pass on a laptop), between LEAST and MOST."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A length beyond which a model computes differently."""
+    """A length in tokens beyond which a model computes differently."""
 
     name: str
     length: int
@@ -34,7 +34,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Limits:
-    """What rows within a model's budget cross, and what they do not."""
+    """The limits that rows within a model's budget cross, and the limits beyond the budget."""
 
     crossed: tuple[Limit, ...]
     beyond: tuple[Limit, ...]
@@ -43,7 +43,10 @@ class Limits:
 
     @classmethod
     def of(cls, model: Any, room: int) -> Limits:
-        """The limits of a loaded model; crossing one takes `room` tokens more, and the context has to hold them."""
+        """The limits of a loaded model. A row that crosses a limit is `room` tokens longer than the limit.
+
+        A limit that does not lie within the model's context is ignored.
+        """
         context = context_length(model.config) or MOST
         num_weights = sum(parameter.numel() for parameter in model.parameters())
         longest = min(context, max(LEAST, min(MOST, int(WORK / max(1, num_weights)))))

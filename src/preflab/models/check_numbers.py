@@ -1,8 +1,10 @@
-"""The invariants of `preflab check`: equal whatever the padding, batch, chunk or split; ratio 1 and KL 0 at the start.
+"""The numerical invariants that `preflab check` tests on a model.
 
-B rows: four short ones, two of one length, and two for each length at which the model computes differently, one whose
-prompt lies beyond it and one that crosses it while it is written. Everything is compared in nats, or as a share of the
-largest gradient.
+Results must not depend on padding, batch, chunk or split; at the start of training the ratio must be 1 and the KL 0.
+
+B rows: four short rows, two of which have equal lengths, and two rows for each limit (a length at which the model
+changes its computation). The prompt of the first is longer than the limit; the completion of the second crosses it.
+Differences are measured in nats, or as a share of the largest gradient.
 """
 
 from __future__ import annotations
@@ -37,29 +39,29 @@ from preflab.words import count
 PROMPT_LENGTHS = (3, 7, 3, 1)
 NUM_TOKENS = 10
 UNPADDED = ("equal lengths", "plain")
-"""Ends of the names of decode paths that never pad."""
+"""Endings of the names of decode paths that never pad."""
 
 BEYOND = 3
-"""Tokens by which a prompt lies beyond a limit."""
+"""Number of tokens by which a long prompt exceeds a limit."""
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What rounding explains in a type."""
+    """The largest differences that rounding explains in a floating type."""
 
     nats: float
     share: float
-    """Of the largest value compared."""
+    """As a share of the largest value compared."""
 
     @classmethod
     def of(cls, dtype: torch.dtype) -> Tolerance:
-        """float32 or a type of 16 bits."""
+        """The tolerance for float32, or the wider one for 16-bit types."""
         return cls(1e-4, 1e-4) if dtype == torch.float32 else cls(0.1, 0.1)
 
 
 @dataclass
 class Subject:
-    """The model with a fresh adapter, four prompts, and what it wrote."""
+    """The model under test with a fresh adapter, its prompts and the completions that it sampled."""
 
     trunk: Trunk
     sampler: Any
@@ -75,16 +77,16 @@ class Subject:
         return [TokenSequence(request.prompt_ids, completion.token_ids) for request, completion in pairs]
 
     def batch(self, rows: slice = slice(None)) -> TokenBatch:
-        """Rows, right-padded."""
+        """The chosen rows as a right-padded batch."""
         return self.trunk.collate(self.sequences[rows])
 
     def decoding(self, **other: Any) -> DecodingSettings:
-        """Ten tokens at temperature 1, nothing cut off."""
+        """Settings for ten tokens at temperature 1 without top-k, top-p or min-p."""
         return DecodingSettings(max_new_tokens=NUM_TOKENS, **other)
 
 
 def check_numbers(model: Any, tokenizer: Any, facts: ModelFacts, sampler_of: Callable[..., Any]) -> list[CheckRow]:
-    """Every invariant, one row each; one that the model cannot be asked for does not hold, and says why."""
+    """One row per invariant. If the model raises an error during a check, the row fails and gives the error."""
     try:
         subject = _subject(model, tokenizer, facts, sampler_of)
     except UNFIT as error:
@@ -131,12 +133,12 @@ def _subject(model: Any, tokenizer: Any, facts: ModelFacts, sampler_of: Callable
 
 
 def _around(limit: int) -> tuple[int, int]:
-    """Tokens of a prompt beyond a limit, and of one whose completion crosses it."""
+    """Lengths in tokens of two prompts: one beyond the limit, and one whose completion crosses it."""
     return limit + BEYOND, max(1, limit - NUM_TOKENS // 2)
 
 
 def _limits_crossed(subject: Subject) -> CheckRow:
-    """Not a test: which lengths the rows of the others crossed."""
+    """Not a test: reports which limits the rows of the other checks crossed."""
     limits = subject.limits
     longest = max(len(sequence) for sequence in subject.sequences)
     missed = f"{', '.join(map(str, limits.beyond))} not crossed: rows of a model of this size have at most"
@@ -150,7 +152,7 @@ def _limits_crossed(subject: Subject) -> CheckRow:
 
 
 def _decode_path(subject: Subject) -> CheckRow:
-    """Not a test: how the sampler feeds the model."""
+    """Not a test: reports how the sampler feeds the model."""
     path = getattr(subject.sampler, "decode_path", "its own")
     slow = "no cache fits: every step goes through the whole sequence, which is slow" if path == "plain" else ""
     return CheckRow("decoding", True, path, "any that gives the model's own logits", slow)
@@ -175,7 +177,7 @@ def _padding_amount(subject: Subject) -> CheckRow:
 
 
 def _padding_side(subject: Subject) -> CheckRow:
-    """Left-padded with mask and positions, as when decoding, against no padding at all."""
+    """Compare rows that are left-padded with mask and positions, as in decoding, with unpadded rows."""
     rows = [request.prompt_ids for request in subject.requests]
     width = max(map(len, rows))
     device = subject.trunk.device
@@ -201,7 +203,7 @@ def _batch_composition(subject: Subject) -> CheckRow:
     pairs = [(a, b) for a, b in zip(again, subject.completions, strict=True) if a.token_ids == b.token_ids]
     measured = max((abs(x - y) for a, b in pairs for x, y in zip(a.logps, b.logps, strict=True)), default=0.0)
     allowed = subject.allowed.nats
-    # Below float32 a draw may fall on the other side of a boundary without anything being wrong.
+    # In half precision rounding may move a draw across a boundary between two tokens; that is no error.
     holds = measured <= allowed and (differing == 0 or subject.trunk.model.dtype != torch.float32)
     return CheckRow(
         "samples whatever shares the batch",
@@ -216,7 +218,7 @@ def _first_ratio(subject: Subject) -> CheckRow:
     with torch.no_grad():
         trained = _logps(subject, subject.batch())
     sampled = torch.tensor([completion.logps for completion in subject.completions], device=trained.device)
-    if subject.trunk.in_half_precision:  # the trainer's own pass is π_old there; the sampler has to be near it
+    if subject.trunk.in_half_precision:  # π_old is the trainer's own pass here; the sampler only has to be close to it
         mean, allowed = (trained - sampled).abs().mean().item(), Rounding.of(half=True, exact=False).mismatch
         return measured_row("first ratio is 1", mean, allowed, "nats per token, mean", "sampler and trainer disagree")
     measured = _largest((trained - sampled).exp() - 1)
@@ -234,7 +236,7 @@ def _first_kl(subject: Subject) -> CheckRow:
 
 
 def _chunked(subject: Subject) -> CheckRow:
-    """Log-probabilities, entropy and their gradient: from hidden states in chunks, and from the model's own logits."""
+    """Compare log-probabilities, entropy and gradient of the chunked path with those from the model's own logits."""
     name = "chunked log-probabilities"
     if subject.trunk.plain_because:
         return CheckRow(name, True, "not used", "–", f"slower and larger: {subject.trunk.plain_because}")
@@ -250,7 +252,7 @@ def _chunked(subject: Subject) -> CheckRow:
     ours = _gradients(subject, output.logps[mask].sum() + output.entropy[mask].sum())
     theirs = _gradients(subject, plain.logps.sum() + plain.entropy.sum())
     gradients = _largest(ours - theirs) / max(_largest(theirs), 1e-30)
-    # The model's own logits are rounded to their type; those in chunks are float32.
+    # The model rounds its own logits to its type; the chunked path computes float32 logits.
     rounding = 0.0 if states.dtype == torch.float32 else torch.finfo(states.dtype).eps * _largest(states.float())
     allowed = subject.allowed.nats + rounding
     holds = values <= allowed and gradients <= subject.allowed.share
@@ -264,7 +266,7 @@ def _chunked(subject: Subject) -> CheckRow:
 
 
 def _split(subject: Subject) -> CheckRow:
-    """One batch, and micro-batches of one row, with the whole step's denominator."""
+    """Compare the gradient of one batch with the sum over micro-batches of one row, both with the same denominator."""
     num_rows = len(subject.requests)
     num = num_rows * NUM_TOKENS
     whole = _gradients(subject, _logps(subject, subject.batch()).sum() / num)
@@ -277,7 +279,7 @@ def _split(subject: Subject) -> CheckRow:
 
 @torch.no_grad()
 def _saved_head(subject: Subject) -> CheckRow:
-    """The value role, adapter and head, saved, spoilt and loaded again."""
+    """Save the value role (adapter and head), set its parameters to zero, load it and compare the values."""
     trunk = subject.trunk
     _shake(trunk, "value")
     before = trunk(subject.batch(), ("value",))["value"].values
@@ -294,9 +296,9 @@ def _saved_head(subject: Subject) -> CheckRow:
 
 @torch.no_grad()
 def _merged(subject: Subject) -> CheckRow:
-    """A changed adapter, merged into the weights and not: the difference as a share of what the adapter changes.
+    """Compare a changed adapter before and after merging, as a share of the adapter's effect on the logits.
 
-    Below float32 rounding alone may be a tenth of that, so the share is of the largest logit there.
+    In half precision rounding alone may reach a tenth of that effect, so the share is of the largest logit instead.
     """
     trunk = subject.trunk
     _shake(trunk, "policy")
@@ -311,7 +313,7 @@ def _merged(subject: Subject) -> CheckRow:
 
 
 def _adapters(subject: Subject) -> CheckRow:
-    """What carries an adapter with the default settings, and what does not."""
+    """Not a test: reports which layers carry an adapter with the default settings, and which do not."""
     targets = subject.trunk.targets["policy"]
     left_out = targets.describe_left_out()
     weights = f", {count(len(targets.parameters), 'weight')}" if targets.parameters else ""
@@ -320,7 +322,7 @@ def _adapters(subject: Subject) -> CheckRow:
 
 
 def _shake(trunk: Trunk, role: str) -> None:
-    """As if trained: a fresh adapter's B is 0 and would prove nothing."""
+    """Fill the adapter's B with noise, as if it had been trained: a fresh B is 0, so a test would prove nothing."""
     random = torch.Generator().manual_seed(1)
     for name, parameter in adapter_parameters(trunk.model, role).items():
         if ".lora_B." in name:
@@ -329,7 +331,7 @@ def _shake(trunk: Trunk, role: str) -> None:
 
 
 def _own_logits(subject: Subject, model: Any, role: Role) -> Tensor:
-    """(N, V) what a model's own forward pass gives in a role before each completion token."""
+    """(N, V) logits of the model's own forward pass in a role, from which each completion token is predicted."""
     with subject.trunk.role(role):
         return token_logits(subject.trunk.family, model, subject.sequences, subject.trunk.pad_id)
 

@@ -1,4 +1,4 @@
-"""One line of the table of `preflab check`, and the line of a number that may not exceed a bound."""
+"""Rows of the table of `preflab check`, and a function that builds one from a number and its upper bound."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CheckRow:
-    """One line of the table."""
+    """One row of the table."""
 
     name: str
     holds: bool
@@ -18,7 +18,7 @@ class CheckRow:
 
 
 def measured_row(name: str, measured: float, allowed: float, unit: str, advice: str) -> CheckRow:
-    """The row of a number that holds up to `allowed`; the advice is given where it does not."""
+    """A row that holds if `measured` is at most `allowed`; the advice is given only if it does not hold."""
     holds = measured <= allowed
     return CheckRow(
         name, holds, f"{measured:.1e} {unit}".strip(), f"{allowed:.0e}" if allowed else "0", "" if holds else advice

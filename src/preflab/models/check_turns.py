@@ -1,4 +1,7 @@
-"""What `preflab check` says of turns: how they end, what stops the sampler, which texts and conversations come back."""
+"""The rows of `preflab check` about turns: their end tokens, the sampler's stop tokens, and faithful encoding of texts.
+
+They report which texts and conversations are unchanged after encoding and decoding, or equal the template's rendering.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ WORDS = (
     "a space last ",
     "\na line break first",
 )
-"""Texts that are to come back as they were."""
+"""Texts that should be unchanged after encoding and decoding."""
 
 USER, ANSWER, SYSTEM = Message("user", "What is it?"), Message("assistant", "A cat."), Message("system", "Be kind.")
 THOUGHT, MORE = Message("assistant", "A cat.", reasoning="Four legs."), Message("assistant", "A dog.")
@@ -40,11 +43,11 @@ CONVERSATIONS: dict[str, tuple[Prompt, Message]] = {
 }
 
 RAISED = re.compile(r"the chat template refuses the conversation \((.*)\)")
-"""A refusal in the template's own words."""
+"""Matches preflab's error for a refusal; the group holds the template's own message."""
 
 
 def check_turns(renderer: Renderer) -> list[CheckRow]:
-    """Rows about turns; of a model without a chat template, those about plain text alone."""
+    """The rows about turns. For a model without a chat template, only the rows about plain text."""
     rows = [_end_of_text(renderer), _plain_texts(renderer)]
     if not renderer.template.exists:
         return rows
@@ -64,7 +67,7 @@ def _end_of_text(renderer: Renderer) -> CheckRow:
 
 
 def _turn_end(renderer: Renderer, frame: Frame) -> CheckRow:
-    """The token that the template writes after the assistant's words is learned, and the sampler stops at it."""
+    """Check that the sampler stops at the token that ends the assistant's turn and that training includes it."""
     prompt, _ = CONVERSATIONS[ONE]
     try:
         last = renderer.completion_ids(prompt, _answer(renderer, "Hello"))[-1]
@@ -101,7 +104,7 @@ def _generation_prompt(frame: Frame) -> CheckRow:
 
 
 def _rendered(renderer: Renderer, frame: Frame) -> CheckRow:
-    """Which conversations are the template's own rendering, which differ from it, and which are refused."""
+    """Count the conversations that preflab renders exactly as the template does; list differing and refused ones."""
     different: dict[str, list[str]] = {}
     refused = {}
     for name, pair in CONVERSATIONS.items():
@@ -125,10 +128,10 @@ def _rendered(renderer: Renderer, frame: Frame) -> CheckRow:
 
 
 def difference(renderer: Renderer, prompt: Prompt, answer: Message) -> str:
-    """ "" where ids equal the template's own up to the end of the turn, else what is different.
+    """ "" if preflab's ids equal the template's up to the end of the turn, else a description of the difference.
 
     Raises:
-        PreflabError: the template does not take or write the conversation.
+        PreflabError: the template refuses the conversation or omits a part of it.
     """
     answer = replace(answer, content=_answer(renderer, answer.content)) if answer.content else answer
     completion = Completion.make(prompt.id, "", "", spans=spans_of_turns((answer,)))
@@ -158,12 +161,12 @@ def _chat_texts(renderer: Renderer) -> CheckRow:
 
 
 def _thinking_as_text(renderer: Renderer) -> CheckRow:
-    """Whether turns with and without thinking have the same tokens, and so scores, when their text is read again."""
+    """Check whether turns with and without thinking keep their tokens, and so their scores, if read again from text."""
     name, expected = "thinking as text", "the sampled tokens, or listed below"
     prompt, _ = CONVERSATIONS["thinking"]
     try:
         sampled = _samples_of_thinking(renderer, prompt)
-    except PreflabError as error:  # a template that refuses even this question
+    except PreflabError as error:  # the template refuses even this short conversation
         return CheckRow(name, True, "refused", expected, short(error))
     if not sampled:
         return CheckRow(name, True, "no thinking", expected, "the template writes no thinking beside an answer")
@@ -173,7 +176,10 @@ def _thinking_as_text(renderer: Renderer) -> CheckRow:
 
 
 def _samples_of_thinking(renderer: Renderer, prompt: Prompt) -> list[tuple[int, ...]]:
-    """What a model may write: thinking in the template's form; an answer with and without an empty block of it."""
+    """Samples that a model may write, as token ids.
+
+    They are an answer with thinking in the template's form, and answers with and without an empty thinking block.
+    """
     turns = renderer.turns_after(prompt)
     form, lead, close = turns.form, turns.frame.lead or "", turns.close_ids
     written = [turns.after_opener(form.written("Four legs.", "A cat."))] if form else []
@@ -183,7 +189,7 @@ def _samples_of_thinking(renderer: Renderer, prompt: Prompt) -> list[tuple[int, 
 
 
 def _changed_by_text(renderer: Renderer, prompt: Prompt, sampled: tuple[int, ...]) -> str:
-    """ "" where the text of sampled tokens becomes the same tokens, else what it becomes."""
+    """ "" if decoding and re-encoding the sampled tokens gives the same tokens, else a description of the change."""
     text = renderer.text(prompt, sampled)
     try:
         again = renderer.scored(prompt, Completion.make(prompt.id, text, "")).completion_ids
@@ -194,7 +200,7 @@ def _changed_by_text(renderer: Renderer, prompt: Prompt, sampled: tuple[int, ...
 
 
 def _letters(name: str, prompt: Prompt, renderer: Renderer, advice: str) -> CheckRow:
-    """Words → tokens → words."""
+    """The row that counts which of `WORDS` are unchanged after encoding and decoding."""
     changed = [words for words in WORDS if not _comes_back(renderer, prompt, words)]
     note = f"{advice}: {', '.join(map(repr, changed))}" if changed else ""
     return CheckRow(name, True, f"{len(WORDS) - len(changed)} of {len(WORDS)} texts", "all, or listed below", note)
@@ -209,7 +215,7 @@ def _comes_back(renderer: Renderer, prompt: Prompt, words: str) -> bool:
 
 
 def _answer(renderer: Renderer, words: str) -> str:
-    """An answer as the model gives it: behind thinking, where its generation prompt opens that."""
+    """An answer as the model writes it: after a thinking block if the generation prompt opens one."""
     opener = renderer.frame.opener if renderer.frame else ""
     return f"{opener}Four legs.\n{THINKING_TAGS[opener.strip()]}\n\n{words}" if opener else words
 
@@ -221,7 +227,7 @@ def _date(renderer: Renderer) -> CheckRow:
 
 
 def short(error: PreflabError) -> str:
-    """What a refusal found, without the row; of what a template raises, its own words."""
+    """The reason of a refusal without the row's name; if the template raised an error, its own message."""
     reason = error.found.partition(": ")[2] or error.found
     raised = RAISED.fullmatch(reason)
     return raised[1] if raised else reason.removeprefix("the model's chat template ").removeprefix("the chat template ")

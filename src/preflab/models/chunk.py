@@ -1,8 +1,8 @@
-"""One chunk of the language-model head: logits of n tokens, what is read off them, and their gradient.
+"""One chunk of the language-model head: logits of n tokens, the statistics computed from them, and their gradient.
 
-n tokens, H hidden, V vocabulary. No autograd here; `models.chunked` puts chunks together. A chunk is as large as matrix
-products want it; everything else goes over it in blocks that stay in the processor's cache, because passes over memory
-would cost as much as the products.
+n tokens, H hidden, V vocabulary. This module does not use autograd; `models.chunked` combines the chunks. A chunk is
+large enough for fast matrix products. All other operations process it in blocks that fit into the processor's cache,
+because passes over main memory would cost as much as the products.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from preflab.models.packed import packed_product
 from preflab.models.products import product
 
 LOGITS_PER_BLOCK = 2**20
-"""Logits gone over at once on a processor with caches (4 MiB in fp32)."""
+"""Logits per block on a CPU (4 MiB in float32, which fits into its cache)."""
 
 
 class Head(NamedTuple):
@@ -30,9 +30,9 @@ class Head(NamedTuple):
 
 
 class Projection:
-    """States (n, H) → logits / temperature (n, V) float32, through the same head chunk by chunk; no gradient.
+    """Maps states (n, H) to logits / temperature (n, V) in float32, without gradient; used again for every chunk.
 
-    States of half precision are multiplied by the weight rounded to their type; the sums stay float32.
+    For states in half precision the weight is rounded to their type; sums stay float32.
     """
 
     def __init__(self, head: Head, temperature: float, num_rows: int, dtype: torch.dtype) -> None:
@@ -55,7 +55,7 @@ class Projection:
 
 
 class Wanted(NamedTuple):
-    """What is asked for, and in what pieces."""
+    """Which statistics to compute, and the chunk size."""
 
     temperature: float
     entropy: bool
@@ -63,29 +63,29 @@ class Wanted(NamedTuple):
     ref_head: Head
     tokens_per_chunk: int
     cut: Callable[[Head], Head] | None = None
-    """Leaves the ids that exist of a head; None: all of them do."""
+    """Restricts a head to the ids that exist; None: every row of the head is an id."""
 
     def head(self, weight: Tensor, bias: Tensor | None) -> Head:
-        """The head that logits are computed with."""
+        """The head that computes the logits, restricted to the ids that exist."""
         return Head(weight, bias) if self.cut is None else self.cut(Head(weight, bias))
 
 
 class Tools(NamedTuple):
-    """Both heads, and room for one chunk, used again for every chunk (packed products make their own, of a few MiB).
+    """Both heads and buffers for one chunk, which every chunk reuses (packed products allocate a few MiB themselves).
 
-    New memory for each chunk costs more than the arithmetic: the system clears every page of it.
+    Allocating new memory for each chunk would cost more than the arithmetic: the system clears every new page.
     """
 
     policy: Projection
     reference: Projection | None
     powers: Tensor
-    """(n, V) float32, or one block of it where no gradient will be asked for."""
+    """(n, V) float32; only one block of rows if no gradient is needed."""
     products: Tensor
-    """One block, float32."""
+    """One block of rows, (rows, V) float32."""
 
 
 class Chunk(NamedTuple):
-    """Statistics (n,) of a chunk of n tokens, and what they were made of, in memory that the next chunk may use.
+    """Statistics (n,) of a chunk of n tokens, and the intermediate results, which the next chunk may overwrite.
 
     log p = shifted − log_total; p = powers / total; log p − log q = ratio + ratio_offset.
     """
@@ -104,12 +104,12 @@ class Chunk(NamedTuple):
 
 
 def slices(num_rows: int, per_slice: int) -> list[slice]:
-    """0 … num_rows cut into pieces of `per_slice`; one empty piece where there is nothing."""
+    """Slices of `per_slice` rows that cover 0 … num_rows; one empty slice if num_rows is 0."""
     return [slice(i, min(i + per_slice, num_rows)) for i in range(0, max(num_rows, 1), per_slice)]
 
 
 def make_tools(hidden: Tensor, head: Head, wanted: Wanted, *, reference: bool, gradients: bool) -> Tools:
-    """What is needed for the chunks of `hidden` (N, H)."""
+    """The heads and buffers for the chunks of `hidden` (N, H)."""
     num_tokens, vocabulary = min(wanted.tokens_per_chunk, hidden.shape[0]), head.weight.shape[0]
     per_block = max(1, min(_rows_per_block(hidden, vocabulary), num_tokens))
     policy = Projection(head, wanted.temperature, num_tokens, hidden.dtype)
@@ -128,7 +128,7 @@ def make_tools(hidden: Tensor, head: Head, wanted: Wanted, *, reference: bool, g
 
 
 def make_chunk(hidden: Tensor, targets: Tensor, reference: Tensor | None, wanted: Wanted, tools: Tools) -> Chunk:
-    """Statistics of n tokens: hidden and reference (n, H), targets (n,)."""
+    """Compute the statistics of n tokens from hidden and reference states (n, H) and targets (n,)."""
     num = hidden.shape[0]
     shifted = tools.policy(hidden)
     ratio = None if reference is None or tools.reference is None else tools.reference(reference)
@@ -163,7 +163,8 @@ def token_gradients(chunk: Chunk, weight: Tensor, targets: Tensor, wanted: Wante
     """Each token's gradient of (logps, entropy, kl) with respect to its hidden state: (n, H) float32 each, or empty.
 
     ∂logps/∂h = (W_y − Σ_v p_v W_v)/τ; ∂entropy/∂h = −Σ_v p_v (log p_v + entropy) W_v / τ;
-    ∂kl/∂h = Σ_v p_v (log p_v − log q_v − kl) W_v / τ. `weight` is the one the logits were made with. Uses the chunk up.
+    ∂kl/∂h = Σ_v p_v (log p_v − log q_v − kl) W_v / τ. `weight` is the matrix that the logits were computed with. The
+    chunk's tensors are overwritten.
     """
     empty = weight.new_empty(0, dtype=torch.float32)
     p = chunk.powers.div_(chunk.total)
@@ -178,9 +179,9 @@ def token_gradients(chunk: Chunk, weight: Tensor, targets: Tensor, wanted: Wante
 
 
 def logit_gradients(chunk: Chunk, targets: Tensor, upstream: list[Tensor], wanted: Wanted) -> Tensor:
-    """Σ over (logps, entropy, kl) of upstream (n,) · ∂output/∂logits: (n, V), in the memory of the chunk.
+    """Σ over (logps, entropy, kl) of upstream (n,) · ∂output/∂logits: (n, V). Overwrites the chunk's tensors.
 
-    p_v (−u_logps − u_entropy (log p_v + entropy) + u_kl (log p_v − log q_v − kl))/τ, and u_logps/τ more at the target.
+    p_v (−u_logps − u_entropy (log p_v + entropy) + u_kl (log p_v − log q_v − kl))/τ, plus u_logps/τ at the target.
     """
     for_logps, for_entropy, for_kl = (u[:, None] / wanted.temperature for u in upstream)
     grad = chunk.powers
@@ -198,24 +199,24 @@ def logit_gradients(chunk: Chunk, targets: Tensor, upstream: list[Tensor], wante
 
 
 def _is_same(one: Tensor | None, other: Tensor | None) -> bool:
-    """Whether two tensors are one and the same memory."""
+    """Whether two tensors have the same shape and start at the same memory address, or are both None."""
     if one is None or other is None:
         return one is other
     return one.data_ptr() == other.data_ptr() and one.shape == other.shape
 
 
 def _rows_per_block(hidden: Tensor, vocabulary: int) -> int:
-    """On a GPU everything at once: there a small block is a kernel that is hardly worth its start."""
+    """Rows that one block holds. A GPU uses a single block: launch overhead would dominate small kernels."""
     return max(1, LOGITS_PER_BLOCK // vocabulary) if hidden.device.type == "cpu" else hidden.shape[0]
 
 
 def _exponentials(logits: Tensor, powers: Tensor) -> Tensor:
-    """Take the largest away from the logits, fill `powers` with their exponentials; returns the sums (n, 1)."""
+    """Subtract each row's maximum from the logits in place, fill `powers` with exponentials; return the sums (n, 1)."""
     logits.sub_(logits.amax(-1, keepdim=True))
     torch.exp(logits, out=powers)
     return powers.sum(-1, keepdim=True)
 
 
 def _dot(one: Tensor, other: Tensor, products: Tensor) -> Tensor:
-    """(n, V) · (n, V) → (n, 1)."""
+    """Row-wise dot products, (n, V) · (n, V) → (n, 1); overwrites `products`."""
     return torch.mul(one, other, out=products).sum(-1, keepdim=True)

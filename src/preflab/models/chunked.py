@@ -1,9 +1,10 @@
 """Log-probabilities, entropy and exact KL from hidden states, in chunks over tokens.
 
-N tokens, H hidden, V vocabulary. Logits exist for one chunk of tokens at a time, forward and backward: a
-(batch × length × vocabulary) tensor never does. The gradient is computed in one of three ways, cheapest first:
+N tokens, H hidden, V vocabulary. Forward and backward passes hold the logits of one chunk of tokens at a time, never a
+(batch × length × vocabulary) tensor. The gradient is computed in one of three ways, cheapest first:
 
-- If the loss is a sum over tokens, it is an argument, and its gradient is computed while the chunk's logits exist.
+- If the loss is a sum over tokens, it can be passed to `token_loss`. Its gradient is computed while the chunk's logits
+  exist.
 - If only the hidden states need a gradient (adapters), the forward pass stores each token's gradient, an H-vector, and
   the backward pass is one multiplication.
 - Otherwise the backward pass computes each chunk's logits again.
@@ -32,28 +33,29 @@ from preflab.models.products import product
 from preflab.models.vocabulary import Vocabulary
 
 LOGITS_PER_CHUNK = 2**24
-"""Logits held at once (64 MiB in fp32): large enough for full matrix products, small beside any model."""
+"""Logits per chunk (64 MiB in float32): enough for efficient matrix products, and small compared with any model."""
 
 LOGITS_PER_PACKED_CHUNK = 2**22
-"""The same if the head is packed: its products are as fast with fewer rows, and a small chunk stays in the cache."""
+"""Logits per chunk if the head is packed: its products are as fast with fewer rows, and a small chunk fits into the
+cache."""
 
 
 class TokenStatistics(NamedTuple):
-    """Per token, float32, nats."""
+    """Statistics per token, in nats and float32."""
 
     logps: Tensor
     """(N,) log π(target)."""
     entropy: Tensor
-    """(N,) −Σ_v p_v log p_v; zeros when not asked for."""
+    """(N,) −Σ_v p_v log p_v; zeros if not requested."""
     kl: Tensor
-    """(N,) Σ_v p_v (log p_v − log q_v), q the reference's probabilities; zeros without a reference."""
+    """(N,) Σ_v p_v (log p_v − log q_v), where q is the reference's distribution; zeros without a reference."""
     ref_logps: Tensor
-    """(N,) log q(target), never with gradient; zeros without a reference."""
+    """(N,) log q(target), without gradient; zeros without a reference."""
 
 
 TokenLoss = Callable[[TokenStatistics, slice], Tensor]
-"""Statistics of the tokens in a slice of 0 … N → the sum of their losses, 0-d. The loss of a token must not
-depend on other tokens."""
+"""Maps the statistics of the tokens in a slice of 0 … N, and the slice, to the sum of their losses (0-d). The loss of a
+token must not depend on other tokens."""
 
 
 def token_statistics(
@@ -72,16 +74,16 @@ def token_statistics(
     """Statistics of the next-token distribution softmax(logits / temperature) at N positions.
 
     Args:
-        hidden: (N, H) states before the targets.
+        hidden: (N, H) states from which the targets are predicted.
         head: the policy's head.
         targets: (N,) token ids.
-        temperature: the sampling temperature; policy and reference are divided by the same one.
+        temperature: the sampling temperature; divides the logits of policy and reference alike.
         entropy: whether to compute the entropy.
         entropy_gradient: whether the entropy is part of a loss; False saves a matrix product.
         ref_hidden: (N, H) states of the reference, for `kl` and `ref_logps`.
-        ref_head: the reference's head; None: the same.
-        vocabulary: the ids that exist, whose probabilities sum to 1; None: every row of the head is one.
-        logits_per_chunk: logits held at once; never changes the result. None: what suits the head.
+        ref_head: the reference's head; None: the policy's head.
+        vocabulary: the ids that exist, whose probabilities sum to 1; None: every row of the head is an id.
+        logits_per_chunk: logits held at once; does not change the result. None: a default that suits the head.
     """
     wanted = _wanted(head, temperature, entropy, entropy_gradient, ref_head, vocabulary, logits_per_chunk)
     reference = None if ref_hidden is None else ref_hidden.detach()
@@ -103,15 +105,15 @@ def token_loss(
     vocabulary: Vocabulary | None = None,
     logits_per_chunk: int | None = None,
 ) -> tuple[Tensor, TokenStatistics]:
-    """The sum of a loss over N tokens, 0-d, and the statistics it was made of, without gradient.
+    """The sum of a loss over N tokens, 0-d, and the statistics that it was computed from, without gradient.
 
-    The same number and gradient as `loss(token_statistics(…), slice(0, N))`, with one pass over the logits instead of
-    two: each chunk's loss is differentiated at once with respect to its statistics, and these to states and head.
+    Value and gradient equal those of `loss(token_statistics(…), slice(0, N))`, but take one pass over the logits
+    instead of two: the gradient of each chunk's loss is computed immediately, down to the states and the head.
 
     Args:
-        loss: called with each chunk's statistics in turn.
+        loss: called once per chunk, with the chunk's statistics.
 
-    The other arguments are those of `token_statistics`. The backward pass can be taken once.
+    The other arguments are those of `token_statistics`. The backward pass can run only once.
     """
     wanted = _wanted(head, temperature, entropy, entropy_gradient, ref_head, vocabulary, logits_per_chunk)
     reference = None if ref_hidden is None else ref_hidden.detach()
@@ -219,7 +221,7 @@ class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         gradients: _Gradients = ctx.gradients
-        del ctx.gradients  # they are scaled in place: a second backward pass would scale them again
+        del ctx.gradients  # the gradients are scaled in place: a second backward pass would scale them again
         filled = (gradients.hidden, gradients.weight, gradients.bias)
         return (*(None if one is None else one.mul_(upstream) for one in filled), *(None,) * 4)
 
@@ -235,10 +237,10 @@ def _with_upstream(loss: TokenLoss, chunk: TokenStatistics, part: slice) -> tupl
 
 
 class _Gradients:
-    """Gradients of states (N, H) and, where it learns, of the head, filled chunk by chunk.
+    """Gradients of the states (N, H) and, if the head is trained, of the head; filled chunk by chunk.
 
-    `rounded` is the weight that logits are made with, its first rows in the type of the states; `weight` and `bias` are
-    all that learns, or None: what is added up for them is in their own type.
+    `rounded` is the weight that logits are computed with: the rows that are ids, in the type of the states. `weight`
+    and `bias` are the whole trained parameters, or None; their gradients are summed in the parameters' own type.
     """
 
     def __init__(self, hidden: Tensor, rounded: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
@@ -248,7 +250,7 @@ class _Gradients:
         self.bias = None if bias is None else torch.zeros_like(bias)
 
     def add(self, part: slice, chunk: Chunk, targets: Tensor, upstream: list[Tensor], wanted: Wanted) -> None:
-        """What the tokens in `part` add, with upstream gradients (n,) of logps, entropy and kl."""
+        """Add the gradient of the tokens in `part`, given upstream gradients (n,) of logps, entropy and kl."""
         exact = logit_gradients(chunk, targets, upstream, wanted)
         logits = exact.to(self.rounded.dtype)
         self.hidden[part] = product(logits, self.rounded)

@@ -1,4 +1,7 @@
-"""A reward role as a sequence classifier: the architecture's own where it has one, else one that pools as the trunk."""
+"""Builds a sequence classifier from a reward role.
+
+It is transformers' classifier for the architecture if one fits, else `PooledClassifier`, which pools as the trunk does.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ from preflab.models.trunk import Trunk
 
 
 def native_classifier(trunk: Trunk, body: Any) -> Any | None:
-    """The classifier that transformers has for an architecture, filled; None where it has none that could fit.
+    """transformers' classifier for the architecture, with the trunk's weights; None if it has none that could fit.
 
-    A decoder's scores the last token that is not padding; of encoders, BERT's own is used for the first token, with its
-    pooler made linear.
+    A decoder's classifier scores the last token that is not padding. Among encoders only BERT's classifier is used, for
+    the pooling "first", with its pooler made linear.
     """
     from transformers import AutoModelForSequenceClassification
     from transformers.models.bert import BertModel
@@ -41,7 +44,7 @@ def native_classifier(trunk: Trunk, body: Any) -> Any | None:
 
 
 def pooled_classifier(trunk: Trunk, body: Any) -> Any:
-    """A classifier on any body, which reads the state that the trunk's pooling reads."""
+    """A classifier for any body, with the trunk's pooling and reward head."""
     from preflab.models.pooled_classifier import PooledClassifier
 
     PooledClassifier.register_for_auto_class("AutoModelForSequenceClassification")
@@ -50,14 +53,14 @@ def pooled_classifier(trunk: Trunk, body: Any) -> Any:
     config.preflab_reward_body = name_body(body)
     with torch.random.fork_rng(devices=[]):
         classifier = PooledClassifier(config).eval()
-    # A body may lack what its class has by default, such as BERT's pooler, which nothing here reads.
+    # A body may lack modules that its class has by default, such as BERT's pooler; the classifier does not use them.
     classifier.encoder.load_state_dict(body.state_dict(), strict=False)
     _fill_linear(classifier.score, trunk)
     return classifier.to(body.dtype)
 
 
 def name_config_class(folder: Path, config: Any) -> None:
-    """Write the configuration's class into the code that goes with a folder: transformers registers it under that."""
+    """Name the configuration's class in the code saved with a model: transformers registers the classifier under it."""
     code = folder / "pooled_classifier.py"
     if not code.is_file():
         return
@@ -71,7 +74,7 @@ def name_config_class(folder: Path, config: Any) -> None:
 
 @torch.no_grad()
 def reward_config(trunk: Trunk, body: Any) -> Any:
-    """The body's configuration, as one of a classifier with one label."""
+    """A copy of the body's configuration for a classifier with one label, with the reward's bias and pooling."""
     config = copy.deepcopy(body.config)
     head = trunk.head("reward")
     config.num_labels = 1
@@ -83,7 +86,7 @@ def reward_config(trunk: Trunk, body: Any) -> Any:
 
 
 def padding_apart(tokenizer: Any) -> Any:
-    """A copy that pads on the right with a token that ends and begins no text."""
+    """A copy of the tokenizer that pads on the right, with a padding token that is neither BOS nor EOS."""
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.padding_side = "right"
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id, tokenizer.bos_token_id):
@@ -94,7 +97,7 @@ def padding_apart(tokenizer: Any) -> Any:
 
 
 def make_room(classifier: Any, tokenizer: Any) -> None:
-    """Name the padding token, with a row of the embedding for it where it is new."""
+    """Set the classifier's padding token, and extend the embedding if that token is new."""
     if tokenizer.pad_token_id >= classifier.get_input_embeddings().num_embeddings:
         classifier.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     classifier.config.get_text_config().pad_token_id = tokenizer.pad_token_id
@@ -114,7 +117,10 @@ def _bert_classifier(trunk: Trunk, encoder: Any) -> Any:
 
 @torch.no_grad()
 def _fill_linear(linear: nn.Linear, trunk: Trunk) -> None:
-    """gain · weight; the bias stands in the configuration, since most classifiers of decoders have none."""
+    """Set the weight to gain · weight of the reward head, and the bias to 0.
+
+    The head's bias is stored in the configuration, because most decoder classifiers have no bias.
+    """
     head = trunk.head("reward")
     linear.weight.copy_(head.gain * head.linear.weight)
     if linear.bias is not None:
@@ -123,7 +129,10 @@ def _fill_linear(linear: nn.Linear, trunk: Trunk) -> None:
 
 @torch.no_grad()
 def _make_pooler_linear(dense: nn.Linear, classifier: nn.Linear, scale: float = 2.0**-14) -> None:
-    """tanh(scale · h) / scale = h · (1 − (scale · h)² / 3 + …): exact to 1e-7 for states up to 10."""
+    """Make the pooler's tanh act as the identity, by scaling its input down and the classifier's weight up.
+
+    tanh(scale · h) / scale = h · (1 − (scale · h)² / 3 + …): exact to 1e-7 for states up to 10.
+    """
     dense.weight.copy_(scale * torch.eye(dense.weight.shape[0]))
     dense.bias.zero_()
     classifier.weight.div_(scale)

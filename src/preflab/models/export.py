@@ -1,10 +1,10 @@
-"""Trained roles as plain Hugging Face folders: adapters merged, heads folded in, opened again and compared.
+"""Exports trained roles as plain Hugging Face folders, with adapters merged and heads folded in.
 
     AutoModelForCausalLM.from_pretrained(folder)                    a policy
-    AutoModelForImageTextToText.from_pretrained(folder)             a policy inside a model that sees: all of the model
+    AutoModelForImageTextToText.from_pretrained(folder)             a policy of a vision model: the whole model
     AutoModelForSequenceClassification.from_pretrained(folder)      a reward model: reward = logit + preflab_reward_bias
 
-Folders are written beside their place and renamed, after the comparison.
+A folder is first written under a temporary name. It is opened again, compared with the trained model and then renamed.
 """
 
 from __future__ import annotations
@@ -37,22 +37,24 @@ from preflab.training.joined_rows import join_rows
 from preflab.training.tensor_files import read_tensors, system_errors
 
 ALLOWED = {torch.float32: 1e-5, torch.bfloat16: 5e-2, torch.float16: 5e-3}
-"""Largest deviation of an exported model from what it was made of, as a share of its largest output (at least 1)."""
+"""Largest allowed difference between the outputs of the exported and the trained model, as a share of the largest
+output (at least 1)."""
 
 
 def export_policy(base: Path | str, adapter: Path, out: Path, *, dtype: str = "float32") -> float:
-    """Merge a LoRA adapter into its base model, with the tokenizer, in `out`.
+    """Merge a LoRA adapter into its base model and save the model with its tokenizer in `out`.
 
     Args:
         base: folder or Hub id of the model that the adapter was trained on.
         adapter: folder with adapter_model.safetensors and adapter_config.json (preflab's or peft's).
-        out: where to; a former folder there is replaced once the new one is whole.
+        out: the folder to write. An existing folder is replaced after the new one is complete.
 
     Returns:
-        The largest difference between logits of the opened folder and of the unmerged model.
+        The largest difference between the logits of the reopened folder and of the unmerged model.
 
     Raises:
-        PreflabError: the adapter does not fit the base or is of a kind that cannot be merged; the result differs.
+        PreflabError: the adapter does not fit the base or is of a kind that cannot be merged, or the logits differ too
+            much.
     """
     tokenizer, config = load_tokenizer(base, writes=False), _read_config(adapter)
     lora = LoraSettings(rank=config["r"], alpha=config["lora_alpha"])
@@ -65,9 +67,12 @@ def export_policy(base: Path | str, adapter: Path, out: Path, *, dtype: str = "f
 
 
 def export_language_model(trunk: Trunk, role: Any, out: Path) -> float:
-    """A role's language model, adapters merged, with its tokenizer, in `out`; returns as `export_policy`.
+    """Save a role's language model, with its adapter merged, and the tokenizer in `out`.
 
-    Its generation configuration names every token that ends a turn of the chat template, where `generate` then stops.
+    The generation configuration lists every token that ends a turn of the chat template, so that `generate` ends there.
+
+    Returns:
+        The largest difference between the logits of the reopened folder and of the unmerged model.
     """
     from preflab.conversations.renderer import name_stops
 
@@ -90,19 +95,19 @@ def export_language_model(trunk: Trunk, role: Any, out: Path) -> float:
 
 
 def export_reward(trunk: Trunk, out: Path) -> float:
-    """The reward role as a sequence classifier with one label, with the tokenizer, in `out`.
+    """Save the reward role as a sequence classifier with one label, and the tokenizer, in `out`.
 
     logit = gain · weight · state; config.preflab_reward_bias = gain · bias + offset; reward = logit + that bias.
-    The configuration always has a padding token that ends no text, since decoders find the last token by it; the
-    tokenizer pads on the right. Where transformers has no classifier of the architecture, or one that scores
-    differently, the folder brings its class along (`trust_remote_code=True` opens it). Of a model that also sees or
-    hears, the text model is written.
+    The padding token in the configuration is never the end token, because decoder classifiers find the last real token
+    by it. The tokenizer pads on the right. If transformers has no classifier for the architecture, or its classifier
+    gives other scores, the code of the class is saved in the folder (`trust_remote_code=True` opens it). Of a model
+    that also takes images or audio, only the text model is saved.
 
     Returns:
-        The largest difference between rewards from the opened folder and the trunk's own.
+        The largest difference between rewards from the reopened folder and from the trunk.
 
     Raises:
-        PreflabError: the result differs.
+        PreflabError: the rewards differ too much.
     """
     model = merged_language_model(trunk, "reward")
     body = decoder_of(model) if model.get_output_embeddings() is not None else model
@@ -118,7 +123,7 @@ def export_reward(trunk: Trunk, out: Path) -> float:
 
 
 def _write_classifier(trunk: Trunk, classifier: Any, tokenizer: Any, out: Path) -> float:
-    """Write a classifier, open it again and compare its rewards with the trunk's."""
+    """Save a classifier, open it again and compare its rewards with the trunk's; return the largest difference."""
     make_room(classifier, tokenizer)
     rows = _probe(trunk)
     batch = join_rows(rows, tokenizer.pad_token_id).to(trunk.device)
@@ -134,7 +139,11 @@ def _write_classifier(trunk: Trunk, classifier: Any, tokenizer: Any, out: Path) 
 
 
 def _read_config(adapter: Path) -> dict[str, Any]:
-    """The configuration of an adapter in peft's format; whatever is not W + α/r · BA is refused."""
+    """Read the configuration of an adapter in peft's format.
+
+    Raises:
+        PreflabError: the adapter does not compute W + α/r · BA.
+    """
     config: dict[str, Any] = read_json(adapter / "adapter_config.json")
     neutral: dict[str, tuple[Any, ...]] = {
         "peft_type": ("LORA",),
@@ -154,7 +163,7 @@ def _read_config(adapter: Path) -> dict[str, Any]:
 
 
 def _probe(trunk: Trunk) -> list[TokenSequence]:
-    """Rows of 12, 7 and 2 tokens, none of them special."""
+    """Three test rows of 12, 7 and 2 random tokens without special tokens."""
     size = min(len(trunk.tokenizer), trunk.model.get_input_embeddings().weight.shape[0])
     usable = [i for i in range(size) if i not in set(trunk.tokenizer.all_special_ids)][:4096]
     places = torch.randint(len(usable), (3, 12), generator=torch.Generator().manual_seed(0))
@@ -169,7 +178,11 @@ def _opened_classifier(folder: Path, like: Any) -> Any:
 
 
 def _compared(found: Tensor, expected: Tensor, out: Path, effect: Tensor | None) -> float:
-    """The largest difference, if it is within what rounding explains: of the output, or of what training changed."""
+    """The largest difference between two outputs.
+
+    Raises:
+        PreflabError: the difference is larger than rounding explains, relative to the output or to training's effect.
+    """
     difference = (found.float() - expected.float()).abs().max().item()
     allowed = ALLOWED[found.dtype] * max(1.0, expected.abs().max().item())
     if effect is not None:

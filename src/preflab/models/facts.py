@@ -1,4 +1,4 @@
-"""What has to be known of a model before tokens go in and out: its special tokens, its context, its identity."""
+"""Facts of a model that preflab needs before it encodes or samples: special tokens, context length, id of weights."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ from preflab.models.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Special tokens, context and habits of a model with its tokenizer."""
+    """Special tokens and context length of a model, and the special tokens that its tokenizer adds to text."""
 
     bos_id: int | None
     eos_id: int | None
     pad_id: int | None
     stop_token_ids: tuple[int, ...]
-    """What ends a completion: generation_config's (else the configuration's) and the tokenizer's end token."""
+    """Tokens that end a completion: eos_token_id of generation_config (else of the configuration) and the tokenizer's
+    end token."""
     context_length: int | None
     """Most tokens of prompt and completion together; None: no limit in the configuration."""
     vocabulary_size: int
-    """Rows of the embedding, which may be more than the tokenizer uses."""
+    """Rows of the embedding, which may have more rows than the tokenizer has ids."""
     num_token_ids: int
-    """Largest id that the tokenizer can give, and one."""
+    """Largest id that the tokenizer can give, plus 1."""
     adds_bos: bool
-    """Plain text begins with BOS."""
+    """The tokenizer puts BOS before plain text."""
     adds_end: bool
-    """Plain text ends with a special token; preflab takes it off prompts."""
+    """The tokenizer puts a special token after plain text; preflab removes it from prompts."""
     doubles_bos: bool
-    """A text that brings its BOS, or the chat template's, would get a second one; preflab takes it off."""
+    """The tokenizer adds a second BOS to text that starts with one, such as a chat template's; preflab removes it."""
     has_chat_template: bool
 
     @property
     def pad_is_eos(self) -> bool:
-        """Ends then have to be found by mask, never by id (preflab does)."""
+        """Whether padding uses an end token. If so, ends must be found by mask, never by id, as preflab does."""
         return self.pad_id is not None and self.pad_id in (self.eos_id, *self.stop_token_ids)
 
 
 def model_facts(model: Any, tokenizer: Any) -> ModelFacts:
-    """The facts of a loaded model and its tokenizer."""
+    """Collect the facts of a loaded model and its tokenizer."""
     config = model.config.get_text_config()
     plain, full = (list(tokenizer("a", add_special_tokens=special)["input_ids"]) for special in (False, True))
     bos = tokenizer.bos_token_id
@@ -65,9 +66,9 @@ def model_facts(model: Any, tokenizer: Any) -> ModelFacts:
 
 
 def context_length(config: Any) -> int | None:
-    """Most tokens of prompt and completion together; None: the configuration knows no limit.
+    """Most tokens of prompt and completion together; None: the configuration has no limit.
 
-    It is `max_position_embeddings`, and `factor` times as many under dynamic NTK scaling, which begins beyond them.
+    This is `max_position_embeddings`, times `factor` under dynamic NTK scaling, which extends the context beyond it.
     """
     text = config.get_text_config()
     positions = getattr(text, "max_position_embeddings", None)
@@ -78,7 +79,10 @@ def context_length(config: Any) -> int | None:
 
 
 def stop_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Tokens that end a completion: generation_config's, else the configuration's, and the tokenizer's end token."""
+    """Tokens that end a completion, sorted.
+
+    These are eos_token_id of generation_config, else of the configuration, and the tokenizer's end token.
+    """
     generation = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     ids = generation if generation is not None else getattr(model.config.get_text_config(), "eos_token_id", None)
     ids = [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
@@ -86,9 +90,10 @@ def stop_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
 
 
 def weights_hash(source: Path | str | torch.nn.Module | Mapping[str, Tensor]) -> str:
-    """The id of a model's weights, `model-` and 24 hex digits: equal for a folder, however sharded, and what it loads.
+    """The id of a model's weights: `model-` and 24 hex digits.
 
-    SHA-256 over each tensor's name, type, shape and bytes, in the order of names; of tied tensors the first counts.
+    A folder and the model loaded from it have the same id; how the folder is sharded does not matter. The id is the
+    SHA-256 of each tensor's name, type, shape and bytes, sorted by name. Of tied tensors only the first is included.
 
     Raises:
         PreflabError: a folder without weights, or with a corrupted file.

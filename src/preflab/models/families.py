@@ -1,9 +1,9 @@
-"""Families of models that write, and encoders: what only the model room knows of how prompt and completion are read.
+"""Model families: how each kind of model reads prompts and completions. Code outside `preflab.models` need not know it.
 
-Loops, rewards and stages hand over `TokenSequence`s and get numbers per completion token. A family says how a batch is
-laid out (`collate`), what the model is called with (`inputs`) and where its states and logits come from. A new family
-is a class and a row of `WRITERS`; CONTRIBUTING.md adds one. H hidden, V vocabulary, N completion tokens, L states of a
-row.
+Loops, rewards and stages pass `TokenSequence`s and get numbers per completion token. A family defines the layout of a
+batch (`collate`), the arguments of the forward pass (`inputs`), and how states and logits are computed. A new family
+is a class and a row of `WRITERS`; CONTRIBUTING.md shows an example. H hidden, V vocabulary, N completion tokens, L
+states of a row.
 """
 
 from __future__ import annotations
@@ -22,43 +22,44 @@ Kind = Literal["decoder", "encoder", "encoder–decoder", "other"]
 
 
 class Family(Protocol):
-    """How the models of one family read prompts and write completions."""
+    """Defines how the models of one family read prompts and write completions."""
 
     openers: ClassVar[tuple[str, ...]]
-    """Auto classes of transformers that open them to write, in order of preference; none: they do not write."""
+    """Auto classes of transformers that open the family's language models, in order of preference; empty if the family
+    does not generate text."""
 
     def __init__(self, config: Any) -> None: ...
 
     def collate(self, sequences: Sequence[TokenSequence], pad_id: int) -> TokenBatch:
-        """The batch in the layout that `inputs` takes.
+        """A batch of the sequences in the layout that `inputs` takes.
 
         Raises:
-            PreflabError: a sequence that the family cannot read.
+            PreflabError: the family cannot read one of the sequences.
         """
 
     def inputs(self, batch: TokenBatch, dtype: torch.dtype) -> dict[str, Any]:
-        """Arguments of the forward pass, each with the batch's rows first; `dtype` is the type that it computes in."""
+        """Arguments of the forward pass; their first dimension is the batch's rows. The pass computes in `dtype`."""
 
     def states(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        """(rows, L, H) last hidden states of a model with its head or without."""
+        """(rows, L, H) last hidden states of a model, which may have a language-model head."""
 
     def logits(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        """(rows, L, V) logits of the model itself."""
+        """(rows, L, V) logits of the model's own forward pass."""
 
     def without_head(self, model: Any) -> Any:
-        """The part of a model that `states` needs."""
+        """The part of a model that computes its hidden states."""
 
 
 class Decoder:
-    """Prompt and completion in one row, each token seeing those before it."""
+    """Reads prompt and completion in one row, in which each token attends to earlier tokens only."""
 
     openers: ClassVar[tuple[str, ...]] = (
         "AutoModelForCausalLM",
         "AutoModelForImageTextToText",
         "AutoModelForMultimodalLM",
     )
-    """The later ones hold a text model beside a vision or audio tower; the whole model is opened, so that what is saved
-    opens again as what it was."""
+    """The last two classes hold a text model beside a vision or audio tower. The whole model is opened, so that a saved
+    model opens with the same class again."""
 
     def __init__(self, config: Any) -> None:
         pass
@@ -68,24 +69,27 @@ class Decoder:
         return join_rows(sequences, pad_id)
 
     def inputs(self, batch: TokenBatch, dtype: torch.dtype) -> dict[str, Any]:
-        """The tokens, and for rows of several completions their positions and mask."""
+        """The tokens; for rows with several completions also positions and mask."""
         return batch.model_inputs(dtype)
 
     def states(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        """Those of its text model."""
+        """(rows, L, H) last hidden states of the text model."""
         return self.without_head(model)(**inputs, use_cache=False).last_hidden_state
 
     def logits(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        """Its own, scaled or capped as its configuration says."""
+        """(rows, L, V) logits of the model, with the scaling or soft cap that its configuration sets."""
         return model(**inputs, use_cache=False).logits
 
     def without_head(self, model: Any) -> Any:
-        """Its text model."""
+        """The text model."""
         return decoder_of(model) if model.get_output_embeddings() is not None else model
 
 
 class Encoder:
-    """Prompt and completion in one row whose tokens all see one another; padding is masked. It judges, never writes."""
+    """Reads prompt and completion in one row, in which every token attends to all others; padding is masked.
+
+    An encoder serves as a reward model only; it does not generate text.
+    """
 
     openers: ClassVar[tuple[str, ...]] = ()
 
@@ -97,24 +101,24 @@ class Encoder:
         return join_rows(sequences, pad_id)
 
     def inputs(self, batch: TokenBatch, dtype: torch.dtype) -> dict[str, Any]:
-        """The tokens, and which of them are real."""
+        """The tokens, and the mask of real tokens."""
         return {**batch.model_inputs(dtype), "attention_mask": batch.state_mask.long()}
 
     def states(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        """Its own."""
+        """(rows, L, H) last hidden states of the encoder."""
         return model(**inputs).last_hidden_state
 
     def logits(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        """There are none: it has no head."""
+        """Raises TypeError, because an encoder has no language-model head."""
         raise TypeError("an encoder has no language-model head")
 
     def without_head(self, model: Any) -> Any:
-        """All of it."""
+        """The model itself, which has no head."""
         return model
 
 
 WRITERS: dict[Kind, type[Family]] = {"decoder": Decoder}
-"""Kind of model → its family; models of other kinds are refused where something is to write."""
+"""Kind of model → its family, for the kinds that generate text. Other kinds are refused where a policy is needed."""
 
 
 def token_states(family: Family, model: Any, sequences: Sequence[TokenSequence], pad_id: int = 0) -> Tensor:
@@ -124,11 +128,11 @@ def token_states(family: Family, model: Any, sequences: Sequence[TokenSequence],
 
 
 def token_logits(family: Family, model: Any, sequences: Sequence[TokenSequence], pad_id: int = 0) -> Tensor:
-    """(N, V) the model's own logits from which each completion token is drawn."""
+    """(N, V) logits of the model's own forward pass, from which each completion token is drawn."""
     batch = family.collate(sequences, pad_id).to(model.device)
     return at_tokens(family.logits(model, family.inputs(batch, model.dtype)), batch)
 
 
 def at_tokens(states: Tensor, batch: TokenBatch) -> Tensor:
-    """(N, …) of (rows, L, …): those from which the completion tokens that the policy wrote are predicted."""
+    """(N, …) the entries of states or logits (rows, L, …) from which the policy's completion tokens are predicted."""
     return states[batch.token_rows, batch.state_index[batch.completion_mask]]

@@ -1,8 +1,9 @@
-"""Adapters on a base of half precision: what base and adapter give is added before it is rounded.
+"""Adapters on a base in half precision: the outputs of base and adapter are added before they are rounded.
 
-peft adds an adapter's output to the base's, which is rounded already. A small adapter's output is less than half of the
-last bit of it and is lost: of 1e-4 on outputs near 1 in bfloat16 3 % is left. Rounded once, the sum keeps it on average
-over the outputs: they lie anywhere between two numbers of the type, and some are moved to the next one.
+peft adds an adapter's output to the base's output, which is already rounded. The output of a small adapter is less than
+half of that output's last bit and is lost: of 1e-4 on outputs near 1 in bfloat16, 3 % remains. If only the sum is
+rounded, the adapter's effect survives on average over the outputs: unrounded outputs lie anywhere between two numbers
+of the type, so the adapter moves some of them to the next number.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 
 def sum_before_rounding(model: nn.Module) -> None:
-    """Let the linear LoRA layers of a model add before they round; other layers and float32 stay as they are."""
+    """Make the linear LoRA layers of a model add before they round. Other layers and float32 passes do not change."""
     from peft.tuners.lora.layer import Linear
 
     for module in model.modules():
@@ -25,7 +26,7 @@ def sum_before_rounding(model: nn.Module) -> None:
 
 @functools.cache
 def _layouts() -> dict[type, bool]:
-    """Kinds of linear layers → whether their weight is (outputs, inputs)."""
+    """Class of a linear layer → whether its weight has the shape (outputs, inputs)."""
     from transformers.pytorch_utils import Conv1D
 
     return {nn.Linear: True, Conv1D: False}
@@ -35,7 +36,7 @@ def _layouts() -> dict[type, bool]:
 def _summing_class() -> Any:
     from peft.tuners.lora.layer import Linear
 
-    class SummingLinear(Linear):  # a class and not a patched method: copies of a model keep it
+    class SummingLinear(Linear):  # a class instead of a patched method, so that copies of a model keep it
         def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             names = [] if self.disable_adapters else [n for n in self.active_adapters if n in self.lora_A]
             casts = torch.is_autocast_enabled(x.device.type)
@@ -49,9 +50,9 @@ def _summing_class() -> Any:
 
 
 def _summed(layer: Any, x: Tensor, adapter: str | None, half: torch.dtype) -> Tensor:
-    """W x + scaling · B A x + bias in `half`, W x and the adapter's part rounded together.
+    """W x + scaling · B A x + bias in `half`, where the sum of W x and the adapter's output is rounded only once.
 
-    Without an adapter zeros are added by the same product, so that a fresh adapter (B = 0) changes no bit.
+    Without an adapter the same operation adds zeros, so that a fresh adapter (B = 0) changes no bit.
     """
     base = layer.base_layer
     weight = base.weight.t() if _layouts()[type(base)] else base.weight

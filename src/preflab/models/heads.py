@@ -11,8 +11,9 @@ from torch import Tensor, nn
 class ScalarHead(nn.Module):
     """raw = weight · hidden + bias; normalised = gain · raw + offset.
 
-    Weights start normal with standard deviation 1/√(H + 1) and bias 0 (Stiennon et al. 2020; Huang et al. 2024), or at
-    zero, which predicts 0 everywhere. `gain` and `offset` are set after reward training and saved with the head.
+    Weights are initialised from a normal distribution with standard deviation 1/√(H + 1) and the bias to 0 (Stiennon et
+    al. 2020; Huang et al. 2024). With `zero` both are 0, so the head predicts 0 everywhere. `gain` and `offset` are set
+    after reward training and saved with the head.
     """
 
     gain: Tensor
@@ -27,33 +28,33 @@ class ScalarHead(nn.Module):
         else:
             nn.init.normal_(self.linear.weight, std=(hidden_size + 1) ** -0.5)
         self.nuisance: nn.Module | None = None
-        """What a reward model learns beside its score while it is trained; never saved with it."""
+        """`rewards.objectives.Nuisance` during reward training: explains ties and length; not saved with the head."""
         self.register_buffer("gain", torch.ones(()))
         self.register_buffer("offset", torch.zeros(()))
 
     def raw(self, hidden: Tensor) -> Tensor:
-        """(..., H) → (...) float32, before gain and offset."""
+        """Raw scores before gain and offset: (..., H) → (...) float32."""
         weight = self.linear.weight
         return self.linear(hidden.to(weight.dtype)).squeeze(-1).float()
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(..., H) → (...) float32, normalised."""
+        """Normalised scores: (..., H) → (...) float32."""
         return self.gain * self.raw(hidden) + self.offset
 
     @torch.no_grad()
     def fold_in(self, other: ScalarHead) -> None:
-        """Take over another head so that this one's raw output is the other's normalised one."""
+        """Copy another head so that this head's raw output equals the other's normalised output."""
         self.linear.weight.copy_(other.gain * other.linear.weight)
         self.linear.bias.copy_(other.gain * other.linear.bias + other.offset)
 
 
 class CriteriaHead(nn.Module):
-    """scores_c = weight_c · hidden + bias_c: one score per criterion, while ratings are learned.
+    """scores_c = weight_c · hidden + bias_c: one score per criterion, used in training on ratings.
 
     Args:
         hidden_size: H.
         num_criteria: C.
-        seed: weights start as those of `ScalarHead`.
+        seed: seeds the weights, which have the same initial distribution as those of `ScalarHead`.
     """
 
     def __init__(self, hidden_size: int, num_criteria: int, seed: int = 0) -> None:
@@ -67,16 +68,16 @@ class CriteriaHead(nn.Module):
 
     @classmethod
     def beside(cls, head: ScalarHead, num_criteria: int, seed: int) -> CriteriaHead:
-        """Criteria's heads that read the same states, on the same device."""
+        """A criteria head of the same hidden size and on the same device as a scalar head."""
         return cls(head.linear.in_features, num_criteria, seed).to(head.linear.weight.device)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(..., H) → (..., C) float32."""
+        """Scores per criterion: (..., H) → (..., C) float32."""
         return self.linear(hidden.to(self.linear.weight.dtype)).float()
 
     @torch.no_grad()
     def combined(self, weights: Sequence[float]) -> ScalarHead:
-        """One head whose score is Σ_c weights_c · scores_c / Σ_c |weights_c|."""
+        """A scalar head whose score is Σ_c weights_c · scores_c / Σ_c |weights_c|."""
         shares = torch.tensor(weights, device=self.linear.weight.device)
         shares = shares / shares.abs().sum()
         head = ScalarHead(self.linear.in_features).to(shares.device)

@@ -1,6 +1,6 @@
-"""Names that may be ids on the Hub: whether one is here already, and one quick try whether the Hub can be asked at all.
+"""Checks of Hub ids: whether a model is already in the local cache, and one quick test whether the Hub can be reached.
 
-transformers asks five times with growing pauses, for every file it would like, before it gives up.
+transformers itself retries every file five times, with growing pauses, before it gives up.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SECONDS = 10.0
-"""How long the Hub may take to answer."""
+"""Time limit for an answer of the Hub, in seconds."""
 
 
 def is_fetched(ref: str) -> bool:
-    """Whether a model of this id was fetched before."""
+    """Whether the local cache holds the configuration of a model with this id."""
     from huggingface_hub import try_to_load_from_cache
 
     return isinstance(try_to_load_from_cache(ref, "config.json"), str)
 
 
 def why_unreachable(ref: str) -> str:
-    """Why the Hub cannot be asked for a model, in a line; "" where it answers, whatever it says of the model."""
+    """The reason why the Hub cannot be reached, in one line; "" if it answers, even if it refuses the model."""
     from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
 
     unanswered = (getattr(errors, "HTTPError", OSError), OSError, RuntimeError)
@@ -36,7 +36,7 @@ def why_unreachable(ref: str) -> str:
 
 @contextmanager
 def no_retry_lines() -> Iterator[None]:
-    """Without the client's line for each further try: what came of them is said once, at the end."""
+    """Silence the Hub client's log line for each retry; the caller reports the final result once."""
     client = logging.getLogger("huggingface_hub")
     former = client.level
     client.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""What kind of model a configuration describes, its family and the class that opens it, and why some cannot write."""
+"""Finds a model's kind, family and auto class from its configuration, and refuses models that cannot generate text."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ EXPECTED = "a language model that writes from left to right, such as Llama, Qwen
 
 
 def kind_of(config: Any) -> Kind:
-    """What a configuration of transformers says the model is.
+    """The kind of model that a configuration of transformers describes.
 
-    A model of a family of encoders (BERT, RoBERTa, …) is a decoder only where `is_decoder` or `causal` is set.
+    An architecture that can be an encoder (BERT, RoBERTa, …) counts as a decoder only if `is_decoder` or `causal` is
+    set.
     """
     from transformers import MODEL_FOR_MASKED_LM_MAPPING
 
@@ -37,16 +38,16 @@ def kind_of(config: Any) -> Kind:
 
 
 def family_of(model: Any) -> Family:
-    """The family of an open model; without a language-model head it is an encoder, whatever it was made from."""
+    """The family of an open model. A model without a language-model head counts as an encoder, whatever its origin."""
     if model.get_output_embeddings() is None:
         return Encoder(model.config)
     return WRITERS.get(kind_of(model.config), Decoder)(model.config)
 
 
 def opener_of(config: Any) -> str | None:
-    """The name of the auto class that opens the language model a configuration describes; None: there is none.
+    """The name of the auto class that opens a configuration's language model; None if no class does.
 
-    The class that `architectures` names decides, then the order of `OPENERS`.
+    A class that opens one of the configuration's `architectures` comes first, then the order of `OPENERS` decides.
     """
     fitting = [opener for opener in OPENERS if _class_names(opener, config)]
     named = set(config.architectures or ())
@@ -54,22 +55,24 @@ def opener_of(config: Any) -> str | None:
 
 
 def names_language_model(config: Any) -> bool:
-    """Whether the weights beside a configuration have a language-model head, as far as `architectures` says."""
+    """Whether `architectures` of a configuration says that the weights have a language-model head; True if empty."""
     named = set(config.architectures or ())
     return not named or any(named & _class_names(opener, config) for opener in OPENERS)
 
 
 def classifies(config: Any) -> bool:
-    """Whether the weights beside a configuration are a sequence classifier's, as exported reward models are."""
+    """Whether a configuration's weights are those of a sequence classifier, such as an exported reward model."""
     names = config.architectures or ()
     return any(name.endswith("SequenceClassification") or name == "PooledClassifier" for name in names)
 
 
 def check_no_reward_model(ref: Path | str) -> None:
-    """Refuse the folder of a reward model as a model that writes; one of an adapter has no configuration to look at.
+    """Refuse the folder of a reward model where a language model is needed.
+
+    The check looks for `reward_model.json`, because the folder of an adapter has no configuration.
 
     Raises:
-        PreflabError: a reward model's folder.
+        PreflabError: the folder of a reward model.
     """
     if (Path(ref) / "reward_model.json").is_file():
         raise PreflabError(
@@ -80,7 +83,7 @@ def check_no_reward_model(ref: Path | str) -> None:
 
 
 def check_writes(ref: Path | str, config: Any) -> None:
-    """Refuse what is of no family that writes.
+    """Refuse models that cannot generate text.
 
     Raises:
         PreflabError: an encoder, an encoder–decoder, a sequence classifier, or no language model at all.
@@ -98,7 +101,7 @@ def check_writes(ref: Path | str, config: Any) -> None:
 
 
 def check_reads(ref: Path | str, config: Any) -> None:
-    """Refuse what cannot carry a reward head: an encoder–decoder has no one row of states.
+    """Refuse models that cannot carry a reward head: an encoder–decoder has no single row of states.
 
     Raises:
         PreflabError: an encoder–decoder.
@@ -113,6 +116,6 @@ def _class_names(opener: str, config: Any) -> set[str]:
     """Names of the classes that an auto class may open for a configuration."""
     import transformers
 
-    auto = getattr(transformers, opener, None)  # the last one came with transformers 5.1
+    auto = getattr(transformers, opener, None)  # the last of OPENERS exists since transformers 5.1
     classes = auto._model_mapping.get(type(config), ()) if auto else ()
     return {each.__name__ for each in (classes if isinstance(classes, tuple | list) else (classes,))}

@@ -1,10 +1,11 @@
-"""The one way in to a language model: whoever samples, learns, scores or judges opens it here and asks the record.
+"""Opens language models. All code that samples, trains, scores or judges opens its model here.
 
     opened = open_language_model(folder, dtype="float32")
-    opened.renderer().prompt_ids(prompt)         conversations as its chat template writes them
-    opened.trunk(("policy", "reference"))        the four things a loop asks of a model
+    opened.renderer().prompt_ids(prompt)         token ids of a conversation in the model's chat template
+    opened.trunk(("policy", "reference"))        the model in its roles, for a training loop
 
-Another family of models is another way of opening, not an edit in stages, commands or judges; a test holds them to it.
+Because of this single entry point, a new family of models needs no change in stages, commands or judges. A test checks
+that they use it.
 """
 
 from __future__ import annotations
@@ -28,23 +29,23 @@ if TYPE_CHECKING:
     from preflab.conversations.renderer import Renderer
 
 NO_LIMIT = 2**31
-"""More tokens than any row has."""
+"""Stands for "no limit": more tokens than any row has."""
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A model that is open, its tokenizer, and what follows from both."""
+    """An open model with its tokenizer, and facts derived from both."""
 
     place: Path | str
-    """The folder or Hub id; of `package:NAME` the folder inside the package."""
+    """The folder or Hub id; for `package:NAME` the folder inside the package."""
     model: Any
     tokenizer: Any
     dtype: str | torch.dtype
-    """The type that its weights were asked for in."""
+    """The requested type of the weights."""
 
     @cached_property
     def facts(self) -> ModelFacts:
-        """Special tokens, context and habits."""
+        """Special tokens, context length and other facts of the model and its tokenizer."""
         return model_facts(self.model, self.tokenizer)
 
     @property
@@ -53,21 +54,21 @@ class LanguageModel:
         return context_length(self.model.config)
 
     def most_tokens(self, wanted: int | None = None) -> int:
-        """The most tokens of a row: the smaller of `wanted` and the context, `NO_LIMIT` where there is neither."""
+        """The most tokens of a row: the smaller of `wanted` and the context length; `NO_LIMIT` if both are None."""
         return min((limit for limit in (wanted, self.context_length) if limit is not None), default=NO_LIMIT)
 
     def renderer(self, stops: Sequence[int] = ()) -> Renderer:
-        """Prompts and completions as token ids and back; `stops`, where there are any, end completions instead."""
+        """A renderer of conversations as token ids. Tokens in `stops`, if any, replace the model's stop tokens."""
         from preflab.conversations.renderer import Renderer
 
         return Renderer.of(self.model, self.tokenizer, stops)
 
     def base_hash(self) -> str:
-        """The id of its weights, by which adapters name their base; to be asked before a trunk adds adapters."""
+        """The id of the weights, by which adapters refer to their base. Call it before a trunk adds adapters."""
         return base_hash(self.place, self.model)
 
     def another(self, ref: Path | str) -> LanguageModel:
-        """The model at `ref` beside this one, in the same type and with this one's tokenizer: its reference.
+        """Open the model at `ref`, for use as a reference, in the same type and with this model's tokenizer.
 
         Raises:
             PreflabError: as `open_language_model`.
@@ -85,7 +86,7 @@ class LanguageModel:
         pooling: Pooling = "last",
         compute: str | None = None,
     ) -> Trunk:
-        """The model in several roles, see `models.trunk.Trunk`; `reference` None: the reference is the model itself."""
+        """The model in several roles, see `models.trunk.Trunk`. Without `reference` the model is its own reference."""
         other = None if reference is None else reference.model
         return Trunk(
             self.model, self.tokenizer, lora=lora, roles=roles, seed=seed, pooling=pooling, reference=other,
@@ -96,16 +97,18 @@ class LanguageModel:
 def open_language_model(
     ref: Path | str, *, dtype: str | torch.dtype, device: torch.device | None = None
 ) -> LanguageModel:
-    """A model that writes: tokenizer first, since it is read quickly and is what most often lacks something.
+    """Open a model that generates text.
+
+    The tokenizer is loaded first, because it loads quickly and is the most frequent cause of an error.
 
     Args:
         ref: a folder, a Hub id, or `package:NAME` for a model inside an installed package.
-        dtype: of the weights.
+        dtype: type of the weights.
         device: where the weights go; None: they stay on the CPU.
 
     Raises:
-        PreflabError: nothing there, no tokenizer or one without an end token, no or corrupted weights, or a model that
-            does not write from left to right.
+        PreflabError: no model at `ref`, no tokenizer, a tokenizer without an end token, missing or corrupted weights,
+            or a model that does not write from left to right.
     """
     place = resolve_package(ref)
     tokenizer = load_tokenizer(place)
@@ -114,16 +117,16 @@ def open_language_model(
 
 
 def open_reader(ref: Path | str, *, dtype: str | torch.dtype, causal: bool, writes: bool = False) -> LanguageModel:
-    """A model that a reward grows on: a language model where `causal`, else an encoder.
+    """Open the base of a reward model: a language model if `causal`, else an encoder.
 
     Args:
-        ref: as of `open_language_model`.
-        dtype: of the weights.
-        causal: whether it has a language-model head.
-        writes: whether its tokenizer needs an end token.
+        ref: as for `open_language_model`.
+        dtype: type of the weights.
+        causal: whether the model has a language-model head.
+        writes: whether the tokenizer needs an end token.
 
     Raises:
-        PreflabError: as `open_language_model`; of an encoder, weights that do not fill it.
+        PreflabError: as `open_language_model`; for an encoder also missing weights.
     """
     place = resolve_package(ref)
     tokenizer = load_tokenizer(place, writes=writes)

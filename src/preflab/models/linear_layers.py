@@ -1,4 +1,4 @@
-"""The linear layers of a text model, and which of them an adapter cannot act on: found by asking the model."""
+"""Finds the linear layers of a text model, and by test passes those on which an adapter cannot act."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from preflab.models.text_model import states_of, text_prefix
 from preflab.training.batches import TokenSequence
 
 SHORT, LONG = 12, 384
-"""Tokens of a pass that asks which layers matter. What seems not to matter is asked again with the longer one: some
-layers only have a part in what lies further back."""
+"""Tokens of the test passes. Layers that have no effect in the short pass are tested again in the long one, because
+some layers only affect how distant tokens are processed."""
 
 INJECTED = {"base_layer", "lora_A", "lora_B", "lora_dropout", "lora_embedding_A", "lora_embedding_B"}
-"""Parts of the names of what peft puts into a layer."""
+"""Parts of the names of modules that peft adds inside a layer."""
 
 REFUSED = "peft refuses it: fused kernels read its weight"
 BYPASSED = "its weight is read without calling it"
@@ -32,17 +32,21 @@ NO_GRADIENT = "no gradient reaches it"
 
 @dataclass(frozen=True)
 class LinearLayers:
-    """Linear layers of the text model by full name, without the language-model head."""
+    """The linear layers of a text model by full name, without the language-model head."""
 
     fitting: dict[str, nn.Module]
     left_out: dict[str, str]
-    """Name → why an adapter cannot act on it."""
+    """Name → the reason why an adapter cannot act on the layer."""
     prefix: str
-    """Where the text model lies inside a model that also sees or hears; "" where it is all of it."""
+    """Name of the text model inside a model that also takes images or audio; "" if the model takes text only."""
 
 
 def find_linear_layers(model: Any) -> LinearLayers:
-    """Linear layers, judged by one short pass: called, linear, with a weight of their own, not refused by peft."""
+    """The linear layers of a model, sorted into those that an adapter fits and those left out.
+
+    A fitting layer is called in a test pass, receives a gradient, is a linear map, shares its weight with no other
+    layer and is accepted by peft.
+    """
     prefix = text_prefix(model)
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     linear = {
@@ -59,7 +63,7 @@ def find_linear_layers(model: Any) -> LinearLayers:
 
 
 def bare_modules(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Names and modules of a model as they were before adapters were put in, those under a prefix alone."""
+    """Names and modules of a model as they were before adapters were injected; only those under the prefix."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, module in model.named_modules():
@@ -69,7 +73,7 @@ def bare_modules(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.M
 
 
 def _with_shared_weight(model: nn.Module, linear: dict[str, Any]) -> list[str]:
-    """Layers whose weight is that of another layer, too."""
+    """Names of the layers whose weight is shared with another module."""
     owners: dict[int, int] = {}
     for _, module in bare_modules(model):
         for parameter in module.parameters(recurse=False):
@@ -79,7 +83,7 @@ def _with_shared_weight(model: nn.Module, linear: dict[str, Any]) -> list[str]:
 
 @torch.no_grad()
 def _is_linear_map(module: nn.Module) -> bool:
-    """True for `nn.Linear` itself; a class made from it is asked with numbers."""
+    """Whether a layer computes x Wᵀ + b. Subclasses of `nn.Linear` with their own `forward` are tested on numbers."""
     if type(module).forward is nn.Linear.forward or not isinstance(module, nn.Linear):
         return True
     x = torch.linspace(-1.0, 1.0, 2 * module.in_features, dtype=module.weight.dtype, device=module.weight.device)
@@ -94,9 +98,9 @@ def _is_linear_map(module: nn.Module) -> bool:
 
 
 def _without_effect(model: Any, linear: dict[str, Any]) -> dict[str, str]:
-    """Layers whose adapter would not learn from text, with the reason.
+    """Name → reason, for layers whose adapter would not learn from text.
 
-    An expert in a list of its own may only not have been chosen by the router: it is not among them.
+    Experts that are separate modules in a list are never included: the router may simply not have chosen them.
     """
     reached, called = _ask_for_gradients(model, linear, SHORT)
     silent = [name for name in linear if name not in reached and "experts" not in name.split(".")]
@@ -110,9 +114,9 @@ def _without_effect(model: Any, linear: dict[str, Any]) -> dict[str, str]:
 
 
 def _ask_for_gradients(model: Any, linear: dict[str, Any], num_tokens: int) -> tuple[set[str], set[str]]:
-    """Names of layers to whose output a gradient comes back, and of those that are called at all.
+    """Names of the layers whose output receives a gradient, and names of the layers that are called at all.
 
-    A zero that has a gradient is added to each output; weights need none.
+    A zero that requires a gradient is added to each output, so that the weights need no gradient.
     """
     zeros = {name: module.weight.new_zeros((), requires_grad=True) for name, module in linear.items()}
     called: set[str] = set()
@@ -138,7 +142,7 @@ def _ask_for_gradients(model: Any, linear: dict[str, Any], num_tokens: int) -> t
 
 
 def _weights_that_matter(model: Any, weights: list[Any]) -> list[bool]:
-    """Which weights have a gradient in a pass over text."""
+    """For each weight, whether it receives a gradient in a pass over text."""
     if not weights:
         return []
     learned = [weight.requires_grad for weight in weights]
@@ -154,10 +158,10 @@ def _weights_that_matter(model: Any, weights: list[Any]) -> list[bool]:
 
 
 def _last_states(model: Any, num_tokens: int) -> torch.Tensor:
-    """Logits of a model that writes, else last hidden states, for one row of tokens within its context."""
+    """Logits if the model has a language-model head, else last hidden states, for one row of tokens in its context."""
     num_rows = model.get_input_embeddings().weight.shape[0]
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or num_tokens
-    # Two positions less: RoBERTa's begin behind the padding's.
+    # Use two positions fewer: RoBERTa's positions start after the padding position.
     ids = tuple(number % num_rows for number in range(3, 3 + min(num_tokens, context - 2)))
     if hasattr(model, "get_output_embeddings") and model.get_output_embeddings() is not None:
         return token_logits(family_of(model), model, [TokenSequence(ids[:1], ids[1:])])

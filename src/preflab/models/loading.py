@@ -1,4 +1,4 @@
-"""Models and tokenizers from a folder or the Hub: explicit dtype, no remote code, and errors that a person can use."""
+"""Loads models and tokenizers from a folder or the Hub, with an explicit dtype, no remote code and helpful errors."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MOST_LAYERS = 1000
-"""Layers that are built whatever the weights hold."""
+"""Number of layers up to which a configuration is accepted even if the weights hold fewer tensors."""
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
-    """A model's tokenizer, always with a padding token, and with an end token if it is to write.
+    """Load a model's tokenizer. It always has a padding token, and an end token if `writes`.
 
-    A missing padding token becomes one of the vocabulary's own padding tokens, else the unknown token, else the end
-    token; which one is logged. Ends are found by mask everywhere, so any of them will do.
+    If the padding token is missing, a padding token of the vocabulary is used, else the unknown token, else the end
+    token; the choice is logged. Any of them is correct, because preflab always finds ends by mask.
 
     Args:
         ref: a folder, a Hub id, or `package:NAME` for a model inside an installed package.
-        writes: completions will be written or learned with it, so it needs an end token.
+        writes: whether completions will be sampled or trained on, so that an end token is needed.
 
     Raises:
-        PreflabError: nothing there, no tokenizer in it, no end token, or one of a model that cannot write.
+        PreflabError: no model at `ref`, no tokenizer, no end token, or the tokenizer of a model that cannot generate
+            text.
     """
     from transformers import AutoTokenizer
 
@@ -54,10 +55,10 @@ def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
         check_no_reward_model(ref)
     check_tokenizer(ref)
     if writes and (Path(ref) / "config.json").is_file():
-        check_writes(ref, read_config(ref))  # before anything is said of the tokenizer of a model that cannot write
+        check_writes(ref, read_config(ref))  # first, so that an unsuitable model gives no error about its tokenizer
     with _readable(ref, "a model's folder with its tokenizer, or a Hub id"):
         tokenizer = AutoTokenizer.from_pretrained(str(ref), trust_remote_code=False)
-    for name in ("is_local", "local_files_only"):  # how it was opened here would be written into its files
+    for name in ("is_local", "local_files_only"):  # options of this call, which would be saved with the tokenizer
         tokenizer.init_kwargs.pop(name, None)
     if tokenizer.eos_token_id is None and writes:
         _take_end_token_of_model(tokenizer, ref)
@@ -67,11 +68,11 @@ def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
 
 
 def load_causal_lm(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
-    """A language model with its head, in eval mode; of a model that also sees or hears, all of it.
+    """Load a language model with its head, in eval mode. A model that also takes images or audio is loaded whole.
 
     Raises:
-        PreflabError: nothing there, no or corrupted weights, an encoder, encoder–decoder or reward model, weights
-            that do not fill it, or logits that depend on later tokens or on more than text.
+        PreflabError: no model at `ref`, missing or corrupted weights, an encoder, encoder–decoder or reward model, or
+            logits that depend on later tokens or need more input than text.
     """
     import transformers
 
@@ -87,10 +88,10 @@ def load_causal_lm(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
 
 
 def read_config(ref: Path | str) -> Any:
-    """The configuration of a model, without running code that ships with it.
+    """Load the configuration of a model, without running code that ships with it.
 
     Raises:
-        PreflabError: nothing there, a broken configuration, or one that transformers does not know.
+        PreflabError: no model at `ref`, a broken configuration, or one that transformers does not know.
     """
     from transformers import AutoConfig
 
@@ -101,10 +102,11 @@ def read_config(ref: Path | str) -> Any:
 
 
 def load_encoder(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
-    """A model without a head, such as BERT or MiniLM, in eval mode.
+    """Load a model without a head, such as BERT or MiniLM, in eval mode.
 
     Raises:
-        PreflabError: as `load_causal_lm`; a missing pooler is no error, since preflab pools itself.
+        PreflabError: no model at `ref`, or missing or corrupted weights. A missing pooler is no error, because preflab
+            does its own pooling.
     """
     from transformers import AutoModel
 
@@ -112,10 +114,10 @@ def load_encoder(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
 
 
 def load_classifier(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
-    """A sequence classifier with its trained head, in eval mode.
+    """Load a sequence classifier with its trained head, in eval mode.
 
     Raises:
-        PreflabError: as `load_causal_lm`; a head that the file does not hold would be random, and is refused.
+        PreflabError: no model at `ref`, or missing or corrupted weights; a head without saved weights would be random.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -123,10 +125,10 @@ def load_classifier(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
 
 
 def torch_dtype(name: str | torch.dtype) -> torch.dtype:
-    """`float32`, `bfloat16` or `float16` as torch's type.
+    """The torch type of the name `float32`, `bfloat16` or `float16`.
 
     Raises:
-        PreflabError: another name.
+        PreflabError: the name is none of these.
     """
     if isinstance(name, torch.dtype):
         return name
@@ -136,17 +138,17 @@ def torch_dtype(name: str | torch.dtype) -> torch.dtype:
 
 
 def best_device() -> torch.device:
-    """The machine's accelerator where there is one, else the processor."""
+    """The machine's accelerator (CUDA or MPS) if it has one, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def check_there(ref: Path | str, *needed: str) -> None:
-    """A folder that exists and holds one of the needed files; what is no folder may only be a Hub id.
+    """Check that `ref` is a folder with at least one of the needed files, or a Hub id.
 
     Raises:
-        PreflabError: neither.
+        PreflabError: it is neither, or the Hub cannot be reached for an id that is not in the cache.
     """
     folder = Path(ref)
     if folder.is_dir():
@@ -162,10 +164,10 @@ def check_there(ref: Path | str, *needed: str) -> None:
 
 
 def check_tokenizer(ref: Path | str) -> None:
-    """A model's folder that holds its tokenizer; what is no folder may only be a Hub id.
+    """Check that `ref` is a model's folder with its tokenizer, or a Hub id.
 
     Raises:
-        PreflabError: no such folder, no model, or a model that was saved without its tokenizer.
+        PreflabError: no such folder, no model in it, or a model that was saved without its tokenizer.
     """
     folder = Path(ref)
     without = folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZERS)
@@ -179,10 +181,12 @@ def check_tokenizer(ref: Path | str) -> None:
 
 
 def _check_hub(ref: str) -> None:
-    """An id that is here already, or that the Hub can be asked for; a word like a folder's is that folder, mistyped.
+    """Check that a Hub id is in the local cache, or that the Hub can be reached.
+
+    A name without "/" that resembles a folder here is taken for a mistyped folder.
 
     Raises:
-        PreflabError: such a word, or no answer to one quick try.
+        PreflabError: a mistyped folder, or the Hub does not answer one quick request.
     """
     if is_fetched(ref):
         return
@@ -204,7 +208,7 @@ def _not_given(ref: Path | str, hub_says: str, what: str) -> PreflabError:
 
 
 def no_folder(ref: Path | str, hub_says: str = "") -> PreflabError:
-    """The error for a path that leads nowhere; it names the folders near it, and what the Hub says if it was asked."""
+    """The error for a folder that does not exist. It lists folders with similar names, and the Hub's answer if any."""
     near = _near_folders(Path(ref))
     do = "look at the path" + (f"; near it: {', '.join(near)}" if near else "")
     problem = f"{ref}: there is no such folder" + (f", and the Hub did not give it ({hub_says})" if hub_says else "")
@@ -212,18 +216,21 @@ def no_folder(ref: Path | str, hub_says: str = "") -> PreflabError:
 
 
 def looks_local(ref: Path | str) -> bool:
-    """Whether a name that is no folder is meant as one: no Hub id, within a folder that is here, or near one."""
+    """Whether a name that is no folder probably means one.
+
+    It does if it is no Hub id, if its parent folder exists, or if its name resembles that of an existing folder.
+    """
     parent = Path(ref).parent
     within = parent != Path() and parent.is_dir()
     return within or not HUB_ID.fullmatch(str(ref)) or bool(_near_folders(Path(ref)))
 
 
 def _near_folders(path: Path) -> list[str]:
-    """Folders whose names resemble the first part of a path that is not there."""
+    """Existing folders whose names resemble the first part of a path that does not exist."""
     missing = next((part for part in (*reversed(path.parents), path) if not part.is_dir()), path)
     try:
         names = [each.name for each in missing.parent.iterdir() if each.is_dir()]
-    except OSError:  # a file in its place, or no right to look
+    except OSError:  # the parent is a file, or may not be read
         return []
     return [str(missing.with_name(name)) for name in get_close_matches(missing.name, names, n=3)]
 
@@ -248,7 +255,7 @@ def _load(kind: Any, ref: Path | str, dtype: str | torch.dtype, what: str, *, ma
 
 
 def _check_weights(folder: Path) -> None:
-    """Weights are there, every shard of them, and no file is cut short."""
+    """Check that a folder holds weights with all their shards, and that no safetensors file is truncated."""
     from safetensors import SafetensorError, safe_open
 
     files = [name for name in WEIGHTS if (folder / name).is_file()]
@@ -273,7 +280,10 @@ def _check_weights(folder: Path) -> None:
 
 
 def _check_layers(folder: Path, num_tensors: int) -> None:
-    """Building a million layers would take hours; a few may have more layers than tensors, where all share theirs."""
+    """Refuse a configuration with far more layers than the weights can fill: building a million layers takes hours.
+
+    Up to `MOST_LAYERS` are accepted, since a model whose layers share weights may have more layers than tensors.
+    """
     config = read_json(folder / "config.json")
     parts = [config, *(part for part in config.values() if isinstance(part, dict))] if isinstance(config, dict) else []
     counts = [part.get(key) for part in parts for key in ("num_hidden_layers", "n_layer", "num_layers", "n_layers")]
@@ -287,7 +297,7 @@ def _check_layers(folder: Path, num_tensors: int) -> None:
 
 
 def _shards(folder: Path, name: str) -> list[str]:
-    """The files that hold the weights: the one itself, or those of its index, which all lie in the folder."""
+    """Names of the files with the weights: the file itself, or if it is an index, its shards in the same folder."""
     if not name.endswith(".index.json"):
         return [name]
     index = read_json(folder / name)
@@ -313,7 +323,7 @@ def _hint(folder: Path) -> str:
 
 @contextmanager
 def _readable(ref: Path | str, what: str) -> Iterator[None]:
-    """What transformers raises when something cannot be loaded, as an error that says what to do."""
+    """Turn errors of transformers while loading into a PreflabError that says what to do."""
     try:
         with no_retry_lines():
             yield
@@ -341,7 +351,7 @@ def _readable(ref: Path | str, what: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' own progress bars and loading reports: preflab checks and reports what was loaded."""
+    """Silence transformers' progress bars and loading reports: preflab checks and reports what was loaded."""
     had_bars, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
@@ -354,7 +364,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _take_end_token_of_model(tokenizer: Any, ref: Path | str) -> None:
-    """The end token that the model's generation configuration names, where the tokenizer names none."""
+    """Set a tokenizer's missing end token to the one that the model's generation configuration names."""
     from transformers import GenerationConfig
 
     ids: Any = None
@@ -370,7 +380,7 @@ def _take_end_token_of_model(tokenizer: Any, ref: Path | str) -> None:
 
 
 def spare_pad_token(tokenizer: Any) -> str | None:
-    """A token of the vocabulary that can pad and ends no text: one that is called padding, else the unknown token."""
+    """A token for padding that is not the end token: one with "pad" in its name, else the unknown token, else None."""
     added = [token.content for token in tokenizer.added_tokens_decoder.values()]
     called_padding = [token for token in added if "pad" in token.lower()]
     if called_padding:

@@ -1,6 +1,6 @@
-"""Whether a model's logits are its head applied to its last hidden state, so that the chunked path may be used.
+"""Tests whether a model's logits equal its head applied to the last hidden state, as the chunked path assumes.
 
-A model that scales or caps its logits does not fit; it falls back to its own logits, and says so.
+For a model that scales or caps its logits, preflab uses the model's own logits instead and logs a warning.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "output_logit_soft_cap": (None, 0, 0.0),
     "lm_head_multiplier": (None, 1, 1.0),
 }
-"""Settings of model configurations that change logits after the head, with the values that do not."""
+"""Settings of model configurations that change logits after the head, with the values that leave logits unchanged."""
 
 TOLERANCE = 1e-4
 
 
 def why_not_chunked(model: Any) -> str | None:
-    """None when the chunked path gives the model's own logits, else the reason it does not.
+    """None if the chunked path gives the model's own logits, else the reason why it does not.
 
-    Looks at the configuration (a soft cap hardly shows at small logits) and compares numbers on one short batch.
+    Compares logits on one short row. It also checks the configuration, because a soft cap hardly changes small logits.
     """
     config = model.config.get_text_config()
     for key, neutral in NEUTRAL.items():
@@ -61,7 +61,7 @@ def head_of(model: Any) -> Head:
 def plain_statistics(
     logits: Tensor, targets: Tensor, *, temperature: float, entropy: bool, ref_logits: Tensor | None
 ) -> TokenStatistics:
-    """The same statistics as `chunked.token_statistics`, from logits (N, V) that the model itself made."""
+    """The same statistics as `chunked.token_statistics`, computed from logits (N, V) of the model's forward pass."""
     log_p = (logits.float() / temperature).log_softmax(-1)
     logps = log_p.gather(-1, targets[:, None]).squeeze(-1)
     zeros = torch.zeros_like(logps.detach())

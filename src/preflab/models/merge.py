@@ -1,4 +1,4 @@
-"""A role's adapter added into the weights: a plain model without adapter layers."""
+"""Merges a role's adapter into the weights, which gives a plain model without adapter layers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 from preflab.models.trunk import Role, Trunk
 
 MERGED = 1e-3
-"""Largest difference between merged and unmerged, as a share of what the adapter changes. Rounding of the merged
-weights stays far below it in float32; an adapter that is scaled wrongly or not merged in one layer does not."""
+"""Largest allowed difference between merged and unmerged outputs, as a share of the adapter's effect. In float32 the
+rounding of merged weights stays far below it; a wrong scale or a layer that is not merged exceeds it."""
 
 
 def merged_language_model(trunk: Trunk, role: Role) -> Any:
-    """A copy of the role's language model with its adapter merged in: W + (alpha / rank) · B A; adapters are gone.
+    """A copy of the role's language model without adapters, its weights W + (alpha / rank) · B A.
 
-    The copy is float32, also of a base in half precision, where most of what a small adapter adds would round away.
-    With full fine-tuning it is the role's model itself. Adding adapters again, to start a new stage, works on it as
-    on any other model.
+    The copy is float32 even if the base is in half precision, in which most of a small adapter's effect would be
+    rounded away. With full fine-tuning the result is the role's model itself, not a copy. New adapters can be added to
+    the result as to any other model.
     """
     from peft.tuners.lora import LoraLayer
 
@@ -30,7 +30,7 @@ def merged_language_model(trunk: Trunk, role: Role) -> Any:
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer)]
     for name, layer in reversed(layers):
         layer.merge(adapter_names=[role])
-        if not name.endswith(".base_layer"):  # wrappers of several weights of one module lie inside one another
+        if not name.endswith(".base_layer"):  # wrappers of several weights of one module are nested
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, layer.get_base_layer())
     del model.peft_config
@@ -38,6 +38,6 @@ def merged_language_model(trunk: Trunk, role: Role) -> Any:
 
 
 def merge_error(merged: Tensor, unmerged: Tensor, base: Tensor) -> float:
-    """max |merged − unmerged| / max |unmerged − base|: the difference as a share of what the adapter changes."""
+    """max |merged − unmerged| / max |unmerged − base|: the difference as a share of the adapter's effect."""
     effect = (unmerged.float() - base.float()).abs().max().item()
     return (merged.float() - unmerged.float()).abs().max().item() / max(effect, 1e-30)

@@ -1,4 +1,4 @@
-"""Models that come inside an installed Python package: `package:NAME` or `package:NAME/folder`, without a network."""
+"""Finds models inside an installed Python package, by `package:NAME` or `package:NAME/folder`, without a network."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ PREFIX = "package:"
 
 
 def resolve_package(ref: Path | str) -> Path | str:
-    """The model folder inside a package for `package:NAME[/folder]`; anything else as it is.
+    """The model folder inside a package for `package:NAME[/folder]`; any other reference is returned unchanged.
 
-    Without a folder the package is searched for the one place that holds a config.json. The package is not imported.
+    Without a folder, the package must contain exactly one folder with a config.json and weights. The package is not
+    imported.
 
     Raises:
-        PreflabError: the package is not installed, or holds no model there.
+        PreflabError: the package is not installed, or there is not exactly one model.
     """
     if not str(ref).startswith(PREFIX):
         return ref

@@ -1,7 +1,8 @@
-"""A weight matrix packed for many products with other rows: oneDNN's own layout, where this build of torch has it.
+"""Packs a weight matrix once, in oneDNN's layout, for many products with different rows.
 
-A plain product packs the matrix anew each time. For the head of a language model, which is wide, that takes as long as
-the arithmetic when few rows are multiplied: decoding 64 rows with 32,000 × 288 took 12.2 ms plain, 6.5 ms packed.
+A plain product packs the matrix again each time. For the wide head of a language model and few rows, packing takes as
+long as the arithmetic: decoding 64 rows with 32,000 × 288 took 12.2 ms plain and 6.5 ms packed. Packing is used only if
+this build of torch supports it.
 """
 
 from __future__ import annotations
@@ -15,23 +16,23 @@ import torch
 from torch import Tensor, nn
 
 LARGEST = 2**28
-"""Bytes of the largest matrix that is packed: it is held twice meanwhile."""
+"""Size in bytes up to which a matrix is packed: the packed copy exists in addition to the original."""
 
 Product = Callable[[Tensor], Tensor]
 """(n, H) → (n, V)."""
 
 
 def can_pack(weight: Tensor) -> bool:
-    """Not for other types than float32, devices other than a processor, matrices above `LARGEST`, or where torch lacks
-    oneDNN's operators."""
+    """Whether a weight can be packed: a plain float32 tensor on the CPU, at most `LARGEST` bytes, and a build of torch
+    with oneDNN's operators."""
     fits = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.nbytes <= LARGEST
     return fits and type(weight.data) is Tensor and _works()
 
 
 def packed_product(weight: Tensor, num_rows: int) -> Product | None:
-    """x ↦ x @ weight.T without gradient, for about `num_rows` rows at a time; None where it cannot be packed.
+    """The function x ↦ x @ weight.T without gradient, for about `num_rows` rows; None if the weight cannot be packed.
 
-    The weight (V, H) is copied: the product does not follow later changes.
+    The weight (V, H) is copied, so later changes of it do not affect the product.
     """
     if not can_pack(weight):
         return None
@@ -41,8 +42,8 @@ def packed_product(weight: Tensor, num_rows: int) -> Product | None:
 
 @contextmanager
 def packed_linear(module: nn.Module | None, num_rows: int) -> Iterator[None]:
-    """A linear layer uses its packed weight inside the block, for inference; other modules are left as they are."""
-    plain = type(module) is nn.Linear and "forward" not in vars(module)  # else somebody has put a hook there
+    """Make a linear layer use a packed weight inside the block, for inference; other modules are not changed."""
+    plain = type(module) is nn.Linear and "forward" not in vars(module)  # else other code has replaced `forward`
     product = packed_product(module.weight, num_rows) if isinstance(module, nn.Linear) and plain else None
     if not isinstance(module, nn.Linear) or product is None:
         yield
@@ -68,7 +69,7 @@ def _multiply(ready: Tensor, x: Tensor) -> Tensor:
 
 @functools.cache
 def _works() -> bool:
-    """Whether the operators are there and right. They are torch's own, but not promised to stay."""
+    """Whether oneDNN's operators exist and give correct results: they belong to torch, but have no stable interface."""
     if platform.machine().lower() not in ("x86_64", "amd64") or not torch.backends.mkldnn.is_available():
         return False
     x, weight = torch.arange(12.0).view(3, 4), torch.arange(8.0).view(2, 4)

@@ -1,4 +1,6 @@
-"""A reward model whose architecture has no classifier that scores as it was trained; this file goes with its folder.
+"""A reward model for architectures without a transformers classifier that gives the trained scores.
+
+This file is saved in the reward model's folder, so that transformers can open it:
 
 AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
 """
@@ -15,15 +17,15 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class PooledClassifier(PreTrainedModel):
-    """logits (B, 1) = score(last hidden state of the last or first real token, or the mean of all real ones)."""
+    """logits (B, 1) = score(last hidden state of the last or first real token, or its mean over all real tokens)."""
 
     config_class = PreTrainedConfig
     base_model_prefix = "encoder"
-    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True  # what the encoder itself supports counts
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True  # the encoder itself decides what it supports
 
     def __init__(self, config: PreTrainedConfig) -> None:
         body_config = copy.deepcopy(config)
-        # How attention and experts are computed is the body's matter: this class has none of either.
+        # Only the body uses these settings: this class itself has no attention and no experts.
         config._attn_implementation_internal = config._experts_implementation_internal = None
         super().__init__(config)
         self.encoder = _make_body(body_config)
@@ -32,7 +34,7 @@ class PooledClassifier(PreTrainedModel):
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """False: buffers that bodies of transformers compute themselves are then computed on opening, too."""
+        """Return False, so that transformers also initialises the buffers that its own bodies compute on loading."""
         return False
 
     def forward(
@@ -41,7 +43,7 @@ class PooledClassifier(PreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
     ) -> SequenceClassifierOutput:
-        """Scores of (B, L) tokens; attention_mask is 1 for real tokens and 0 for padding on either side."""
+        """Logits (B, 1) for tokens (B, L). attention_mask is 1 for real tokens and 0 for padding, on either side."""
         if attention_mask is None:
             attention_mask = input_ids != self.config.pad_token_id
         attention_mask = attention_mask.long()
@@ -57,10 +59,10 @@ class PooledClassifier(PreTrainedModel):
         return SequenceClassifierOutput(logits=self.score(pooled))
 
     def _last_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """(B, H) states of a decoder at the last real tokens.
+        """(B, H) states of a decoder at each row's last real token.
 
-        Rows begin with their first real token here, whichever side was padded: then padding comes after everything
-        that is read, and neither positions nor recurrent states see it.
+        Rows are rotated so that they start with their first real token. All padding then follows the last real token
+        and affects neither positions nor recurrent states.
         """
         columns = torch.arange(input_ids.shape[1], device=input_ids.device)
         places = (columns + attention_mask.argmax(1)[:, None]) % input_ids.shape[1]
@@ -69,7 +71,7 @@ class PooledClassifier(PreTrainedModel):
 
 
 def _make_body(config: PreTrainedConfig) -> nn.Module:
-    """The model without a head, random: the class of transformers that the configuration names, or its base model."""
+    """A body with random weights, of the transformers class that the configuration names, else of `AutoModel`."""
     module, _, name = getattr(config, "preflab_reward_body", "").partition(":")
     if not module:
         return AutoModel.from_config(config)

@@ -1,7 +1,7 @@
-"""In which type weights lie and in which a forward pass is computed.
+"""The types in which weights are stored and forward passes are computed, for a given precision.
 
-    what learns        float32 weights and optimiser states; computed in the precision by autocast
-    what is frozen     weights in the precision; so is the base under adapters
+    trained weights    float32, as are optimiser states; computed in the precision by autocast
+    frozen weights     stored in the precision, also the base under adapters
     adapters, heads    float32, on a base of any precision
 
 Sums, softmax, statistics and losses are float32 in every precision.
@@ -22,9 +22,9 @@ HALF = (torch.bfloat16, torch.float16)
 
 
 def resolved(precision: str) -> str:
-    """The name of a precision, `auto` replaced by what it means on this machine.
+    """The name of a precision, with `auto` replaced by the best type for this machine.
 
-    `auto` is bfloat16 on a CUDA or ROCm GPU that computes in it, else float32.
+    `auto` is bfloat16 on a CUDA or ROCm GPU with native bfloat16, else float32.
     """
     if precision != "auto":
         return precision
@@ -33,7 +33,7 @@ def resolved(precision: str) -> str:
 
 
 def weights_dtype(precision: str, *, learns: bool) -> torch.dtype:
-    """The type to load a model in: float32 if its own weights learn, else the precision."""
+    """The type to load a model in: float32 if its own weights are trained, else the precision."""
     return torch.float32 if learns else torch_dtype(precision)
 
 
@@ -44,32 +44,33 @@ def half_precision(compute: str | torch.dtype | None) -> torch.dtype | None:
 
 
 def autocast(half: torch.dtype | None, device: torch.device) -> AbstractContextManager[Any]:
-    """Computes matrix products in `half` inside the block; None: nothing changes."""
+    """A context that computes matrix products in `half`; with None it changes nothing."""
     return nullcontext() if half is None else torch.autocast(device.type, half)
 
 
 @contextmanager
 def without_gradients(model: Any) -> Iterator[None]:
-    """For many passes with the same weights inside one autocast block: each weight is rounded once for all of them.
+    """Disable gradients for many passes with the same weights, so that autocast rounds each weight only once.
 
-    Autocast keeps what it has rounded under `no_grad`, not in inference mode, which is cheaper where nothing is cast.
+    Autocast caches rounded weights under `no_grad` but not in inference mode. Without autocast, inference mode is used
+    because it is cheaper.
     """
     with torch.no_grad() if torch.is_autocast_enabled(model.device.type) else torch.inference_mode():
         yield
 
 
 def computing_dtype(model: Any) -> torch.dtype:
-    """The type in which a model computes here: autocast's inside such a block, else that of its weights."""
+    """The type in which a model computes now: autocast's type inside an autocast block, else that of its weights."""
     device = model.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else model.dtype
 
 
 @torch.no_grad()
 def round_frozen(model: nn.Module, half: torch.dtype) -> None:
-    """Store the float32 weights of linear layers in `half`; the numbers under autocast stay the same, bit for bit.
+    """Store the float32 weights of linear layers in `half`. Results under autocast stay the same, bit for bit.
 
-    Autocast rounds exactly these weights in every forward pass. Weights that also serve another module (an embedding
-    tied to the head), biases, norms and embeddings stay float32: autocast does not round them.
+    Autocast rounds exactly these weights in every forward pass. Weights shared with another module (an embedding tied
+    to the head), biases, norms and embeddings stay float32.
     """
     from transformers.pytorch_utils import Conv1D
 

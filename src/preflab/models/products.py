@@ -1,7 +1,7 @@
 """Matrix products of half-precision inputs whose sums stay float32.
 
-A product that is rounded to bfloat16 has 8 bits: a logit near 20 is then off by up to 0.06. The inputs' products are
-exact in float32, so nothing has to be lost in the sum.
+A result rounded to bfloat16 has 8 significant bits: a logit near 20 would be off by up to 0.06. Products of two
+half-precision numbers are exact in float32, so only the float32 sum rounds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
-    """left @ right as float32, for two matrices of one floating type."""
+    """left @ right in float32, for two matrices of the same floating type."""
     if left.dtype == torch.float32:
         return left @ right
     if _sums_in_float32(left.device.type, left.dtype):
@@ -23,7 +23,7 @@ def product(left: Tensor, right: Tensor) -> Tensor:
 
 @functools.cache
 def _sums_in_float32(device: str, dtype: torch.dtype) -> bool:
-    """Whether torch has a product of this type with a float32 result on a kind of device, and it is right."""
+    """Whether torch has a product of this type with a float32 result on this kind of device, and it is correct."""
     x = torch.arange(16.0, device=device).view(4, 4).to(dtype)
     try:
         summed = torch.mm(x, x, out_dtype=torch.float32)

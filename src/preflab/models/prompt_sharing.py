@@ -1,6 +1,6 @@
-"""Whether a model gives the same numbers when completions of one prompt share its row.
+"""Tests whether a model gives the same numbers if several completions share one row with their prompt.
 
-It does if tokens interact only through attention, the attention accepts a mask of any shape, and the model accepts
+It does if tokens interact only through attention, the attention accepts an arbitrary mask, and the model accepts
 positions. Models with recurrence, with windows or without positions do not; they get one row per completion.
 """
 
@@ -17,16 +17,16 @@ from preflab.training.joined_rows import JoinedRows, join_rows
 from preflab.training.shared_prompts import share_rows
 
 WINDOWS = ("sliding_window", "attention_chunk_size", "local_attention_window_size", "window_size")
-"""Settings of attention that does not see all earlier tokens. A short test row fits into the window."""
+"""Settings that limit attention to a window. They have to be checked, because a short test row fits into the window."""
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-"""Largest difference of hidden states, as a share of the largest one."""
+"""Largest allowed difference of hidden states, as a share of their largest absolute value."""
 
 
 def why_not_shared(model: Any) -> str | None:
-    """None if rows of several completions give the same numbers as separate rows, else the reason.
+    """None if rows with several completions give the same numbers as separate rows, else the reason why not.
 
-    Looks at the configuration and compares numbers on one short batch with prompts of two lengths.
+    Checks the configuration and compares hidden states on one short batch with prompts of two lengths.
     """
     if not isinstance(family_of(model), Decoder):
         return "it reads prompts apart from completions"
@@ -52,6 +52,6 @@ def why_not_shared(model: Any) -> str | None:
 
 
 def _states(model: Any, batch: JoinedRows) -> torch.Tensor:
-    """(N, H) states before the completion tokens."""
+    """(N, H) float32 states from which the completion tokens are predicted."""
     family, batch = family_of(model), batch.to(model.device)
     return at_tokens(family.states(model, family.inputs(batch, model.dtype)), batch).float()

@@ -1,4 +1,4 @@
-"""A model's folder pushed to the Hugging Face Hub: only when asked, with a token, into a repository that is empty."""
+"""Pushes a model's folder to the Hugging Face Hub: only on request, with a token, and into an empty repository."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from preflab.errors import PreflabError
 from preflab.words import count
 
 MAY_BE_THERE = {".gitattributes", "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md"}
-"""Files of a repository that count as none: README.md is replaced, the others stay."""
+"""Files that a repository may contain and still count as empty: README.md is replaced, the others stay."""
 
 
 @dataclass(frozen=True)
 class HubTarget:
-    """A repository that may be pushed to, looked at before anything was written."""
+    """A repository that was checked, before anything was written, and may be pushed to."""
 
     repo_id: str
     private: bool
@@ -26,11 +26,11 @@ class HubTarget:
 
 
 def hub_target(repo_id: str, *, private: bool) -> HubTarget:
-    """The repository, after all that can be refused is refused.
+    """Check a repository and return it as a target to push to.
 
     Raises:
-        PreflabError: no `owner/name`, no network allowed, no token or one that the Hub does not know, a repository with
-            a model in it, or a public one that was to be private.
+        PreflabError: the id is not `owner/name`, offline mode is set, the token is missing or invalid, the repository
+            is not empty, or it is public although a private one was requested.
     """
     from huggingface_hub import HfApi, constants, get_token
     from huggingface_hub.utils import HFValidationError, validate_repo_id
@@ -60,10 +60,10 @@ def hub_target(repo_id: str, *, private: bool) -> HubTarget:
 
 
 def push(folder: Path, target: HubTarget, message: str) -> str:
-    """Make the repository where it is missing and push the folder in one commit; returns the commit's address.
+    """Create the repository if it does not exist, push the folder in one commit, and return the commit's URL.
 
     Raises:
-        PreflabError: the Hub refuses, or the network fails; the folder stays.
+        PreflabError: the Hub refuses, or the network fails. The local folder stays.
     """
     again = f"the model is in {folder}; push it with `hf upload {target.repo_id} {folder}`"
     with _said(f"{target.repo_id}: the push failed", "a repository that takes it", again):
@@ -73,7 +73,11 @@ def push(folder: Path, target: HubTarget, message: str) -> str:
 
 
 def _refuse_other(api: Any, repo_id: str, private: bool) -> None:
-    """A repository with a model in it would hold files of both afterwards."""
+    """Refuse a repository that has files, which would be mixed with the new model's, or that is public by mistake.
+
+    Raises:
+        PreflabError: it contains other files than `MAY_BE_THERE`, or it is public although `private` is set.
+    """
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
@@ -95,7 +99,7 @@ def _refuse_other(api: Any, repo_id: str, private: bool) -> None:
 
 @contextmanager
 def _said(what: str, expected: str, do: str = "") -> Iterator[None]:
-    """What the Hub's client raises, as an error that says what to do."""
+    """Turn errors of the Hub's client into a PreflabError that says what to do."""
     from huggingface_hub import errors
 
     failures = (errors.HfHubHTTPError, getattr(errors, "HTTPError", OSError), OSError, RuntimeError)

@@ -1,4 +1,4 @@
-"""A role's weights on disk: a LoRA adapter in peft's own format or full weights, with the head beside them.
+"""Saves and loads a role's weights: a LoRA adapter in peft's format or full weights, and the head.
 
 adapter_model.safetensors, adapter_config.json    with LoRA (peft can open the folder)
 weights.safetensors                               full fine-tuning
@@ -25,13 +25,13 @@ from preflab.words import count
 
 
 def save_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
-    """Write one role's weights and head into a folder, whole or not at all.
+    """Save one role's weights and head in a folder. The folder is written completely or not at all.
 
     Args:
-        trunk: the trunk.
+        trunk: the trunk that holds the role.
         role: `policy`, `value` or `reward`.
-        folder: where to.
-        base: id of the base weights the adapter belongs to; checked on loading.
+        folder: the folder to write.
+        base: id of the base weights that the adapter belongs to; checked on loading.
     """
     with new_folder(folder) as beside:
         if trunk.lora is not None:
@@ -45,10 +45,10 @@ def save_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
 
 
 def load_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
-    """Load a saved role; every tensor of the files is used and every parameter of the role is filled.
+    """Load a saved role. The names and shapes of the saved tensors must match the role's parameters exactly.
 
     Raises:
-        PreflabError: a file is missing or corrupted, made for another base, or does not fit.
+        PreflabError: a file is missing or corrupted, was saved for another base, or does not fit.
     """
     card = read_json(folder / "role.json")
     if base and card["base"] and card["base"] != base:
@@ -65,16 +65,16 @@ def load_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
 
 @torch.no_grad()
 def init_value_from_reward(trunk: Trunk, source: Trunk) -> bool:
-    """Start the value role from a reward role: its adapter or weights, and its head with the gain.
+    """Initialise the value role from a reward role: copy its adapter or weights, and its head with gain and offset.
 
-    Huang et al. 2024: a critic that starts as the reward model knows at once what a good ending looks like.
+    A critic that starts as the reward model can judge complete answers from the first step (Huang et al. 2024).
 
     Args:
-        trunk: whose value role is set.
-        source: the trunk with the reward role; the same one, or one of its own with the same architecture.
+        trunk: the trunk whose value role is set.
+        source: the trunk with the reward role: `trunk` itself, or a separate one with the same architecture.
 
     Returns:
-        False, and nothing is changed, where the two do not fit: other adapters, or another architecture.
+        True if the role was set; False, without any change, if adapters or architectures differ.
     """
     if trunk.lora is None:
         return _copy_full(trunk, source)

@@ -1,4 +1,4 @@
-"""What a role of the trunk gives for a batch: log-probabilities, values, rewards, a loss."""
+"""The output of one role of the trunk for a batch: log-probabilities, values, rewards or a loss."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RoleOutput:
-    """What one role says about a batch; None where it has nothing to say."""
+    """The output of one role for a batch; fields that the role does not compute are None."""
 
     logps: Tensor | None = None
-    """(B, T) log-probability of each completion token at the temperature; 0 outside the completion mask."""
+    """(B, T) log-probability of each completion token at the given temperature, nats; 0 outside the completion mask."""
     entropy: Tensor | None = None
-    """(B, T) entropy of the next-token distribution, nats; zeros where it was not asked for."""
+    """(B, T) entropy of the next-token distribution, nats; zeros if it was not requested."""
     kl: Tensor | None = None
     """(B, T) exact KL(policy ‖ reference) of the next-token distribution, nats."""
     values: Tensor | None = None
@@ -24,4 +24,4 @@ class RoleOutput:
     rewards: Tensor | None = None
     """(B,) normalised reward of the whole sequence."""
     loss: Tensor | None = None
-    """0-d sum of the token loss that was handed in; logps, entropy and kl are then to be looked at only."""
+    """0-d sum of the token loss that the caller passed. With a loss, use logps, entropy and kl for logging only."""

@@ -1,7 +1,7 @@
-"""Which adapter is active: the one place that switches a trunk between its roles.
+"""Switches a trunk between its roles by setting the active adapter; no other module does this.
 
-Setting the active adapter and nothing else keeps `requires_grad` as it is; peft's `set_adapter` flips it, and a switch
-between a forward and its backward then gives a gradient of zero without an error.
+The switch does not change `requires_grad`. peft's `set_adapter` does, so a switch between a forward pass and its
+backward pass would give a zero gradient without an error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 class RoleSwitch:
-    """The active adapter of a model with injected LoRA layers; None = adapters off."""
+    """Sets the active adapter of a model with injected LoRA layers; None switches all adapters off."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -31,7 +31,7 @@ class RoleSwitch:
 
     @contextmanager
     def use(self, adapter: str | None) -> Iterator[None]:
-        """Make an adapter active inside the block, then the former one again."""
+        """Make an adapter active inside the block, and restore the former one afterwards."""
         former = self.active
         self._set(adapter)
         try:
@@ -46,10 +46,10 @@ class RoleSwitch:
             layer._active_adapter = [] if adapter is None else [adapter]
 
     def checkpointed(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Gradient checkpointing that recomputes under the role of the forward pass.
+        """Gradient checkpointing that recomputes a block under the role of its forward pass.
 
-        The backward pass runs outside `use`, so a block that did not carry its role would be recomputed under another
-        one: the policy's gradient was measured 127 % wrong, without an error.
+        The backward pass runs outside `use`, so without this a block would be recomputed under another role. In a
+        measurement this made the policy's gradient wrong by 127 %, without an error.
         """
         adapter = self.active
 

@@ -1,13 +1,13 @@
-"""Rotary frequencies that depend on the length of rows: set for one length, so that no row depends on another.
+"""Sets rotary frequencies that depend on row length, so that a row's result does not depend on other rows.
 
-transformers looks at the largest position of a batch and then chooses, for all of its rows,
+From the largest position in a batch, transformers chooses the frequencies of all its rows:
 
     LongRoPE       the short factors up to `original_max_position_embeddings` tokens, the long ones beyond
     dynamic NTK    θ · (factor · length / max − (factor − 1))^(d / (d − 2)) beyond max = `max_position_embeddings`
 
-so a row's probabilities change with its neighbours, and while it is written. A stage fixes the frequencies once, for
-its longest prompt + max_new_tokens; where nobody has, each row gets those of its own length, as if it were alone.
-Configurations are never changed: a saved model is what it was.
+A row's probabilities would therefore change with the other rows, and while the row is generated. A stage fixes the
+frequencies once, for its longest prompt + max_new_tokens. If they are not fixed, each row gets the frequencies of its
+own length, as if it were alone. Configurations of models are never changed, so a saved model keeps its original one.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ from torch import nn
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 SET = "set by preflab"
-"""The type of a rotary module whose frequencies transformers is to leave alone."""
+"""Value of `rope_type` that stops transformers from updating a module's frequencies."""
 
 SCALES = ("short_mscale", "long_mscale")
-"""Factors of cosine and sine that PhiMoE switches beside the frequencies."""
+"""Parameters of PhiMoE: factors of cosine and sine, which switch together with the frequencies."""
 
 
 @dataclass
 class Origin:
-    """What a rotary module was before its frequencies were set; lies in the module, and is copied with it."""
+    """The original settings of a rotary module. They are stored in the module, so that copies of it have them too."""
 
     rope_type: Any
     config: Any
     longest: int | None = None
-    """The length that a stage has fixed; None: whoever uses the module sets it."""
+    """The fixed length in tokens; None: not fixed, so the frequencies are set before each use of the module."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """The frequencies of one rotary module, or of one of its kinds of layers, where they depend on the length."""
+    """The length-dependent frequencies of one rotary module, or of one layer type in it."""
 
     module: Any
     layer_type: str | None
     rope_type: str
     limit: int
-    """Up to this many tokens a row gets the module's first frequencies."""
+    """Rows of up to this many tokens get the module's original frequencies."""
 
     def key(self, length: int) -> Hashable:
-        """Rows with equal keys have equal frequencies."""
+        """A key for a row length; rows with equal keys have equal frequencies."""
         return length > self.limit if self.rope_type == "longrope" else max(length, self.limit)
 
     @torch.no_grad()
     def use(self, length: int) -> None:
-        """Give the module the frequencies that transformers gives a batch whose longest row has this length."""
+        """Set the module's frequencies to those that transformers uses if a batch's longest row has this length."""
         prefix = "" if self.layer_type is None else f"{self.layer_type}_"
         frequencies: torch.Tensor = getattr(self.module, f"{prefix}inv_freq")
         found = getattr(self.module, f"{prefix}original_inv_freq")
@@ -79,7 +79,7 @@ class Scaling:
 
 
 class RowLengths:
-    """Everything in some models whose rotary frequencies depend on the length of rows; falsy where nothing does."""
+    """All length-dependent rotary frequencies of some models; falsy if there are none."""
 
     def __init__(self, models: Iterable[nn.Module]) -> None:
         self.scalings = [scaling for model in models for module in model.modules() for scaling in _scalings(module)]
@@ -89,23 +89,23 @@ class RowLengths:
 
     @property
     def longest(self) -> int | None:
-        """The length that is fixed; None where there is nothing to fix, or nobody has fixed all of it."""
+        """The fixed length in tokens; None if nothing depends on the length, or not all frequencies are fixed."""
         fixed = [scaling.module.length_origin.longest for scaling in self.scalings]
         return max(fixed, default=None) if None not in fixed else None
 
     def fix(self, longest: int) -> None:
-        """Frequencies for rows of up to `longest` tokens, whatever a batch holds, until they are fixed again."""
+        """Set the frequencies for rows of up to `longest` tokens, and keep them until the next `fix`."""
         self.use(longest)
         for scaling in self.scalings:
             scaling.module.length_origin.longest = longest
 
     def use(self, length: int) -> None:
-        """Frequencies for rows of this length, for the time being."""
+        """Set the frequencies for rows of this length, without fixing them."""
         for scaling in self.scalings:
             scaling.use(length)
 
     def groups(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Row numbers by the frequencies that rows of these lengths get; all in one group where they are fixed."""
+        """Group the row numbers by the frequencies that rows of these lengths get; one group if those are fixed."""
         if not self.scalings or self.longest is not None:
             return [list(range(len(lengths)))]
         groups: dict[Hashable, list[int]] = {}
@@ -115,11 +115,11 @@ class RowLengths:
 
     @property
     def are_long_range(self) -> bool:
-        """Whether the length that is fixed lies beyond a limit."""
+        """Whether the fixed length lies beyond the limit of any scaling."""
         return any((self.longest or 0) > scaling.limit for scaling in self.scalings)
 
     def description(self) -> str:
-        """One line on what is fixed: the length, the kind of scaling, and whether its limit is crossed."""
+        """One line that names the kind of scaling, the fixed length, and whether it lies beyond the limit."""
         first = self.scalings[0]
         name = {"longrope": "LongRoPE"}.get(first.rope_type, "dynamic NTK")
         beyond = f"beyond its limit of {first.limit}: every row gets its long-range frequencies"
@@ -128,7 +128,7 @@ class RowLengths:
 
 
 def _scalings(module: Any) -> Iterator[Scaling]:
-    """What depends on the length in one module; notes in the module what it was."""
+    """The length-dependent scalings of one module; stores the module's original settings in it."""
     origin: Origin | None = getattr(module, "length_origin", None)
     rope_type = origin.rope_type if origin else getattr(module, "rope_type", None)
     config = origin.config if origin else getattr(module, "config", None)

@@ -1,4 +1,4 @@
-"""Which part of a decoder turns tokens into last hidden states; models that also see or hear hold more than that."""
+"""Finds the part of a decoder that computes last hidden states from tokens; multimodal models have further parts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def decoder_of(model: Any) -> Any:
-    """The part of a causal model that turns tokens into last hidden states: the text model, without its head.
+    """The part of a causal model that computes last hidden states from tokens: the text model without its head.
 
-    `get_decoder` of some classes gives the model itself, a text model with its head, or a layer of that name; the
-    headless model is then one of the parts.
+    For some classes `get_decoder` returns the model itself, a text model with its head, or a layer called decoder. The
+    model without a head is then one of the children.
     """
     decoder = model.get_decoder()
     if _gives_states(decoder):
@@ -22,7 +22,7 @@ def decoder_of(model: Any) -> Any:
 
 
 def text_prefix(model: Any) -> str:
-    """The name of the text model inside a model that also sees or hears; "" where text is all it takes."""
+    """The name of the text model inside a model that also takes images or audio; "" if the model takes text only."""
     if not getattr(model.config, "sub_configs", None) or model.config.get_text_config(decoder=True) is model.config:
         return ""
     decoder = decoder_of(model) if model.get_output_embeddings() is not None else model
@@ -30,7 +30,7 @@ def text_prefix(model: Any) -> str:
 
 
 def freeze_towers(model: Any) -> None:
-    """Take what is no part of the text model or its head out of training: text would give it no gradient."""
+    """Freeze all parameters outside the text model and its head, because text gives them no gradient."""
     prefix = text_prefix(model)
     head = model.get_output_embeddings() if prefix else None
     parts = [model.get_submodule(prefix)] + ([] if head is None else [head])
@@ -41,12 +41,12 @@ def freeze_towers(model: Any) -> None:
 
 
 def states_of(body: Any, ids: Tensor) -> Tensor:
-    """(B, L, H) last hidden states of a model without a head; no cache is built (encoders have no such argument)."""
+    """(B, L, H) last hidden states of a model without a head. The cache is off; encoders do not take that argument."""
     takes = inspect.signature(body.forward).parameters
     return body(input_ids=ids, **({"use_cache": False} if "use_cache" in takes else {})).last_hidden_state
 
 
 def _gives_states(module: Any) -> bool:
-    """A model of transformers (or a part that takes tokens) without a head of its own."""
+    """Whether a module takes tokens and has no language-model head."""
     takes_tokens = hasattr(module, "get_input_embeddings") or hasattr(module, "embed_tokens")
     return takes_tokens and (not hasattr(module, "get_output_embeddings") or module.get_output_embeddings() is None)

@@ -1,7 +1,7 @@
-"""A word-level tokenizer and a small random Llama, made on the spot: a base model that needs no download.
+"""Builds a word-level tokenizer and a small random Llama: a base model that needs no download.
 
-Words are what stands between spaces. Punctuation that touches the word before it is a word of its own, marked so that
-it touches again when decoded; known lower-case text with single spaces comes back exactly as it was.
+Words are separated by spaces. Punctuation directly after a word is a separate token, with a mark that makes decoding
+join it to the word again. Text of known words with single spaces is unchanged after encoding and decoding.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from preflab.errors import PreflabError
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 PUNCTUATION = ".,?!:;"
 GLUE = "##"
-"""Marks punctuation that touches the word before it."""
+"""Marks punctuation that directly follows a word."""
 
 
 def build_tokenizer(texts: Iterable[str], *, context: int) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer that knows every word of the texts, the frequent ones first.
+    """Build a word-level tokenizer that knows every word of the texts; frequent words have lower ids.
 
-    Encoding puts <s> in front, never </s> at the end; pad, bos, eos and unk are four different tokens.
+    Encoding adds <s> at the start but no </s> at the end; pad, bos, eos and unk are four different tokens.
     `decode(encode(x), skip_special_tokens=True) == x` for text of known words with single spaces.
 
     Args:
-        texts: what the model will be trained on.
-        context: longest sequence the model takes, tokens.
+        texts: the texts that the model will be trained on.
+        context: longest sequence that the model takes, in tokens.
 
     Raises:
-        PreflabError: the texts hold no word.
+        PreflabError: the texts contain no word.
     """
     tokenizer = Tokenizer(WordLevel({}, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence(
@@ -68,12 +68,12 @@ def build_model(
     context: int,
     seed: int,
 ) -> LlamaForCausalLM:
-    """A random Llama in float32 with tied embeddings and an MLP of 8/3 of its width.
+    """Build a random Llama in float32, with tied embeddings and an MLP of 8/3 times the hidden size.
 
-    Equal seeds give equal weights; the global generator is left as it was.
+    Equal seeds give equal weights; the state of torch's global generator does not change.
 
     Raises:
-        PreflabError: the width is not a multiple of twice the number of heads (rotary positions turn pairs).
+        PreflabError: the hidden size is not a multiple of twice the number of heads (rotary positions rotate pairs).
     """
     if hidden_size % (2 * num_heads):
         raise PreflabError(

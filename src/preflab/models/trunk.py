@@ -1,8 +1,8 @@
 """One base model in several roles: policy, reference, value, reward (R15).
 
 With LoRA the base is loaded once: `policy`, `value` and `reward` are adapters on it, `reference` is the base with
-adapters off. Full fine-tuning is the special case in which every role has its own copy. The only entry point is
-`forward`: wrappers such as DDP and FSDP2 know nothing else.
+adapters off. In full fine-tuning every role has its own copy. All outputs come from `forward`, because wrappers such as
+DDP and FSDP2 wrap no other method.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ class Trunk(nn.Module):
     """A base model, its roles and their heads.
 
     Args:
-        model: a causal model, or an encoder (no language-model head) for the reward role alone.
-        tokenizer: the model's tokenizer; its pad id fills batches.
+        model: a causal model, or an encoder (no language-model head) for the reward role only.
+        tokenizer: the model's tokenizer; its padding token fills batches.
         lora: adapter settings; None gives every role its own full copy.
-        roles: the roles that learn or are asked ("reference" needs no mention).
+        roles: the roles that are trained or evaluated. With LoRA "reference" need not be listed.
         seed: seeds adapters and heads.
-        pooling: where the reward is read: last token, mean of all, or first.
+        pooling: the state that the reward head reads: of the last token, the mean over all tokens, or of the first.
         zero_value: whether the value head starts at zero.
-        reference: the reference where it is not the base itself; None: the base with adapters off, or a copy.
-        targets: what carries the adapters, where a saved one says it; None: what `lora.target_modules` says.
-        compute: the precision of every role's passes; None or float32: that of the weights as they are. Half precision
-            is autocast, so weights that learn have to be float32 (`models.precision`).
+        reference: a separate reference model; None: the base with adapters off, or a copy.
+        targets: the layers and weights of a saved adapter; None: those that `lora.target_modules` selects.
+        compute: the precision of every role's passes; None or float32: the type of the weights. Half precision uses
+            autocast, so trained weights have to be float32 (`models.precision`).
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Trunk(nn.Module):
             self.add_role(role, seed=seed + number, zero=zero_value and role == "value", targets=targets)
 
     def _copies(self, model: Any, roles: tuple[Role, ...]) -> dict[str, Any]:
-        """Full fine-tuning: the first role keeps the model, every other one gets a copy; the reference's is frozen."""
+        """Role → model for full fine-tuning: the first role gets the model, others copies. Freezes the reference."""
         copies: dict[str, Any] = {role: copy.deepcopy(model) if number else model for number, role in enumerate(roles)}
         for role, other in copies.items():
             if role == "reference":
@@ -126,14 +126,14 @@ class Trunk(nn.Module):
         zero: bool = False,
         targets: AdapterTargets | None = None,
     ) -> None:
-        """Give the trunk one more adapter and head; with full fine-tuning the copy was made at the start.
+        """Add a role's adapter and head to the trunk. In full fine-tuning its copy was made when the trunk was created.
 
         Args:
             role: the role.
-            lora: its adapter settings; None: the trunk's.
+            lora: the role's adapter settings; None: the trunk's.
             seed: seeds adapter and head.
             zero: whether the head starts at zero.
-            targets: what carries its adapter, where a saved one says it; None: what its settings say.
+            targets: the layers and weights of a saved adapter; None: those that the adapter settings select.
         """
         if role == "reference":
             return
@@ -150,14 +150,14 @@ class Trunk(nn.Module):
                 self.heads[role] = ScalarHead(self._state_width(role), zero=zero).to(self.device)
 
     def _state_width(self, role: Role) -> int:
-        """H, asked of the model; a configuration's `hidden_size` may mean another width."""
+        """H, measured by a forward pass: `hidden_size` in a configuration may be another width."""
         model: Any = self.models[role] if self.lora is None else self.model
         with torch.no_grad():
             inputs = self.family.inputs(self.collate([TokenSequence((0, 1), (2, 3))]), model.dtype)
             return int(self.family.states(model, inputs).shape[-1])
 
     def _find_targets(self, lora: LoraSettings) -> AdapterTargets:
-        """What carries an adapter with these settings; said once where something carries none."""
+        """The layers and weights that carry an adapter with these settings; logs once which layers do not."""
         if lora not in self._found:
             self._found[lora] = find_targets(self.model, lora)
             if left_out := self._found[lora].describe_left_out():
@@ -165,28 +165,28 @@ class Trunk(nn.Module):
         return self._found[lora]
 
     def freeze(self, role: str) -> None:
-        """A role that is asked but does not learn."""
+        """Exclude a role's adapter or weights and its head from training; it can still be evaluated."""
         for _, parameter in self.parameters_of(role):
             parameter.requires_grad_(False)
 
     @property
     def model(self) -> Any:
-        """The base model; in full fine-tuning the first role's."""
+        """The base model; in full fine-tuning the model of the first role."""
         return self.models["base"] if "base" in self.models else next(iter(self.models.values()))
 
     @property
     def device(self) -> torch.device:
-        """Where the base lies."""
+        """The device of the base model."""
         return next(self.model.parameters()).device
 
     @property
     def in_half_precision(self) -> bool:
-        """Whether passes are computed in 16 bits, so that two ways to one number round differently."""
+        """Whether passes are computed in 16 bits, where sampler and trainer may round the same number differently."""
         return (self.autocast_dtype or self.model.dtype) in HALF
 
     @property
     def learning_roles(self) -> tuple[str, ...]:
-        """Roles with weights of their own."""
+        """The roles that have their own weights or adapter."""
         if self.lora is None:
             return tuple(role for role in self.models if role != "reference")
         return tuple(getattr(self.model, "peft_config", {}))
@@ -195,12 +195,12 @@ class Trunk(nn.Module):
         """A batch in the layout that the model's family reads, on the model's device.
 
         Raises:
-            PreflabError: a sequence that the family cannot read.
+            PreflabError: the family cannot read one of the sequences.
         """
         return self.family.collate(sequences, self.pad_id).to(self.device)
 
     def language_model(self, role: Role) -> Any:
-        """The model to decode with; use it inside `self.role(role)`, which also sets its precision."""
+        """The model of a role. Call it inside `self.role(role)`, which activates its adapter and sets its precision."""
         return self.models[role] if role in self.models else self.models["base"]
 
     def head(self, role: str) -> ScalarHead:
@@ -209,18 +209,18 @@ class Trunk(nn.Module):
 
     @contextmanager
     def role(self, role: Role) -> Iterator[None]:
-        """Make a role the active one inside the block ("reference": adapters off), in the trunk's precision."""
+        """Activate a role inside the block ("reference": adapters off), and compute in the trunk's precision."""
         adapter = nullcontext() if self.lora is None else self.switch.use(None if role == "reference" else role)
         with autocast(self.autocast_dtype, self.device), adapter:
             yield
 
     def parameters_of(self, role: str) -> list[tuple[str, nn.Parameter]]:
-        """Names and parameters that learn in a role, its head included."""
+        """Names and parameters of a role, including its head, that require a gradient."""
         marks = (f".lora_A.{role}.", f".lora_B.{role}.", f"models.{role}.", f"heads.{role}.")
         return [(name, p) for name, p in self.named_parameters() if p.requires_grad and any(m in name for m in marks)]
 
     def enable_gradient_checkpointing(self) -> None:
-        """Recompute activations in the backward pass; each block carries its role with it."""
+        """Recompute activations in the backward pass, each block under the role of its forward pass."""
         for model in self.models.values():
             if getattr(model, "supports_gradient_checkpointing", False):
                 enable = cast(Any, model)._set_gradient_checkpointing
@@ -239,19 +239,19 @@ class Trunk(nn.Module):
         loss: TokenLoss | None = None,
         policy_states: Tensor | None = None,
     ) -> dict[str, RoleOutput]:
-        """What each role says about the completions of a batch.
+        """Compute each role's output for the completions of a batch.
 
         Args:
             batch: right-padded rows; see `training.batches`.
-            roles: who is asked. With "reference" its logps come without gradient.
+            roles: the roles to evaluate. The log-probabilities of "reference" have no gradient.
             temperature: divides the logits of policy and reference alike; values are not divided.
-            entropy: also the policy's entropy.
-            entropy_gradient: whether a loss will contain it; False spares memory and a matrix product.
-            exact_kl: also the exact KL(policy ‖ reference) per position; asks the reference too.
-            loss: a loss of the policy's statistics that is taken at once, while the logits are there. It is called for
-                each chunk; its slices count completion tokens row after row, as `tensor[batch.completion_mask]` does.
-            policy_states: (N, H) the policy's states before the completion tokens, where the sampler has kept them; the
-                policy's own pass is then left out. Not used where the plain path is needed, and without gradient.
+            entropy: whether to compute the policy's entropy.
+            entropy_gradient: whether a loss will contain the entropy; False saves memory and a matrix product.
+            exact_kl: whether to compute the exact KL(policy ‖ reference) per position, which evaluates the reference.
+            loss: a loss of the policy's statistics, computed while the logits are in memory. It is called for each
+                chunk; its slices index completion tokens row by row, in the order of `tensor[batch.completion_mask]`.
+            policy_states: (N, H) the policy's states before the completion tokens, if the sampler kept them. They
+                replace the policy's forward pass and carry no gradient. Ignored if the model's own logits are needed.
         """
         outputs: dict[str, RoleOutput] = {}
         with_reference = exact_kl or "reference" in roles
@@ -274,7 +274,7 @@ class Trunk(nn.Module):
         return outputs
 
     def pooled(self, batch: TokenBatch, role: Role = "reward") -> Tensor:
-        """(B, H) float32 state from which the reward head reads: last real token, mean of the real ones, or first."""
+        """(B, H) float32 states that the reward head reads: of the last or first token, or the mean of real tokens."""
         hidden = self._hidden(batch, role).float()
         if self.pooling == "first":
             return hidden[:, 0]
@@ -291,7 +291,10 @@ class Trunk(nn.Module):
         statistics: Callable[..., tuple[Tensor | None, TokenStatistics]],
         known: Tensor | None,
     ) -> dict[str, RoleOutput]:
-        """Log-probabilities of policy and reference, their entropy and exact KL, on completion tokens only."""
+        """Log-probabilities of policy and reference, entropy and exact KL, on completion tokens only.
+
+        `known` holds the policy's states if the sampler kept them; they replace the policy's forward pass.
+        """
         mask, targets = batch.completion_mask, batch.completion_ids[batch.completion_mask]
         if self.vocabulary is not None:
             self.vocabulary.check(targets, num_embedding_rows(self.model))
@@ -343,9 +346,9 @@ class Trunk(nn.Module):
         return token_loss(states, head, targets, loss=loss, **wanted)
 
     def _token_states(self, batch: TokenBatch, role: Role) -> Tensor:
-        """(N, H) hidden states before the completion tokens, or (N, n) logits where the plain path is needed.
+        """(N, H) hidden states before the completion tokens, or (N, n) logits if the model's own logits are needed.
 
-        Under autocast some models give float32 states; they are rounded, since the head multiplies in the precision.
+        Under autocast some models return float32 states. They are rounded, because the head computes in the precision.
         """
         if not self.plain_because:
             states = at_tokens(self._hidden(batch, role), batch)
@@ -354,18 +357,21 @@ class Trunk(nn.Module):
         return logits if self.vocabulary is None else self.vocabulary.cut_logits(logits)
 
     def _hidden(self, batch: TokenBatch, role: Role) -> Tensor:
-        """(rows, L, H) last hidden states in a role."""
+        """(rows, L, H) last hidden states of a role's model."""
         return self._asked(batch, role, self.family.states)
 
     def _asked(self, batch: TokenBatch, role: Role, ask: Callable[[Any, dict[str, Any]], Tensor]) -> Tensor:
-        """(rows, L, …) the family's states or logits of a role's model."""
+        """(rows, L, …) states or logits of a role's model; `ask` is the family's method that computes them."""
         model = self.language_model(role)
         with self.role(role):
             inputs = self.family.inputs(batch, self.autocast_dtype or model.dtype)
             return self._rows(batch, inputs, lambda given: ask(model, given))
 
     def _rows(self, batch: TokenBatch, inputs: dict[str, Any], call: Callable[[dict[str, Any]], Tensor]) -> Tensor:
-        """(rows, L, …) states or logits; apart by length where that decides on rotary frequencies nobody has fixed."""
+        """(rows, L, …) states or logits.
+
+        If rotary frequencies depend on row length and are not fixed, rows with other frequencies get separate passes.
+        """
         if not self.row_lengths or self.row_lengths.longest is not None:
             return call(inputs)
         lengths = batch.lengths.tolist()
@@ -385,5 +391,5 @@ class Trunk(nn.Module):
 
 
 def _spread(flat: Tensor, mask: Tensor) -> Tensor:
-    """(N,) back to (B, T), 0 outside the mask; differentiable."""
+    """Scatter (N,) values to (B, T), with 0 outside the mask; differentiable."""
     return torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device).masked_scatter(mask, flat)

@@ -1,9 +1,9 @@
-"""The ids that exist: those of the tokenizer, which a model's embedding often has more rows than.
+"""The token ids that exist: the tokenizer's ids. A model's embedding often has more rows than the tokenizer has ids.
 
     π(v | state) = exp(logit_v / temperature) / Σ over the tokenizer's ids u of exp(logit_u / temperature)
 
-Embeddings are padded to a round number of rows; a row without a token is never drawn and takes no share of the
-probability, in the sampler, the trainer and the reference alike. V rows, n ids up to the largest of the tokenizer.
+Embeddings are padded to a round number of rows. A row without a token is never drawn and has no probability, in the
+sampler, the trainer and the reference alike. V rows; n is the largest id of the tokenizer plus 1.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from preflab.errors import PreflabError
 from preflab.models.chunk import Head
 
 NEVER = -1e30
-"""The logit of an id that does not exist: finite, so that 0 · logit is 0, and far below any other."""
+"""The logit of an id that does not exist: far below any other logit, and finite, so that 0 · logit is 0."""
 
 FITS = "no more tokens than rows"
-"""What is expected of a tokenizer and its model, here and in the table of `preflab check`."""
+"""The expectation in the error message here and in the table of `preflab check`."""
 
 ADVICE = "resize the embedding, or take its own tokenizer"
 
@@ -31,13 +31,13 @@ class Vocabulary:
     """The ids of a tokenizer."""
 
     num_ids: int
-    """n: the largest id, and one."""
+    """n: the largest id plus 1."""
     holes: tuple[int, ...] = ()
-    """Ids below it that no token has."""
+    """Ids below `num_ids` that belong to no token."""
 
     @classmethod
     def of(cls, tokenizer: Any) -> Vocabulary | None:
-        """The ids of a tokenizer, added tokens included; None where it does not say which it has."""
+        """The ids of a tokenizer, including added tokens; None if the tokenizer does not list its ids."""
         if not hasattr(tokenizer, "get_vocab"):
             return None
         ids = set(tokenizer.get_vocab().values())
@@ -52,7 +52,7 @@ class Vocabulary:
         return logits.index_fill(-1, torch.tensor(self.holes, device=logits.device), NEVER)
 
     def cut_head(self, head: Head) -> Head:
-        """The head of the ids that exist: weight (n, H), a view, and bias (n,), which makes `NEVER` of the holes."""
+        """The head restricted to ids below n: weight (n, H), a view, and bias (n,), which is `NEVER` for the holes."""
         weight = head.weight[: self.num_ids]
         bias = None if head.bias is None else head.bias[: self.num_ids]
         if not self.holes:
@@ -62,10 +62,10 @@ class Vocabulary:
         return Head(weight, bias)
 
     def check(self, ids: Tensor, num_rows: int) -> None:
-        """Token ids that are to be learned or scored exist.
+        """Check that token ids to be trained on or scored exist.
 
         Raises:
-            PreflabError: one is beyond the tokenizer's, though the model has a row for it.
+            PreflabError: an id is larger than the tokenizer's largest, although the model has rows for such ids.
         """
         if self.num_ids < num_rows and ids.numel() and int(ids.max()) >= self.num_ids:
             raise PreflabError(
@@ -76,7 +76,7 @@ class Vocabulary:
 
 
 def fitting_vocabulary(model: Any, tokenizer: Any) -> Vocabulary | None:
-    """The ids of a tokenizer, all of which the model has a row for; None where the tokenizer does not say.
+    """The ids of a tokenizer, after a check that the model has a row for each; None if the tokenizer lists no ids.
 
     Raises:
         PreflabError: the tokenizer has an id beyond the embedding.
@@ -89,6 +89,6 @@ def fitting_vocabulary(model: Any, tokenizer: Any) -> Vocabulary | None:
 
 
 def num_embedding_rows(model: Any) -> int:
-    """V, as the configuration says it, or else the rows of the embedding itself."""
+    """V: `vocab_size` of the configuration, or the number of rows of the embedding if it is not set."""
     size = getattr(model.config.get_text_config(), "vocab_size", None)
     return int(size if size is not None else model.get_input_embeddings().weight.shape[0])

@@ -1,4 +1,4 @@
-"""The id of a model's weights, the same whatever precision it was loaded in."""
+"""The id of a model's weights, which does not depend on the precision that the model was loaded in."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from preflab.models.packages import resolve_package
 
 
 def base_hash(ref: Path | str, model: Any) -> str:
-    """`weights_hash` of a model's folder; of a Hub id, or a folder of older files, that of its weights in float32.
+    """`weights_hash` of a folder with safetensors files; for a Hub id or older file formats, of the float32 weights.
 
-    An adapter names its base by this id. A stage that learns loads in float32 and a stage that scores may load the
-    same Hub id in half precision; both have to find the same base.
+    An adapter refers to its base by this id. A training stage loads in float32, and a scoring stage may load the same
+    Hub id in half precision; both must get the same id.
 
     Args:
         ref: the folder, `package:NAME` or Hub id that the model was loaded from.
-        model: what was loaded, as it came; its class reads the Hub id again where it is not float32.
+        model: the loaded model, unchanged. If it is not float32 and `ref` has no safetensors files, it is loaded again.
     """
     place = Path(resolve_package(ref))
     if place.is_dir() and any(place.glob("*.safetensors")):

@@ -1,1 +1,1 @@
-"""Prompts → completions: token ids in; token ids, log-probabilities and the reason of the end out."""
+"""Samples completions of prompts. Input: token ids; output: token ids, log-probabilities and finish reasons."""

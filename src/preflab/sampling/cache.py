@@ -1,8 +1,8 @@
-"""The cache of the decode loop: room for what is to come, rows shared, moved and dropped.
+"""The cache of the decode loop, which can grow and whose rows can be shared, moved and dropped.
 
-Keys and values lie in preflab's own layers, which grow in place. What else a model keeps between tokens (the states of
-recurrent and convolutional layers, compressed or indexed keys) stays in the layers that transformers makes for it, and
-its rows are moved here.
+Keys and values are stored in preflab's own layers, which grow in place. Other states that a model keeps between tokens
+(of recurrent and convolutional layers, compressed or indexed keys) stay in transformers' layers; this module only moves
+their rows.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import torch
 from transformers import PreTrainedConfig
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-ROOM = 256  # tokens by which a layer grows
+ROOM = 256  # extra tokens that a layer allocates when it grows
 
 ROW_DIMENSION = {"indexer_position_ids": 1}
-"""Where a tensor of a cache has its rows, if not in its first dimension."""
+"""Name of a cache's tensor → the dimension of its rows, if that is not the first."""
 
 
 class RowLayer(CacheLayerMixin):
-    """Keys and values of one layer, (rows, heads, tokens, dimension), in buffers with room to spare.
+    """Keys and values of one layer, (rows, heads, tokens, dimension), in buffers with spare capacity.
 
-    Nothing is concatenated per step. A layer with a sliding window keeps everything too: the model's mask narrows it.
+    A step does not concatenate tensors. A layer with a sliding window also keeps all tokens; the model's mask applies
+    the window.
     """
 
     is_sliding = False
@@ -33,7 +34,7 @@ class RowLayer(CacheLayerMixin):
         self.num_rows = self.num_tokens = 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """The first call of a forward pass."""
+        """Take type, device and shapes from the first states; `update` calls it once."""
         self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
         self.dtype, self.device = key_states.dtype, key_states.device
         self.num_rows = key_states.shape[0]
@@ -42,7 +43,7 @@ class RowLayer(CacheLayerMixin):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add the states of new tokens; return those of all tokens, as views."""
+        """Append the states of new tokens; return the keys and values of all tokens, as views."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start, end = self.num_tokens, self.num_tokens + key_states.shape[2]
@@ -54,7 +55,7 @@ class RowLayer(CacheLayerMixin):
         return self.keys[: self.num_rows, :, :end], self.values[: self.num_rows, :, :end]
 
     def make_room(self, num_tokens: int, rows: torch.Tensor | None = None) -> None:
-        """Move into larger buffers; with `rows`, buffer row i becomes a copy of row rows[i]."""
+        """Copy the states into larger buffers; with `rows`, row i of the new buffers is a copy of row rows[i]."""
         self.keys = self._moved(self.keys, num_tokens, rows)
         self.values = self._moved(self.values, num_tokens, rows)
         self.num_rows = self.keys.shape[0]
@@ -67,7 +68,7 @@ class RowLayer(CacheLayerMixin):
         return new
 
     def expand(self, rows: torch.Tensor) -> None:
-        """Row i becomes a copy of row rows[i]."""
+        """Replace the rows: the new row i is a copy of row rows[i]."""
         if self.is_initialized:
             self.make_room(self.num_tokens, rows)
 
@@ -84,32 +85,35 @@ class RowLayer(CacheLayerMixin):
         return self.num_tokens + query_length, 0
 
     def get_seq_length(self) -> int:
-        """Tokens held."""
+        """Number of tokens in the cache."""
         return self.num_tokens
 
     def get_max_length(self) -> int:
-        """No limit."""
+        """-1, which means no limit."""
         return -1
 
 
 class RowCache(Cache):
-    """A `RowLayer` wherever a model keeps keys and values alone, transformers' own layer for anything else.
+    """A cache with a `RowLayer` for each layer that keeps only keys and values, else with transformers' own layer.
 
     Args:
-        config: the model's configuration, which says what each layer keeps; None, or one that transformers cannot
-            read layers from: keys and values in all of them.
+        config: the model's configuration, which defines what each layer keeps. If it is None, or transformers cannot
+            derive layers from it, every layer keeps keys and values.
     """
 
     def __init__(self, config: Any = None) -> None:
         layers = _layers(config)
         if all(isinstance(layer, RowLayer) for layer in layers):
-            super().__init__(layer_class_to_replicate=RowLayer)  # made as the model asks for them
+            super().__init__(layer_class_to_replicate=RowLayer)  # layers are created when the model first uses them
         else:
             super().__init__(layers=layers)
         self.num_rows = self.num_tokens = 0
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Tokens that rows had before this pass; recurrent layers do not know it, so the pass notes it here."""
+        """Number of tokens that rows had before this pass.
+
+        Recurrent layers do not count tokens, so for models with no other layers the pass sets `num_tokens`.
+        """
         return super().get_seq_length(layer_idx) if self.has_keys else self.num_tokens
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
@@ -120,16 +124,19 @@ class RowCache(Cache):
 
     @property
     def has_states(self) -> bool:
-        """Whether some layers keep something else than keys and values of every token, or nothing at all."""
+        """Whether some layers keep other states than keys and values of every token."""
         return any(not isinstance(layer, RowLayer) and type(layer).__name__ != "DummyLayer" for layer in self.layers)
 
     @property
     def has_keys(self) -> bool:
-        """Whether some layers keep keys and values: a model of recurrent layers alone takes no mask while it writes."""
+        """Whether some layers keep keys and values. A purely recurrent model takes no mask after the prompt."""
         return not self.layers or any(isinstance(layer, CacheLayerMixin) for layer in self.layers)
 
     def expand(self, rows: torch.Tensor, num_rows: int) -> None:
-        """Row i becomes a copy of row rows[i] of the `num_rows`: a prompt's prefill shared by its completions."""
+        """Replace the `num_rows` rows: the new row i is a copy of row rows[i].
+
+        After the prefill, this gives each completion a copy of its prompt's states.
+        """
         for layer in self.layers:
             if isinstance(layer, RowLayer):
                 layer.expand(rows)
@@ -148,7 +155,7 @@ class RowCache(Cache):
 
 
 def _layers(config: Any) -> Sequence[Any]:
-    """What transformers keeps for each layer, with preflab's own layers for keys and values of every token."""
+    """transformers' cache layers for a configuration, with `RowLayer` for those that keep keys and values."""
     if config is None:
         return []
     try:
@@ -159,19 +166,20 @@ def _layers(config: Any) -> Sequence[Any]:
 
 
 def moved_places(sources: torch.Tensor, targets: torch.Tensor, num_rows: int) -> torch.Tensor:
-    """(num_rows,) the row that each of the first rows is taken from once `sources` stand in the places `targets`."""
+    """(num_rows,) for each place, the row to copy into it, so that rows `sources` move to places `targets`."""
     places = torch.arange(num_rows, device=sources.device)
     places[targets] = sources
     return places
 
 
 def select_rows(holder: Any, rows: torch.Tensor, num_rows: int) -> Any:
-    """What holds states of `num_rows` rows, with row rows[i] in place of row i; objects and dictionaries are changed.
+    """Select rows in all states of `num_rows` rows inside `holder`: the new row i is row rows[i].
 
-    Walks through lists, dictionaries and transformers' own objects. Tensors of fewer than two dimensions are counters.
+    Searches lists, dictionaries and transformers' cache objects. Objects and dictionaries are changed in place; for
+    tensors and lists a new one is returned. Tensors of fewer than two dimensions are counters and do not change.
 
     Raises:
-        ValueError: a tensor has another number of rows, so that nobody can say what it holds.
+        ValueError: a tensor does not have `num_rows` rows, so its layout is unknown.
     """
     if isinstance(holder, torch.Tensor):
         return _selected(holder, rows, num_rows, 0)
@@ -187,7 +195,7 @@ def select_rows(holder: Any, rows: torch.Tensor, num_rows: int) -> Any:
 
 
 def _attributes(holder: Any) -> dict[Any, Any]:
-    """The attributes of a cache or of one of its layers; none of anything else, a model's weights above all."""
+    """The attributes of a cache or of one of its layers; {} for any other object, such as a model with its weights."""
     known = type(holder).__module__.startswith(("transformers.cache_utils", "transformers.models."))
     return vars(holder) if known and not isinstance(holder, PreTrainedConfig | torch.nn.Module) else {}
 

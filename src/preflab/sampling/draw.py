@@ -1,7 +1,7 @@
-"""Exact and cheap draws from logits: inverse of the cumulative distribution, without softmax or multinomial.
+"""Exact and cheap draws from logits by inverting the cumulative distribution, without softmax or multinomial.
 
-B rows, V vocabulary. Weights w = exp((logits − max) / temperature) are summed by blocks of 256 tokens in float32, and
-across blocks in float64: over 150,000 tokens a plain float32 cumulative sum loses draws to rounding.
+B rows, V vocabulary. Weights w = exp((logits − max) / temperature) are summed within blocks of 256 tokens in float32,
+and across blocks in float64. Over 150,000 tokens the rounding of a plain float32 cumulative sum would distort draws.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ def draw(
     top_p: float = 1.0,
     min_p: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One token per row: the first whose cumulative probability exceeds the row's uniform.
+    """Draw one token per row: the first whose cumulative probability exceeds the row's uniform number.
 
-    p(v) ∝ exp(logits_v / temperature) over the tokens that are kept; log p is taken under that distribution.
-    A token of probability 0 is never drawn, for no uniform in [0, 1].
+    p(v) ∝ exp(logits_v / temperature) over the tokens that are kept; log-probabilities are those of this distribution.
+    A token of probability 0 is not drawn for any uniform in [0, 1].
 
     Args:
         logits: (B, V); not changed.
         uniforms: (B,) in [0, 1).
-        temperature: 0 takes the likeliest token, whose log-probability is then 0.
-        top_k, top_p, min_p: which tokens are kept (`kept_from`).
+        temperature: 0 takes the most likely token and gives it the log-probability 0.
+        top_k, top_p, min_p: select the tokens that are kept, see `kept_from`.
 
     Returns:
         tokens (B,) long and their log-probabilities (B,) float32, nats.
 
     Raises:
-        PreflabError: a row's logits hold NaN, +inf, or nothing finite.
+        PreflabError: a row's logits contain NaN or +inf, or no finite value.
     """
     if temperature == 0.0:
         return logits.argmax(-1), torch.zeros(logits.shape[0], device=logits.device)
@@ -52,10 +52,11 @@ def draw(
 
 
 def kept_from(weights: torch.Tensor, top_k: int, top_p: float, min_p: float) -> torch.Tensor:
-    """(B, 1): the smallest weight that is kept, by top-k, then top-p of what is left, then min-p.
+    """(B, 1) the smallest weight that is kept: by top-k, then top-p of the remaining weights, then min-p.
 
-    top_k: the k largest. top_p: the smallest set of largest weights whose share of the sum is at least top_p.
-    min_p: at least this share of the largest. Equal weights at the boundary are all kept, so order plays no part.
+    top_k keeps the k largest weights. top_p keeps the smallest set of largest weights whose share of the sum is at
+    least top_p. min_p keeps weights of at least this share of the largest weight. Equal weights at the boundary are all
+    kept, so the order of tokens does not matter.
     """
     threshold = torch.zeros_like(weights[:, :1])
     if 0 < top_k < weights.shape[1]:
@@ -66,7 +67,7 @@ def kept_from(weights: torch.Tensor, top_k: int, top_p: float, min_p: float) -> 
 
 
 def _nucleus(weights: torch.Tensor, top_p: float) -> torch.Tensor:
-    """The smallest weight of the nucleus, looked for among the likeliest 256 tokens, then 2,048, …, then all."""
+    """(B, 1) the smallest weight of the nucleus; searches the 256 most likely tokens, then 2,048, …, then all."""
     exact = exact_dtype(weights.device)
     target = top_p * weights.sum(-1, keepdim=True, dtype=exact)
     num_looked_at = BLOCK
@@ -81,7 +82,7 @@ def _nucleus(weights: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def _weights(logits: torch.Tensor, top: torch.Tensor, temperature: float) -> torch.Tensor:
-    """(B, V rounded up to whole blocks) float32, 0 beyond V, the largest of a row 1."""
+    """Weights (B, V rounded up to whole blocks) in float32: 0 beyond V; the largest of each row is 1."""
     num_tokens = logits.shape[1]
     width = -(-num_tokens // BLOCK) * BLOCK
     weights = torch.empty(logits.shape[0], width, device=logits.device)
@@ -95,7 +96,7 @@ def _weights(logits: torch.Tensor, top: torch.Tensor, temperature: float) -> tor
 
 
 def _invert(weights: torch.Tensor, uniforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """First place of each row where the cumulative weight exceeds uniform × total: (B, 1) long, and totals (B, 1)."""
+    """Per row the first token whose cumulative weight exceeds uniform × total, (B, 1) long, and the totals (B, 1)."""
     exact = exact_dtype(weights.device)
     blocks = weights.view(weights.shape[0], -1, BLOCK)
     up_to_block = blocks.sum(-1).to(exact).cumsum(-1)
@@ -115,10 +116,10 @@ def _invert(weights: torch.Tensor, uniforms: torch.Tensor) -> tuple[torch.Tensor
 
 
 def _below(target: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
-    """Clamped to [0, end): the first cumulative sum above it then always belongs to a weight that is not 0."""
+    """Clamp to [0, end), so that the first larger cumulative sum always belongs to a weight that is not 0."""
     return torch.minimum(target.clamp_min(0.0), torch.nextafter(end, torch.zeros_like(end)))
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:
-    """The type of cumulative sums and uniforms."""
+    """The type of cumulative sums and uniform numbers: float64, except on devices that lack it."""
     return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64

@@ -1,6 +1,6 @@
 """The transformers engine: preflab's own decode loop over any causal language model.
 
-B rows decoded side by side, T tokens at most, V vocabulary.
+B rows that are decoded together, T maximum number of new tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ from preflab.sampling.time_steps import limited_time_steps
 from preflab.settings.sampling import DecodingSettings
 from preflab.training.protocols import SampledCompletion, SampleRequest
 
-# Finished rows are dropped once no more than this share still writes; 0.85 to 0.99 measured alike, 0.5 10 % slower.
+# Finished rows are dropped when at most this share of the rows is unfinished. In measurements 0.85 to 0.99 were equally
+# fast, and 0.5 was 10 % slower.
 RETIRE_AT = 0.9
 
 MAX_STATES = 2**28
-"""Bytes of states that one call may keep; for a moment they take twice that."""
+"""Most bytes of hidden states that one call keeps; stacking them needs twice that for a short time."""
 
 
 class TransformersEngine:
-    """Samples from a `PreTrainedModel` as it stands, adapters included.
+    """Samples from a `PreTrainedModel` with its current weights and active adapter.
 
-    Equal prompts share one prefill, finished rows are retired, and each request draws from its own seed: what is
-    sampled does not depend on what shares the batch, up to draws that fall within rounding of a boundary.
+    Equal prompts share one prefill, finished rows are dropped, and each request draws from its own seed. Samples
+    therefore do not depend on the other requests in the batch, except for draws so close to the boundary between two
+    tokens that rounding decides.
     """
 
     def __init__(
@@ -53,13 +55,13 @@ class TransformersEngine:
         """
         Args:
             model: the language model to decode with.
-            pad_id: fills the left of shorter prompts; always masked, so any id of the vocabulary will do.
-            stop_token_ids: end a completion where the decoding settings name none.
-            tokenizer: its ids are the ones drawn from, and its text is what stop strings are looked for in; None: every
-                row of the embedding is an id, and there are no stop strings.
-            role: a context in which the model is the one to sample from (`trunk.role("policy")`).
-            keep_states: whether completions carry the states their tokens were drawn from, in float32 and as long as
-                those of one call fit in `MAX_STATES`.
+            pad_id: token that pads shorter prompts on the left; it is always masked, so any id of the vocabulary works.
+            stop_token_ids: tokens that end a completion if the decoding settings name none.
+            tokenizer: only its ids are drawn, and stop strings are searched in the text that it decodes; None: every
+                row of the embedding is an id, and stop strings are not supported.
+            role: returns a context that activates the role to sample from (`trunk.role("policy")`).
+            keep_states: whether completions carry the hidden states that their tokens were drawn from. They are kept
+                only if the model computes in float32 and the states of one call fit into `MAX_STATES`.
 
         Raises:
             PreflabError: the tokenizer has an id beyond the embedding.
@@ -73,12 +75,12 @@ class TransformersEngine:
 
     @property
     def exact(self) -> bool:
-        """Whether its log-probabilities are those of the trainer's pass but for rounding of float32."""
+        """Whether log-probabilities equal those of the trainer's pass up to rounding in float32."""
         with self.role():
             return computing_dtype(self.model) == torch.float32
 
     def sync(self, version: int) -> None:
-        """Note the version; there are no weights to copy, since it decodes with the very module that learns."""
+        """Store the policy's version. No weights are copied: the engine decodes with the module that is trained."""
         self.version = version
 
     def release(self) -> None:
@@ -91,10 +93,13 @@ class TransformersEngine:
         *,
         on_done: Callable[[int], None] | None = None,
     ) -> list[SampledCompletion]:
-        """One completion per request, in the order of the requests; `on_done(n)` is told of n more finished ones.
+        """Sample one completion per request, in the order of the requests.
+
+        `on_done(n)` is called whenever n more completions are finished.
 
         Raises:
-            PreflabError: a prompt is empty, or with max_new_tokens longer than the model's context.
+            PreflabError: a prompt is empty, prompt + max_new_tokens is longer than the model's context or than the
+                length that rotary frequencies are fixed for, or a stop token or the logits are invalid.
         """
         self._refuse_what_does_not_fit(requests, decoding)
         stop_ids = decoding.stop_token_ids or self.stop_token_ids
@@ -114,7 +119,7 @@ class TransformersEngine:
 
     @property
     def decode_path(self) -> str:
-        """How the model is fed, found out where that is not known yet: see the passes of `sampling.passes`."""
+        """The name of the pass that feeds the model (see `sampling.passes`); the first call determines it by tests."""
         with _decoding(self.model), self.role(), without_gradients(self.model):
             return self._fitting_pass().name
 
@@ -129,7 +134,7 @@ class TransformersEngine:
     def _batches(
         self, requests: Sequence[SampleRequest], decoding: DecodingSettings, *, mixed_lengths: bool
     ) -> Iterator[list[int]]:
-        """Request numbers by batch; where nobody has fixed frequencies that depend on the length, apart by length."""
+        """Request numbers by batch. If rotary frequencies are not fixed, a batch holds only rows with equal ones."""
         longest = [len(request.prompt_ids) + decoding.max_new_tokens for request in requests]
         for group in self.row_lengths.groups(longest):
             if self.row_lengths.longest is None:
@@ -139,10 +144,10 @@ class TransformersEngine:
 
     @contextmanager
     def _watching(self, rows: _Rows, num_requests: int) -> Iterator[None]:
-        """Let the rows keep what the model's head is given."""
+        """Store the inputs of the model's head in the rows, if states are to be kept."""
         config, head = self.model.config.get_text_config(), self.model.get_output_embeddings()
         size = num_requests * len(rows.tokens) * getattr(config, "hidden_size", 0) * self.model.dtype.itemsize
-        # In half precision the rounding between two ways to one state would be taken for a KL, which is never negative.
+        # In half precision the two forward paths round differently; the difference would show up as KL.
         if not self.keep_states or computing_dtype(self.model) != torch.float32 or not 0 < size <= MAX_STATES:
             yield
             return
@@ -177,7 +182,7 @@ class TransformersEngine:
 
 
 class _Rows:
-    """What the rows of a batch have written so far, and which of them are still being decoded."""
+    """The tokens that the rows of a batch have produced so far, and which rows are still decoded."""
 
     def __init__(
         self,
@@ -196,14 +201,17 @@ class _Rows:
         self.uniforms = drawn.to(exact_dtype(device)).contiguous().to(device)
         self.tokens = torch.zeros(num_tokens, len(requests), dtype=torch.long, device=device)
         self.logps = torch.zeros(num_tokens, len(requests), device=device)
-        self.states: list[torch.Tensor] = []  # by token (B, H), of the rows that were decoded then; zeros of others
+        self.states: list[torch.Tensor] = []  # per token (B, H); zeros for rows that were not decoded at that step
         self.lengths = torch.zeros(len(requests), dtype=torch.long, device=device)
         self.ended = torch.zeros(len(requests), dtype=torch.bool, device=device)
         self.live = torch.arange(len(requests), device=device)  # the requests that the decoded rows belong to
-        self.writing = torch.ones(len(requests), dtype=torch.bool, device=device)  # of the decoded rows
+        self.writing = torch.ones(len(requests), dtype=torch.bool, device=device)  # which decoded rows are unfinished
 
     def see(self, states: torch.Tensor) -> None:
-        """Keep the states (live rows, …, H) that the next token is drawn from; the first are those of the prompts."""
+        """Keep the states (live rows, …, H) that the next token is drawn from.
+
+        The first call gets one row per distinct prompt, which is copied to the prompt's requests.
+        """
         states = states.reshape(states.shape[0], -1, states.shape[-1])[:, -1]
         if not self.states:
             states = states[self.prompt_of_row]
@@ -212,7 +220,7 @@ class _Rows:
         self.states.append(kept)
 
     def write(self, t: int, tokens: torch.Tensor, logps: torch.Tensor) -> int:
-        """Note token t of every decoded row; the number of rows still writing."""
+        """Store token t of every decoded row; return the number of unfinished rows."""
         self.tokens[t, self.live], self.logps[t, self.live] = tokens, logps
         self.lengths[self.live] += self.writing
         stopped = self.stops[tokens]
@@ -223,7 +231,11 @@ class _Rows:
         return int(self.writing.sum())
 
     def retire(self, num_writing: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keep the rows still writing: those beyond `num_writing` move into the places of finished ones before it."""
+        """Drop finished rows: unfinished rows from `num_writing` on move to the places of finished rows before it.
+
+        Returns:
+            The old and the new places of the moved rows.
+        """
         sources = num_writing + self.writing[num_writing:].nonzero()[:, 0]
         targets = (~self.writing[:num_writing]).nonzero()[:, 0]
         self.live = moved(self.live, sources, targets, num_writing)
@@ -231,9 +243,9 @@ class _Rows:
         return sources, targets
 
     def completions(self, policy_version: int) -> list[SampledCompletion]:
-        """What was written, one per request."""
+        """The sampled completions, one per request."""
         columns = (self.tokens.T.tolist(), self.logps.T.tolist(), self.lengths.tolist(), self.ended.tolist())
-        # A head that is not called once per token says nothing about which token it was.
+        # If the head was not called exactly once per token, states cannot be assigned to tokens.
         kept = len(self.states) == int(self.lengths.max())
         states = list(torch.stack(self.states, 1)) if kept else [None] * len(self.lengths)
         return [
@@ -255,7 +267,7 @@ def _decode(
     vocabulary: Vocabulary | None,
     on_done: Callable[[int], None] | None,
 ) -> None:
-    """Token by token until every row has ended or is max_new_tokens long."""
+    """Decode token by token until every row has ended or has max_new_tokens tokens."""
     logits = forward.start(rows.prompts, rows.prompt_of_row)
     num_writing = len(rows.live)
     for t in range(decoding.max_new_tokens):
@@ -282,7 +294,7 @@ def _decode(
 
 
 def _batches(requests: Sequence[SampleRequest], max_rows: int, *, mixed_lengths: bool) -> Iterator[list[int]]:
-    """Request numbers by batch: sorted by prompt length, equal prompts together."""
+    """Request numbers by batch, sorted by prompt length, with equal prompts next to each other."""
     batch: list[int] = []
     for i in sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids)):
         other_length = bool(batch) and len(requests[batch[0]].prompt_ids) != len(requests[i].prompt_ids)
@@ -296,7 +308,7 @@ def _batches(requests: Sequence[SampleRequest], max_rows: int, *, mixed_lengths:
 
 @contextmanager
 def _decoding(model: PreTrainedModel) -> Iterator[None]:
-    """Without dropout, time steps within their limits; every module's mode comes back."""
+    """Set eval mode and limit time steps inside the block; restore each module's training mode afterwards."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

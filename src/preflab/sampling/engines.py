@@ -1,7 +1,7 @@
-"""The one way to an engine: what it samples from, and the table of engines.
+"""Builds sampling engines: the source that an engine samples from, and the table of engines.
 
-An engine is a class of `training.protocols.Sampler` and a row of `ENGINES`; docs/decisions/engines.md says how to add
-one.
+An engine is a class that implements `training.protocols.Sampler`, and a row of `ENGINES`; docs/decisions/engines.md
+explains how to add one.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ class EngineSource:
     """The language model that an engine samples from."""
 
     model: Any
-    """The module itself, adapters included; in a loop it is the one that learns."""
+    """The module itself with its adapters; in a training loop it is the module that is trained."""
     tokenizer: Any
     stop_token_ids: tuple[int, ...]
-    """They end a completion where the decoding settings name none."""
+    """Tokens that end a completion if the decoding settings name none."""
     trunk: Trunk | None = None
-    """The trunk whose policy role `model` is; None: a model that stands alone."""
+    """The trunk in which `model` is the policy; None: the model belongs to no trunk."""
     keep_states: bool = False
     """Whether completions carry the hidden states that their tokens were drawn from. Only an engine that decodes with
     `model` itself can keep them."""
 
     @classmethod
     def of_trunk(cls, trunk: Trunk, stop_token_ids: tuple[int, ...], *, keep_states: bool = False) -> EngineSource:
-        """The policy role of a trunk."""
+        """A source that samples from the policy role of a trunk."""
         return cls(trunk.language_model("policy"), trunk.tokenizer, stop_token_ids, trunk, keep_states)
 
     @property
     def pad_id(self) -> int:
-        """Fills the left of shorter prompts; always masked."""
+        """Token that pads shorter prompts on the left; it is always masked."""
         return int(self.tokenizer.pad_token_id) if self.trunk is None else self.trunk.pad_id
 
     def role(self) -> AbstractContextManager[object]:
-        """A context in which `model` computes as the policy, whatever role was active before."""
+        """A context in which `model` computes as the policy, independent of the role that was active before."""
         return nullcontext() if self.trunk is None else self.trunk.role("policy")
 
     def merged_model(self) -> Any:
         """The policy as a plain model without adapter layers, for an engine that copies weights in `sync`.
 
-        With adapters it is a new float32 copy, W + (alpha / rank) · B A; without, `model` itself.
+        With adapters this is a new float32 copy with weights W + (alpha / rank) · B A, without adapters `model` itself.
         """
         from preflab.models.merge import merged_language_model
 
@@ -58,7 +58,7 @@ class EngineSource:
 
 
 def make_engine(source: EngineSource, name: EngineName = "transformers") -> Sampler:
-    """The engine of that name (the setting `device.engine`), holding the weights of `source` as they are now."""
+    """Build the engine of this name (the setting `device.engine`) with the current weights of `source`."""
     return ENGINES[name](source)
 
 
@@ -78,4 +78,5 @@ def _transformers(source: EngineSource) -> Sampler:
 ENGINES: dict[EngineName, Callable[[EngineSource], Sampler]] = {
     "transformers": _transformers,
 }
-"""Name in the settings → what builds the engine; each imports its own module, so that unused engines load nothing."""
+"""Name in the settings → function that builds the engine. Each function imports its engine's module itself, so that
+unused engines are not loaded."""

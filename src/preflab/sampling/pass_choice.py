@@ -1,8 +1,9 @@
-"""Which way of feeding a model reproduces its own uncached logits: found out once per model, on short random rows.
+"""Chooses, once per model, a way of feeding it that reproduces its uncached logits on short random rows.
 
-The first that does is used: preflab's cache and a mask made here; the cache and the model's own mask; the cache with
-prompts of one length in a batch; a cache of the model's own; none at all, every step from the start (slow, and said).
-The rows are long enough to cross a small window, and rows are shared, moved and dropped on the way.
+The first way that does is used: preflab's cache with a mask made by preflab; preflab's cache with the model's own mask;
+preflab's cache with prompts of equal length in a batch; the model's own cache; no cache, which recomputes the whole
+sequence at every step (slow, so it logs a warning). The test rows are long enough to cross a small window, and rows are
+shared, moved and dropped during the test.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from preflab.training.batches import TokenSequence
 
 logger = logging.getLogger(__name__)
 
-# What a model raises when it cannot be fed in a way: a cache it does not know, an argument it does not take.
+# Errors that a model raises if it does not support a way of feeding, for example its cache or one of its arguments.
 UNFIT = (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError, AssertionError)
 
 NUM_STEPS = 6
 SHORT, LONG = 12, 48
-"""Tokens of the longest row compared: enough for any path, and the most that a window adds."""
+"""SHORT: tokens of the longest row compared, enough for any way. LONG: upper bound if the row has to cross a window."""
 
 WINDOWS = ("sliding_window", "attention_chunk_size", "attention_window_size", "window_size")
 
 
 def fitting_pass(model: PreTrainedModel, pad_id: int) -> Pass:
-    """The fastest way of feeding this model that gives its own logits; said when it is slow."""
+    """The fastest way of feeding this model that gives its own logits; logs a warning if no cache works."""
     for way in WAYS.get(type(family_of(model)), _no_ways)(model, pad_id):
         if reproduces(way, model):
             way.release()
@@ -59,11 +60,11 @@ def _ways_of_decoders(model: PreTrainedModel, pad_id: int) -> Iterator[Pass]:
 
 
 WAYS: dict[type[Family], Callable[[PreTrainedModel, int], Iterator[Pass]]] = {Decoder: _ways_of_decoders}
-"""Family → its ways with a cache, the fastest first; models of other families are fed with whole sequences."""
+"""Family → its ways with a cache, fastest first. Models of other families get the whole sequence at every step."""
 
 
 def _all_layers_see_everything(model: PreTrainedModel) -> bool:
-    """False when some layers look at a window or a chunk only: one ready-made mask for all would be wrong there."""
+    """Whether all layers attend to all earlier tokens. If not, one ready-made mask for all layers would be wrong."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     windows = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
@@ -71,10 +72,11 @@ def _all_layers_see_everything(model: PreTrainedModel) -> bool:
 
 
 def reproduces(way: Pass, model: PreTrainedModel) -> bool:
-    """Whether a way gives the model's logits without cache and padding, on rows that are shared, moved and dropped.
+    """Whether a way gives the same logits as the model without cache and padding.
 
-    Two prompts, of different lengths where the way allows it; four rows, of which one is dropped after each third of
-    the steps. float32: off by 0.00003 of the logits' standard deviation on average (measured: 1e-7 to 5e-7).
+    The test has two prompts, of different lengths if the way allows it, and four rows. One row is dropped after each
+    third of the steps until two are left; another row moves to its place. In float32 the mean difference may be 3e-5
+    of the logits' standard deviation (measured: 1e-7 to 5e-7).
     """
     longest = _longest_row(model)
     ids = _random_ids(model, longest)
@@ -92,7 +94,7 @@ def reproduces(way: Pass, model: PreTrainedModel) -> bool:
 
 
 def _random_ids(model: Any, longest: int) -> list[list[int]]:
-    """Four rows of ids that the configuration gives no other meaning, such as standing for an image."""
+    """Four rows of random ids, without ids that the configuration uses for other purposes, such as an image token."""
     special = {
         value
         for name, value in model.config.to_dict().items()
@@ -105,7 +107,7 @@ def _random_ids(model: Any, longest: int) -> list[list[int]]:
 
 @contextmanager
 def _padded_with(way: Pass, token: int) -> Iterator[None]:
-    """Padding that would show: the embedding of a padding token may be zero, which hides that it is looked at."""
+    """Pad with an ordinary token, so that attention to padding shows: the padding token's embedding may be zero."""
     if not isinstance(way, CachedPass):
         yield
         return
@@ -117,7 +119,7 @@ def _padded_with(way: Pass, token: int) -> Iterator[None]:
 
 
 def _longest_row(model: PreTrainedModel) -> int:
-    """Tokens of the longest row compared: beyond a window that is small enough, within the model's context."""
+    """Tokens of the longest row compared: beyond the model's window if it is small, and within its context."""
     config = model.config.get_text_config()
     windows = [value for name in WINDOWS if isinstance(value := getattr(config, name, None), int) and value > 0]
     beyond = min(windows, default=LONG) + SHORT
@@ -128,7 +130,7 @@ def _longest_row(model: PreTrainedModel) -> int:
 def _written(
     way: Pass, prompts: list[tuple[int, ...]], rows: list[tuple[int, ...]], device: torch.device
 ) -> list[list[torch.Tensor]]:
-    """Logits (V,) of each row by step, for as long as it is there."""
+    """Logits (V,) of each row by step, until the row is dropped."""
     live = list(range(4))
     written: list[list[torch.Tensor]] = [[] for _ in live]
     logits = way.start(prompts, torch.tensor([b % 2 for b in live], device=device))
@@ -145,7 +147,7 @@ def _written(
 
 
 def _expected(model: Any, prompts: list[tuple[int, ...]], rows: list[tuple[int, ...]]) -> list[torch.Tensor]:
-    """(steps, V) logits of each row, from one pass over rows of one length."""
+    """(steps, V) logits of each row, from one uncached pass per prompt over rows of equal length."""
     expected: list[torch.Tensor] = [torch.empty(0)] * 4
     for number, prompt in enumerate(prompts):
         written = [TokenSequence(prompt, row[len(prompt) :]) for row in (rows[number], rows[number + 2])]

@@ -1,6 +1,6 @@
-"""Forward passes of the decode loop: how a model is fed, token by token.
+"""Forward passes of the decode loop: the ways in which a model is fed token by token.
 
-U distinct prompts, B rows, P longest prompt, V vocabulary. `sampling.pass_choice` finds out which way suits a model.
+U distinct prompts, B rows, P longest prompt, V vocabulary. `sampling.pass_choice` chooses the way for a model.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from preflab.sampling.cache import RowCache, moved_places, select_rows
 from preflab.training.batches import TokenSequence
 
 Mask = Literal["ready-made", "own", "none"]
-"""Made here for all layers alike; made by the model, layer by layer, from which tokens are real; not needed."""
+"""Ways to mask padding. "ready-made": preflab makes one mask for all layers. "own": the model makes a mask per layer
+from the mask of real tokens. "none": no mask is needed, because there is no padding."""
 
 CACHE_ARGUMENTS = ("past_key_values", "cache_params", "state")
-"""What models call the cache they take and give back."""
+"""Names of the argument and output in which models take and return their cache."""
 
 MODULE_STATES = ("conv1d_state", "recurrent_states")
-"""Attributes in which a module itself keeps its state between tokens (RecurrentGemma)."""
+"""Attributes in which modules store their own states between tokens, outside the cache (RecurrentGemma)."""
 
 
 class Pass(Protocol):
-    """A way of feeding a model: prompts first, then one token per row and step."""
+    """A way of feeding a model: first the prompts, then one token per row in each step."""
 
     @property
     def pads(self) -> bool:
@@ -35,7 +36,7 @@ class Pass(Protocol):
 
     @property
     def name(self) -> str:
-        """What `preflab check` calls it."""
+        """The name of the way in the table of `preflab check`."""
 
     def start(self, prompts: Sequence[tuple[int, ...]], rows: torch.Tensor) -> torch.Tensor:
         """(B, V) logits after the prompts; row b continues prompts[rows[b]]."""
@@ -44,19 +45,19 @@ class Pass(Protocol):
         """(B, V) logits after one more token (B,) per row."""
 
     def move_rows(self, sources: torch.Tensor, targets: torch.Tensor, num_rows: int) -> None:
-        """Rows `sources` take the places `targets`; the first `num_rows` are kept."""
+        """Copy rows `sources` over rows `targets`, then keep the first `num_rows` rows."""
 
     def release(self) -> None:
-        """Let go of what it holds of the rows."""
+        """Free all memory that belongs to the rows."""
 
 
 class CachedPass:
-    """Prefill and single steps with a `RowCache`; prompts are left-padded, so that all end in the last column.
+    """Prefill and single steps with a `RowCache`. Prompts are left-padded, so that all of them end in the last column.
 
     Args:
         model: the language model.
-        pad_id: fills the left of shorter prompts.
-        mask: how the model is told which tokens are real; "none": prompts of one batch have one length.
+        pad_id: token that pads shorter prompts on the left.
+        mask: how padding is masked; with "none" all prompts of a batch must have the same length.
     """
 
     def __init__(self, model: PreTrainedModel, pad_id: int, mask: Mask) -> None:
@@ -69,7 +70,7 @@ class CachedPass:
 
     @property
     def name(self) -> str:
-        """`cache`, `cache with states`, and what the rows of a batch need."""
+        """`cache` or `cache with states`, followed by the kind of mask, or by the need for prompts of equal length."""
         needs = {"ready-made": "", "own": ", model's own mask", "none": ", equal lengths"}[self.mask]
         has_states = self.stateful or RowCache(self.model.config).has_states
         return ("cache with states" if has_states else "cache") + needs
@@ -98,14 +99,14 @@ class CachedPass:
         return self._forward(tokens[:, None], positions)
 
     def move_rows(self, sources: torch.Tensor, targets: torch.Tensor, num_rows: int) -> None:
-        """Rows `sources` take the places `targets`; the first `num_rows` are kept."""
+        """Copy rows `sources` over rows `targets`, then keep the first `num_rows` rows."""
         self._move_module_states(moved_places(sources, targets, num_rows), len(self.padding))
         self.cache.move_rows(sources, targets, num_rows)
         self.padding = moved(self.padding, sources, targets, num_rows)
         self.next_positions = moved(self.next_positions, sources, targets, num_rows)
 
     def release(self) -> None:
-        """Let go of the cache: a loop that learns between two samplings needs the memory."""
+        """Free the cache: a training loop needs the memory between two sampling calls."""
         self.cache = RowCache()
         self._forget_module_states()
 
@@ -122,7 +123,10 @@ class CachedPass:
         return self.model(**arguments).logits[:, -1]
 
     def _mask(self, num_new: int) -> torch.Tensor:
-        """(B, keys) for the model to make its own of, or ready-made (B, 1, new, keys): True = may be looked at."""
+        """The mask of keys: (B, keys), from which the model makes its own, or ready-made (B, 1, new, keys).
+
+        True means that a token may attend to the key.
+        """
         device = self.padding.device
         keys = torch.arange(self.num_seen, device=device)
         real = keys >= self.padding[:, None]
@@ -131,7 +135,7 @@ class CachedPass:
         if num_new == 1:
             return real[:, None, None]
         queries = torch.arange(self.num_seen - num_new, self.num_seen, device=device)
-        # A padding token looks at itself, so that no row of the softmax is empty.
+        # A padding token attends to itself, so that no row of the softmax is empty.
         return ((keys <= queries[:, None]) & real[:, None] | (keys == queries[:, None]))[:, None]
 
     def _forget_module_states(self) -> None:
@@ -148,7 +152,7 @@ class CachedPass:
 
 
 class OwnCachePass:
-    """Prefill and single steps with the cache that a model makes for itself, for prompts of one length."""
+    """Prefill and single steps with the cache that the model itself creates, for prompts of equal length."""
 
     pads = False
     name = "model's own cache, equal lengths"
@@ -159,10 +163,10 @@ class OwnCachePass:
         self.cache: Any = None
 
     def start(self, prompts: Sequence[tuple[int, ...]], rows: torch.Tensor) -> torch.Tensor:
-        """(B, V) logits after prompts of one length; row b continues prompts[rows[b]].
+        """(B, V) logits after prompts of equal length; row b continues prompts[rows[b]].
 
         Raises:
-            ValueError: the model gives no cache back.
+            ValueError: the model returns no cache.
         """
         self.cache, self.num_rows, self.num_seen = None, len(prompts), 0
         logits = self._forward(torch.tensor(prompts, device=rows.device))
@@ -174,11 +178,11 @@ class OwnCachePass:
         return self._forward(tokens[:, None])
 
     def move_rows(self, sources: torch.Tensor, targets: torch.Tensor, num_rows: int) -> None:
-        """Rows `sources` take the places `targets`; the first `num_rows` are kept."""
+        """Copy rows `sources` over rows `targets`, then keep the first `num_rows` rows."""
         self._select(moved_places(sources, targets, num_rows))
 
     def release(self) -> None:
-        """Let go of the cache."""
+        """Free the cache."""
         self.cache = None
 
     def _select(self, rows: torch.Tensor) -> None:
@@ -203,7 +207,7 @@ class OwnCachePass:
 
 
 class PlainPass:
-    """The whole sequence at every step, as its family lays it out: right for any model that writes."""
+    """Recomputes the whole sequence at every step, in the family's layout: correct for any language model, but slow."""
 
     pads = False
     name = "plain"
@@ -213,7 +217,7 @@ class PlainPass:
         self.rows: list[TokenSequence] = []
 
     def start(self, prompts: Sequence[tuple[int, ...]], rows: torch.Tensor) -> torch.Tensor:
-        """(B, V) logits after prompts of one length; row b continues prompts[rows[b]]."""
+        """(B, V) logits after prompts of equal length; row b continues prompts[rows[b]]."""
         self.rows = [TokenSequence(prompts[row], ()) for row in rows.tolist()]
         return self._forward([TokenSequence(prompt, ()) for prompt in prompts])[rows]
 
@@ -224,13 +228,13 @@ class PlainPass:
         return self._forward(self.rows)
 
     def move_rows(self, sources: torch.Tensor, targets: torch.Tensor, num_rows: int) -> None:
-        """Rows `sources` take the places `targets`; the first `num_rows` are kept."""
+        """Copy rows `sources` over rows `targets`, then keep the first `num_rows` rows."""
         for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
             self.rows[target] = self.rows[source]
         del self.rows[num_rows:]
 
     def release(self) -> None:
-        """Let go of the sequences."""
+        """Forget the sequences."""
         self.rows = []
 
     def _forward(self, rows: Sequence[TokenSequence]) -> torch.Tensor:
@@ -240,13 +244,13 @@ class PlainPass:
 
 
 def cache_argument(model: PreTrainedModel) -> str:
-    """What this model calls its cache."""
+    """The name of this model's cache argument."""
     takes = inspect.signature(model.forward).parameters
     return next((name for name in CACHE_ARGUMENTS if name in takes), CACHE_ARGUMENTS[0])
 
 
 def moved(tensor: torch.Tensor, sources: torch.Tensor, targets: torch.Tensor, num_rows: int) -> torch.Tensor:
-    """The first `num_rows` rows after rows `sources` were written over rows `targets`."""
+    """A copy of the first `num_rows` rows, after rows `sources` are copied over rows `targets`."""
     tensor = tensor.clone()
     tensor[targets] = tensor[sources]
     return tensor[:num_rows]

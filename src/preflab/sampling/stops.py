@@ -1,4 +1,4 @@
-"""When a completion has ended: a stop token, or a stop string in its text."""
+"""Detects the end of a completion: a stop token, or a stop string in its text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def stop_table(stop_token_ids: Sequence[int], vocabulary_size: int, device: torc
 
 
 class StopStrings:
-    """Finds stop strings in what rows have written, looking at no more tokens than the longest one can span."""
+    """Finds stop strings in the text of rows. Decodes only as many last tokens as the longest stop string can span."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase | None, strings: Sequence[str]) -> None:
         if strings and tokenizer is None:
@@ -42,14 +42,14 @@ class StopStrings:
         if "" in strings:
             raise PreflabError("an empty stop string", "at least one character", "mend stop_strings")
         self.tokenizer, self.strings = tokenizer, tuple(strings)
-        # A token writes at least one byte; a few more, since the first one's leading space may be dropped.
+        # A token decodes to at least one byte. Add a few tokens, since decoding may drop the first one's leading space.
         self.num_tokens = max((len(string.encode()) for string in strings), default=0) + 4
 
     def __bool__(self) -> bool:
         return bool(self.strings)
 
     def completed(self, written: torch.Tensor) -> torch.Tensor:
-        """(B,) bool from (t, B) tokens: True where the text of the last ones contains a stop string."""
+        """(B,) bool for tokens (t, B): True for rows whose last tokens, as text, contain a stop string."""
         tails = written[-self.num_tokens :].T.tolist()
         texts = [decode(self.tokenizer, tail) for tail in tails]
         return torch.tensor([any(s in text for s in self.strings) for text in texts], device=written.device)

@@ -1,10 +1,10 @@
-"""The time step of state-space layers, within its limits at every token.
+"""Keeps the time step of state-space layers within its limits at every token.
 
     Δ = clamp(softplus(dt + dt_bias), low, high)
 
-transformers (5.23) clamps Δ where many tokens go through a layer at once, and forgets to where one does, so that the
-models whose limits bind (Zamba 2, Nemotron-H) decode another distribution than they are trained in. softplus is
-monotone: clamping dt before it comes to the same.
+transformers (5.23) clamps Δ if a layer processes many tokens at once, but not if it processes a single one. Models
+whose limits take effect (Zamba 2, Nemotron-H) would decode from another distribution than the one they are trained
+with. softplus is monotone, so clamping dt + dt_bias before it gives the same result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def limited_time_steps(model: nn.Module) -> Iterator[None]:
-    """Inside the block, every state-space layer that names limits of its time step keeps to them."""
+    """Clamp the time step of every state-space layer that has limits for it, inside the block."""
     hooks = [layer.in_proj.register_forward_hook(_clamping(layer)) for layer in _limited_layers(model)]
     try:
         yield
@@ -30,7 +30,7 @@ def limited_time_steps(model: nn.Module) -> Iterator[None]:
 
 
 def _limited_layers(model: nn.Module) -> list[Any]:
-    """Layers whose limits bind and whose projection ends with dt, one number per head."""
+    """Layers with other limits than (0, ∞), whose input projection ends with dt, one number per head."""
     layers = []
     for layer in model.modules():
         limits = getattr(layer, "time_step_limit", None)
@@ -53,7 +53,7 @@ def _clamping(layer: Any) -> Callable[..., Tensor]:
 
 
 def _before_softplus(limit: float) -> float:
-    """x with log(1 + exp x) = limit."""
+    """The x for which log(1 + exp x) = limit."""
     if limit <= 0:
         return -math.inf
     return limit if limit > 20 else math.log(math.expm1(limit))
