@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from changed_tree import DIFFS, changed_files, changed_tree, run_python, run_tests
+from changed_tree import DIFFS, ROOT, changed_files, changed_tree, run_python, run_tests
 
 MOST_FILES = {"engine": 3, "family": 4, "loss": 3, "reward": 1}
 """Name of a diff → how many files it may touch."""
@@ -75,6 +77,14 @@ def test_diff_touches_few_files_and_no_loop(name: str) -> None:
     files = changed_files(DIFFS / f"{name}.diff")
     assert 1 <= len(files) <= MOST_FILES[name]
     assert not [file for file in files if file.startswith(LOOPS)]
+
+
+@pytest.mark.parametrize("diff", sorted(DIFFS.glob("*.diff")), ids=lambda diff: diff.stem)
+def test_diff_applies_to_the_tree_as_it_is(diff: Path) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("git, which applies the diff, is not installed")
+    done = subprocess.run(["git", "apply", "--check", str(diff)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"renew {diff.name} and CONTRIBUTING.md: {done.stderr}"
 
 
 def write_recipe(folder: Path, recipe: str) -> None:
