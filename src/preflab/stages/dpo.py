@@ -13,10 +13,11 @@ reference weights and tokens.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from preflab.errors import PreflabError
 from preflab.settings.dpo import DpoSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.preference_data import read_preferences
+from preflab.stages.preference_data import PreferenceData, read_preferences
 from preflab.stages.preference_groups import FoundGroups, find_groups
 from preflab.words import count, three_digits
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from preflab.models.trunk import Role, Trunk
     from preflab.policy.dpo_groups import Group
     from preflab.rewards.rankings import Encoder
+    from preflab.settings.recipe import EngineName
     from preflab.training.protocols import Sampler
 
 logger = logging.getLogger(__name__)
@@ -47,14 +49,13 @@ def run(ctx: StageContext) -> StageResult:
     """Train, resuming from a checkpoint if there is one; save the policy role, the merged model and its reward card."""
     from preflab.policy.dpo import DpoRun, train_dpo
     from preflab.policy.dpo_logps import ReferenceCache
-    from preflab.stages.learning import CHECKPOINT, accelerator_for, save_language_model
+    from preflab.stages.learning import CHECKPOINT
     from preflab.training.row_order import steps_per_epoch
 
-    settings: DpoSettings = ctx.settings
-    data = read_preferences(ctx, settings.preferences)
-    base = _Base.load(ctx)
-    groups = find_groups(data, base.encoder, settings, max_tokens=base.max_tokens)
-    accelerator = accelerator_for(ctx, settings.run)
+    asked = _Asked.of(ctx)
+    settings, accelerator = asked.settings, asked.accelerator
+    base = _Base.load(asked)
+    groups = find_groups(asked.data, base.encoder, settings, max_tokens=base.max_tokens)
     watched = _sample_prompts(groups.held_out, settings, base.max_tokens)
     lengths = _fix_longest(base.trunk, groups, watched, settings)
     dpo = DpoRun(
@@ -64,28 +65,73 @@ def run(ctx: StageContext) -> StageResult:
         held_out=groups.held_out,
         num_steps=settings.num_epochs * steps_per_epoch(len(groups.train), settings.num_groups_per_step),
         cache=ReferenceCache(
-            ctx.folder.parent / CACHE,
+            asked.folder.parent / CACHE,
             base.reference_hash,
-            _passes(ctx),
+            _passes(asked),
             base.trunk.vocabulary,
             base.trunk.row_lengths.longest,
         ),
-        folder=ctx.folder,
-        seed=ctx.seed,
-        name=ctx.name,
-        sampler=_engine(ctx, base),
+        folder=asked.folder,
+        seed=asked.seed,
+        name=asked.name,
+        sampler=_engine(asked, base),
         sample_prompts=watched,
         longest_row=_longest_row(base, settings),
         accelerator=accelerator,
     )
     train_dpo(dpo)
     if accelerator.is_main_process:
-        save_language_model(ctx, base.trunk)
-        base.save(ctx)
-        shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
+        asked.save_policy(base.trunk)
+        base.save(asked)
+        shutil.rmtree(asked.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return _result(ctx, groups, lengths)
+    return _result(asked.folder, groups, lengths)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The checked inputs of the stage, before a model is opened."""
+
+    settings: DpoSettings
+    name: str
+    seed: int
+    folder: Path
+    data: PreferenceData
+    start: Path | str
+    """The model to be trained."""
+    reference: Path | str | None
+    """The reference model; None if it is `start`."""
+    precision: str
+    engine: EngineName
+    accelerator: Any
+    save_policy: Callable[[Trunk], None]
+    """Writes the merged policy."""
+
+    @classmethod
+    def of(cls, ctx: StageContext) -> _Asked:
+        """Reads the preferences, locates the models, and starts the accelerator.
+
+        Raises:
+            PreflabError: preferences cannot be read, or a tracker is not installed.
+        """
+        from preflab.stages.learning import accelerator_for, save_language_model
+
+        settings: DpoSettings = ctx.settings
+        other = settings.reference
+        return cls(
+            settings=settings,
+            name=ctx.name,
+            seed=ctx.seed,
+            folder=ctx.folder,
+            data=read_preferences(ctx, settings.preferences),
+            start=ctx.model_folder(settings.model),
+            reference=None if other in (None, settings.model) else ctx.model_folder(other),
+            precision=ctx.precision,
+            engine=ctx.device.engine,
+            accelerator=accelerator_for(ctx, settings.run),
+            save_policy=functools.partial(save_language_model, ctx),
+        )
 
 
 def _fix_longest(
@@ -112,62 +158,60 @@ class _Base:
     encoder: Encoder
 
     @classmethod
-    def load(cls, ctx: StageContext) -> _Base:
+    def load(cls, asked: _Asked) -> _Base:
         """Opens the trunk. It gets a reference role only if the reference is another model or samples are watched."""
         from preflab.models.language_model import open_language_model
         from preflab.models.precision import weights_dtype
         from preflab.rewards.rankings import Encoder
 
-        settings: DpoSettings = ctx.settings
-        start = ctx.model_folder(settings.model)
-        opened = open_language_model(start, dtype=weights_dtype(ctx.precision, learns=settings.lora is None))
+        settings, reference = asked.settings, asked.reference or asked.start
+        dtype = weights_dtype(asked.precision, learns=settings.lora is None)
+        opened = open_language_model(asked.start, dtype=dtype)
         start_hash = opened.base_hash()
-        reference, reference_hash, other = start, start_hash, None
-        if settings.reference is not None and settings.reference != settings.model:
-            reference = ctx.model_folder(settings.reference)
-            other = opened.another(reference)
-            reference_hash = other.base_hash()
+        other = None if asked.reference is None else opened.another(asked.reference)
+        reference_hash = start_hash if other is None else other.base_hash()
         kept = other is not None or settings.watch.num_samples > 0
         roles: tuple[Role, ...] = ("policy", "reference") if kept else ("policy",)
         facts, max_tokens = opened.facts, opened.most_tokens(settings.max_tokens)
-        trunk = opened.trunk(roles, lora=settings.lora, seed=ctx.seed, reference=other, compute=ctx.precision)
+        trunk = opened.trunk(roles, lora=settings.lora, seed=asked.seed, reference=other, compute=asked.precision)
         encoder = Encoder(opened.tokenizer, True, 2**31, facts.stop_token_ids)
         return cls(trunk, start_hash, reference, reference_hash, max_tokens, encoder)
 
-    def save(self, ctx: StageContext) -> None:
+    def save(self, asked: _Asked) -> None:
         """Saves the policy role and its reward card; a reference in a local folder is given as a relative path."""
         from preflab.files import write_json
         from preflab.models.role_files import save_role
         from preflab.policy.dpo_losses import implicit_reward
 
-        save_role(self.trunk, "policy", ctx.folder / "policy", base=self.weights_hash if self.trunk.lora else "")
+        save_role(self.trunk, "policy", asked.folder / "policy", base=self.weights_hash if self.trunk.lora else "")
         local = Path(self.reference).is_dir()
-        model = ctx.folder / "model"
+        model = asked.folder / "model"
         beside = os.path.relpath(Path(self.reference).resolve(), model.resolve())
         card = {
             "format": 1,
-            **implicit_reward(ctx.settings.losses).to_json(),
+            **implicit_reward(asked.settings.losses).to_json(),
             "reference": beside if local else str(self.reference),
             "reference_hash": self.reference_hash,
         }
         write_json(model / "implicit_reward.json", card)
 
 
-def _passes(ctx: StageContext) -> str:
+def _passes(asked: _Asked) -> str:
     """Names the precision of the reference's forward passes, part of the cache's key.
 
     With adapters the base weights are in half precision and round more than the float32 weights of full fine-tuning.
     """
-    if ctx.precision == "float32":
-        return ctx.precision
-    return f"{ctx.precision} by autocast, {'float32' if ctx.settings.lora is None else ctx.precision} weights"
+    if asked.precision == "float32":
+        return asked.precision
+    weights = "float32" if asked.settings.lora is None else asked.precision
+    return f"{asked.precision} by autocast, {weights} weights"
 
 
-def _engine(ctx: StageContext, base: _Base) -> Sampler:
+def _engine(asked: _Asked, base: _Base) -> Sampler:
     """The engine that samples from the policy role."""
     from preflab.sampling.engines import EngineSource, make_engine
 
-    return make_engine(EngineSource.of_trunk(base.trunk, base.encoder.renderer.stop_token_ids), ctx.device.engine)
+    return make_engine(EngineSource.of_trunk(base.trunk, base.encoder.renderer.stop_token_ids), asked.engine)
 
 
 def _longest_row(base: _Base, settings: DpoSettings) -> int | None:
@@ -200,11 +244,12 @@ def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, context: int
     return fitting[: settings.watch.num_samples]
 
 
-def _result(ctx: StageContext, found: FoundGroups, further: Mapping[str, float]) -> StageResult:
+def _result(folder: Path, found: FoundGroups, further: Mapping[str, float]) -> StageResult:
+    """The stage's figures and summary, from its files and what was found of the groups."""
     from preflab.files import read_jsonl
     from preflab.training.standstill import said_of_alarms
 
-    rows, alarms = read_jsonl(ctx.folder / "metrics.jsonl"), read_jsonl(ctx.folder / "alarms.jsonl")
+    rows, alarms = read_jsonl(folder / "metrics.jsonl"), read_jsonl(folder / "alarms.jsonl")
     last = rows[-1]
     figures: dict[str, Any] = {
         "num_steps": len(rows),
