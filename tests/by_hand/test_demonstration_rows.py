@@ -12,8 +12,8 @@ from chat_templates import BY_NAME, byte_tokenizer
 from preflab.conversations.renderer import Renderer
 from preflab.policy.sft import Demonstration, encode_demonstrations
 from preflab.records import Completion, FinishReason, Message, Prompt, Span, ToolCall
-from preflab.stages.data import demonstrations_in
-from preflab.stages.demonstrations import demonstration_lines
+from preflab.stages.common.data import demonstrations_in
+from preflab.stages.common.demonstrations import demonstration_lines
 from preflab.store.exports.base import Material
 from preflab.store.exports.trainers import EXPORTS
 from preflab.training.too_long import LongRows

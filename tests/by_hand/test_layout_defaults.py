@@ -17,7 +17,7 @@ from preflab.pipeline import run
 from preflab.policy.sft import Demonstration, encode_demonstrations
 from preflab.recipe import Recipe, load_recipe
 from preflab.records import Message, Prompt
-from preflab.stages.data import demonstrations_in, prompt_of, read_data
+from preflab.stages.common.data import demonstrations_in, prompt_of, read_data
 from preflab.stages.probe import told
 from preflab.store.formats import read_file
 from preflab.training.too_long import LongRows

@@ -10,7 +10,7 @@ import pytest
 
 from preflab.recipe import load_recipe
 from preflab.records import Message, Prompt
-from preflab.stages.data import in_split, prompt_share, read_demonstrations, read_prompts, split_share
+from preflab.stages.common.data import in_split, prompt_share, read_demonstrations, read_prompts, split_share
 from preflab.store.formats import read_file
 
 Row = dict[str, Any]

@@ -15,7 +15,7 @@ from preflab.pipeline.planning import plan
 from preflab.pipeline.runs import FreshCounts
 from preflab.recipe import load_recipe
 from preflab.stages import stage_module
-from preflab.stages.data import split_share
+from preflab.stages.common.data import split_share
 
 RECIPE = """
 recipe: 1

@@ -16,7 +16,7 @@ from preflab.errors import PreflabError
 from preflab.records import Prompt
 from preflab.rewards.combine import Term, WeightedSum
 from preflab.rewards.functions import FunctionScorer, load_function, reward_function
-from preflab.stages.evaluated import classes_of
+from preflab.stages.common.evaluated import classes_of
 from preflab.training.protocols import Scores, ScoringItem
 
 

@@ -10,7 +10,7 @@ import torch
 
 from preflab.policy.stopping import held_out_values, measures_held_out, stop_reason, stopped_before
 from preflab.settings.ppo import StopSettings
-from preflab.stages.on_policy import mean_and_error
+from preflab.stages.common.on_policy import mean_and_error
 
 
 def with_stop(**limits: object) -> SimpleNamespace:

@@ -10,7 +10,7 @@ from preflab.labelling.options import CampaignOptions
 from preflab.settings.feedback import PreferencesSettings, ReadingSettings
 from source_tree import imports, modules, room
 
-MAKERS = {"preflab.labelling.reading", "preflab.stages.readings"}
+MAKERS = {"preflab.labelling.reading", "preflab.stages.common.readings"}
 """Who makes a reading: of a campaign, and of a stage."""
 PARTS = {
     "one_coin_em", "shrink_reliabilities", "estimate_prior", "relative_weights", "task_consensus", "all_votes",
@@ -40,7 +40,7 @@ def test_a_reading_is_made_in_two_places() -> None:
         and "preflab.feedback.reading.Reading" in imports(tree, module)
         and any(name_of(call) in ("Reading", "Reading.of") for call in calls(tree))
     }
-    assert made == MAKERS, "ask labelling.reading.campaign_reading or stages.readings for the reading instead"
+    assert made == MAKERS, "ask labelling.reading.campaign_reading or stages.common.readings for the reading instead"
 
 
 def test_only_feedback_calls_the_parts_of_a_reading() -> None:

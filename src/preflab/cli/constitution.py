@@ -14,7 +14,7 @@ from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.constitution.principles import Constitution
-    from preflab.stages.data import Row
+    from preflab.stages.common.data import Row
 
 ModelOption = Annotated[str, typer.Option("--model", help="A folder or Hub id.", metavar="MODEL")]
 FileArgument = Annotated[Path, typer.Argument(help="Rows with `prompt` (JSONL, CSV or Parquet).", metavar="FILE")]
@@ -182,7 +182,7 @@ def _read_rows(file: Path, columns: Sequence[str]) -> list[Row]:
         PreflabError: a column is missing, `completion` is not a text, or `completions` is not a list of two texts or
             more; the error names the line.
     """
-    from preflab.stages.data import read_rows
+    from preflab.stages.common.data import read_rows
 
     rows = read_rows(file)
     for row in rows:
@@ -198,7 +198,7 @@ def _read_rows(file: Path, columns: Sequence[str]) -> list[Row]:
 
 
 def _prompts(rows: Sequence[Row]) -> list[Any]:
-    from preflab.stages.data import prompt_of
+    from preflab.stages.common.data import prompt_of
 
     return [prompt_of(row, without=("completion", "completions")) for row in rows]
 
@@ -209,7 +209,7 @@ def _load_writer(model: str, max_new_tokens: int, seed: int) -> Any:
     from preflab.models.packages import resolve_package
     from preflab.progress import progress
     from preflab.settings.sampling import SampleSettings
-    from preflab.stages.critique_model import writing
+    from preflab.stages.common.critique_model import writing
     from preflab.stages.sample import Writer
 
     settings = SampleSettings(model=model, prompts="-", num_completions=1, max_new_tokens=max_new_tokens)

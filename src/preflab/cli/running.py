@@ -216,7 +216,7 @@ def say_next(speaker: Speaker, lines: list[Line], recipe: Path, following: str) 
 
 def _ask_people(line: Line, recipe: Path) -> str:
     """How to get the labels that a stage waits for: how many labelers see its campaign, and how to invite others."""
-    from preflab.stages.manifest import read_manifest
+    from preflab.stages.common.manifest import read_manifest
 
     figures = read_manifest(line.folder).get("figures", {})
     label, num = command("label", recipe=recipe), int(figures.get("num_people", 0))

@@ -1,7 +1,7 @@
 """`Reading`: all options that decide which preferences follow from judgments, in one record.
 
 Consensus, adjudication, read-outs, exports and training take a `Reading` and never its parts, so they cannot interpret
-one campaign in different ways. `labelling.reading` makes it for a campaign, `stages.readings` for a stage.
+one campaign in different ways. `labelling.reading` makes it for a campaign, `stages.common.readings` for a stage.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from preflab.models.precision import resolved
 from preflab.records import Completion, Message, Prompt
 from preflab.rewards.score import RewardModelScorer, load_reward_model
 from preflab.settings.sampling import SampleSettings
-from preflab.stages.data import Row, prompt_of
+from preflab.stages.common.data import Row, prompt_of
 from preflab.stages.sample import Writer
 
 Asked = str | Sequence[Mapping[str, Any]] | Mapping[str, Any] | Prompt

@@ -21,7 +21,7 @@ from preflab.settings.base import Settings
 from preflab.settings.learning import RunSettings
 from preflab.settings.sampling import DecodingSettings
 from preflab.stages.base import computed_precision
-from preflab.stages.data import SPLIT_RULE
+from preflab.stages.common.data import SPLIT_RULE
 
 
 def stage_key(

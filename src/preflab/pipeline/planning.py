@@ -15,8 +15,8 @@ from preflab.pipeline.runs import FreshCounts
 from preflab.recipe import Recipe
 from preflab.stages import resumable, stage_module
 from preflab.stages.base import StageOutput
-from preflab.stages.manifest import read_manifest
-from preflab.stages.readings import changed_by_leads
+from preflab.stages.common.manifest import read_manifest
+from preflab.stages.common.readings import changed_by_leads
 
 State = Literal["done", "waiting", "interrupted", "missing"]
 

@@ -30,7 +30,7 @@ from preflab.pipeline.runs import FreshCounts, locked, now, versions
 from preflab.recipe import Recipe
 from preflab.stages import check_before, resumable, stage_module
 from preflab.stages.base import StageContext, StageResult, computed_precision
-from preflab.stages.manifest import read_manifest, write_manifest
+from preflab.stages.common.manifest import read_manifest, write_manifest
 
 if TYPE_CHECKING:
     from preflab.store.workspace import Workspace

@@ -41,8 +41,8 @@ from preflab.records import (
 from preflab.seeds import derive_seed
 from preflab.settings.ai import AiJudgeSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.stages.common.listed_judgments import JUDGMENTS, listed_judgments
 from preflab.stages.judge import groups_of
-from preflab.stages.listed_judgments import JUDGMENTS, listed_judgments
 from preflab.words import count, interval_text, number, percent
 
 if TYPE_CHECKING:

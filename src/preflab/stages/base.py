@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from preflab.progress import progress
 from preflab.recipe import Recipe
 from preflab.settings.recipe import STAGE_SETTINGS, DeviceSettings
-from preflab.stages.data import Row, demonstrations_in, read_data, read_demonstrations, read_prompts
-from preflab.stages.plain_texts import say_plain_texts
+from preflab.stages.common.data import Row, demonstrations_in, read_data, read_demonstrations, read_prompts
+from preflab.stages.common.plain_texts import say_plain_texts
 
 if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
@@ -85,7 +85,8 @@ class StageContext:
     num_read: dict[str, int] = field(default_factory=dict)
     """Name of the recipe's data → number of rows, prompts or preferences read from it, for the manifest."""
     spoken_of: set[str] = field(default_factory=set)
-    """Names of data already checked for plain-text prompts, so that the notice appears once (`stages.plain_texts`)."""
+    """Names of data already checked for plain-text prompts, so that the notice appears once (see
+    `stages.common.plain_texts`)."""
 
     @cached_property
     def workspace(self) -> Workspace:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.settings.best_of_n import BestOfNSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.demonstrations import demonstration_lines
+from preflab.stages.common.demonstrations import demonstration_lines
 from preflab.stages.sample import BATCHES_PER_CHUNK, Writer
 from preflab.words import three_digits
 
@@ -72,8 +72,8 @@ def _scorer(ctx: StageContext, writer: Writer, prompts: Sequence[Prompt]) -> Sco
     from functools import partial
 
     from preflab.rewards.sources import PolicySide, make_scorer
-    from preflab.stages.judge_reward import judge_scorer
-    from preflab.stages.on_policy import reference_items
+    from preflab.stages.common.judge_reward import judge_scorer
+    from preflab.stages.common.on_policy import reference_items
 
     settings: BestOfNSettings = ctx.settings
     asked = [(prompt, writer.ids[prompt.id]) for prompt in prompts]

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 from preflab.errors import PreflabError
 from preflab.settings.dpo import DpoSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.preference_data import PreferenceData, read_preferences
-from preflab.stages.preference_groups import FoundGroups, find_groups
+from preflab.stages.common.preference_data import PreferenceData, read_preferences
+from preflab.stages.common.preference_groups import FoundGroups, find_groups
 from preflab.words import count, three_digits
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def run(ctx: StageContext) -> StageResult:
     """Train, resuming from a checkpoint if there is one; save the policy role, the merged model and its reward card."""
     from preflab.policy.dpo import DpoRun, train_dpo
     from preflab.policy.dpo_logps import ReferenceCache
-    from preflab.stages.learning import CHECKPOINT
+    from preflab.stages.common.learning import CHECKPOINT
     from preflab.training.row_order import steps_per_epoch
 
     asked = _Asked.of(ctx)
@@ -115,7 +115,7 @@ class _Asked:
         Raises:
             PreflabError: preferences cannot be read, or a tracker is not installed.
         """
-        from preflab.stages.learning import accelerator_for, save_language_model
+        from preflab.stages.common.learning import accelerator_for, save_language_model
 
         settings: DpoSettings = ctx.settings
         other = settings.reference
@@ -138,7 +138,7 @@ def _fix_longest(
     trunk: Trunk, found: FoundGroups, watched: Sequence[tuple[int, ...]], settings: DpoSettings
 ) -> dict[str, float]:
     """Fix rotary frequencies for the longest prompt with its completion, in the data and in the watched samples."""
-    from preflab.stages.row_lengths import fix_row_lengths
+    from preflab.stages.common.row_lengths import fix_row_lengths
 
     rows: list[Sized] = [s for group in (*found.train, *found.held_out) for s in group.sequences]
     rows += [range(len(ids) + settings.watch.decoding.max_new_tokens) for ids in watched]

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from preflab.evaluation.paired import Sheet
     from preflab.evaluation.statistics import Interval
     from preflab.records import Evaluation, Prompt
-    from preflab.stages.evaluated import Written
+    from preflab.stages.common.evaluated import Written
 
 VERSION = 2
 KEPT = ("judge/", "reward/", "kl/exact")
@@ -49,8 +49,8 @@ KEPT = ("judge/", "reward/", "kl/exact")
 def run(ctx: StageContext) -> StageResult:
     """Sample, judge and compare; records and files are written only at the end."""
     from preflab.evaluation.paired import differences, figures
-    from preflab.stages.evaluated import write_all
-    from preflab.stages.evaluated_prompts import evaluated_prompts
+    from preflab.stages.common.evaluated import write_all
+    from preflab.stages.common.evaluated_prompts import evaluated_prompts
 
     settings: EvaluateSettings = ctx.settings
     prompts, left_out = evaluated_prompts(ctx)
@@ -140,7 +140,7 @@ def _tilted(ctx: StageContext, prompts: Sequence[Prompt], sheets: dict[str, Shee
 
     from preflab.evaluation.tilting import best_of_n_value, nats_needed, tilted_curve
     from preflab.maths.best_of_n import best_of_n_kl_bound
-    from preflab.stages.evaluated import reference_rewards
+    from preflab.stages.common.evaluated import reference_rewards
 
     settings: EvaluateSettings = ctx.settings
     chosen = prompts[: settings.num_tilted_prompts]

@@ -14,7 +14,7 @@ from preflab.errors import PreflabError
 from preflab.settings.grpo import GrpoSettings
 from preflab.settings.online_dpo import OnlineDpoSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.on_policy import ask, finish, open_run
+from preflab.stages.common.on_policy import ask, finish, open_run
 
 VERSION = 2
 distributed = True

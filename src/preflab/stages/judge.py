@@ -22,13 +22,13 @@ from preflab.records import Campaign, Completion, Judgment, Labeler, Task, Way, 
 from preflab.seeds import derive_seed
 from preflab.settings.feedback import JudgeSettings, PanelSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.listed_judgments import JUDGMENTS
-from preflab.stages.readings import told_of
+from preflab.stages.common.listed_judgments import JUDGMENTS
+from preflab.stages.common.readings import told_of
 from preflab.ways.registry import way_named
 from preflab.words import count, plural
 
 if TYPE_CHECKING:
-    from preflab.stages.people import GoldLabels, People
+    from preflab.stages.common.people import GoldLabels, People
 
 VERSION = 1
 needs_torch = False
@@ -158,7 +158,7 @@ def _habits(labelers: Iterable[Labeler]) -> str:
 def _people(ctx: StageContext, groups: Sequence[tuple[str, ...]]) -> StageResult:
     """The finished result once every task has `overlap` labels; before that a waiting line and the campaign's link."""
     from preflab.labelling.address import stored_address
-    from preflab.stages.people import open_campaign
+    from preflab.stages.common.people import open_campaign
 
     people, overlap = open_campaign(ctx, groups), ctx.settings.overlap
     write_json(ctx.folder / OPEN, [{"task_id": task, "pairs": pairs} for task, pairs in people.open_pairs.items()])
@@ -183,7 +183,7 @@ def _whom_to_ask(ctx: StageContext, campaign_id: str) -> dict[str, float | str]:
 
 
 def _people_done(ctx: StageContext, people: People) -> StageResult:
-    from preflab.stages.people import decisions_of
+    from preflab.stages.common.people import decisions_of
 
     task_of = {judgment.id: task for task, labels in people.found.items() for judgment in labels.values()}
     judgments = [judgment for labels in people.found.values() for judgment in labels.values()]

@@ -6,8 +6,8 @@ Files in the run folder: the same as those of stage `grpo`.
 from __future__ import annotations
 
 from preflab.stages.base import StageContext, StageResult
+from preflab.stages.common.on_policy import ask, finish, open_run
 from preflab.stages.grpo import check_shares
-from preflab.stages.on_policy import ask, finish, open_run
 
 VERSION = 2
 distributed = True

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from preflab.errors import PreflabError
 from preflab.settings.ppo import PpoSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.on_policy import ask, finish, open_run
+from preflab.stages.common.on_policy import ask, finish, open_run
 
 if TYPE_CHECKING:
     from preflab.policy.on_policy_run import OnPolicyRun

@@ -13,8 +13,8 @@ from preflab.recipe import Recipe
 from preflab.records import Judgment, Labeler, Preference
 from preflab.settings.feedback import PreferencesSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.listed_judgments import listed_gold, listed_judgments
-from preflab.stages.readings import stage_reading
+from preflab.stages.common.listed_judgments import listed_gold, listed_judgments
+from preflab.stages.common.readings import stage_reading
 from preflab.words import count, interval_text, percent
 
 if TYPE_CHECKING:

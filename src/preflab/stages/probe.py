@@ -21,14 +21,14 @@ from preflab.errors import PreflabError
 from preflab.files import write_json, write_text
 from preflab.settings.probe import ProbeSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.plain_texts import WRITTEN_AS_TURNS, say_plain_texts
+from preflab.stages.common.plain_texts import WRITTEN_AS_TURNS, say_plain_texts
 from preflab.words import best_value, percent
 
 if TYPE_CHECKING:
     from preflab.evaluation.sycophancy import Margins
     from preflab.records import Prompt
-    from preflab.stages.data import Row
-    from preflab.stages.evaluated import Loaded
+    from preflab.stages.common.data import Row
+    from preflab.stages.common.evaluated import Loaded
 
 VERSION = 3
 LABELS = {"safe": True, "unsafe": False}
@@ -36,7 +36,7 @@ LABELS = {"safe": True, "unsafe": False}
 
 def run(ctx: StageContext) -> StageResult:
     """Run all models on the same questions and contrast prompts, and compare them."""
-    from preflab.stages.evaluated import Loaded
+    from preflab.stages.common.evaluated import Loaded
 
     settings: ProbeSettings = ctx.settings
     questions = _rows(ctx, settings.sycophancy, ("right", "wrong"))
@@ -90,7 +90,7 @@ def _check_labels(rows: Sequence[Row]) -> None:
 
 
 def _prompt(row: Row) -> Prompt:
-    from preflab.stages.data import prompt_of
+    from preflab.stages.common.data import prompt_of
 
     return prompt_of(row, without=("right", "wrong", "label"))
 
@@ -129,7 +129,7 @@ def _margins(loaded: Loaded, rows: Sequence[Row], opinion: str) -> Margins:
     """Log-probabilities, in nats, of each question's right and wrong answer, without and with the opinion."""
     from preflab.evaluation.likelihood import completion_logps
     from preflab.evaluation.sycophancy import Margins
-    from preflab.stages.row_lengths import fix_row_lengths
+    from preflab.stages.common.row_lengths import fix_row_lengths
     from preflab.training.batches import TokenSequence
 
     renderer = loaded.opened.renderer()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.settings.rating import RatingSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.preference_data import PreferenceData, read_preferences
-from preflab.stages.reward_base import RewardBase, reference_scores, reference_sequences
-from preflab.stages.row_lengths import fix_row_lengths
+from preflab.stages.common.preference_data import PreferenceData, read_preferences
+from preflab.stages.common.reward_base import RewardBase, reference_scores, reference_sequences
+from preflab.stages.common.row_lengths import fix_row_lengths
 from preflab.words import count, three_digits
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.rewards.ratings import choose_criteria, fit_scales
     from preflab.rewards.regression import rating_scores, train_on_ratings
     from preflab.rewards.train import normalise
-    from preflab.stages.learning import CHECKPOINT, accelerator_for
+    from preflab.stages.common.learning import CHECKPOINT, accelerator_for
     from preflab.training.held_out import held_out_prompts, parted, refuse_all_held_out
     from preflab.training.row_order import steps_per_epoch
     from preflab.training.standstill import said_of_loss

@@ -12,7 +12,7 @@ from typing import Any
 from preflab.files import write_text
 from preflab.settings.evaluation import ReportSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.manifest import read_manifest
+from preflab.stages.common.manifest import read_manifest
 from preflab.words import count
 
 VERSION = 1

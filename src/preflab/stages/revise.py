@@ -20,7 +20,7 @@ from preflab.recipe import Recipe
 from preflab.settings.constitution import ReviseSettings
 from preflab.settings.sampling import DecodingSettings, SampleSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.demonstrations import demonstration_lines
+from preflab.stages.common.demonstrations import demonstration_lines
 from preflab.words import count
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def run(ctx: StageContext) -> StageResult:
     """Answer, criticise and revise for prompts without a stored row, then list the last revisions."""
     from preflab.constitution.revising import revise
     from preflab.files import append_jsonl, read_jsonl
-    from preflab.stages.critique_model import writing
+    from preflab.stages.common.critique_model import writing
 
     settings: ReviseSettings = ctx.settings
     constitution = constitution_of(ctx.recipe, settings.constitution)

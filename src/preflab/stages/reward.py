@@ -12,9 +12,9 @@ from preflab.maths.chance import describe_chance
 from preflab.seeds import derive_seed
 from preflab.settings.learning import RewardSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.preference_data import PreferenceData, read_preferences
-from preflab.stages.reward_base import RewardBase, reference_scores, reference_sequences
-from preflab.stages.row_lengths import fix_row_lengths
+from preflab.stages.common.preference_data import PreferenceData, read_preferences
+from preflab.stages.common.reward_base import RewardBase, reference_scores, reference_sequences
+from preflab.stages.common.row_lengths import fix_row_lengths
 from preflab.words import best_value, count, interval_text, percent
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ MAX_TRAIN_RANKINGS = 1000
 def run(ctx: StageContext) -> StageResult:
     """Train on whole rankings, normalise, and save the model in `reward/` and its figures in reward_report.json."""
     from preflab.rewards.train import normalise, score_rankings, train_reward_model
-    from preflab.stages.learning import CHECKPOINT, accelerator_for
+    from preflab.stages.common.learning import CHECKPOINT, accelerator_for
     from preflab.training.held_out import held_out_prompts, parted, refuse_all_held_out
     from preflab.training.row_order import steps_per_epoch
     from preflab.training.standstill import said_of_loss

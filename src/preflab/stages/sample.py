@@ -124,7 +124,7 @@ class Writer:
 
     def fix_longest(self) -> dict[str, float]:
         """Fix rotary frequencies that depend on the length for all prompts that fit; see `fix_row_lengths`."""
-        from preflab.stages.row_lengths import fix_row_lengths
+        from preflab.stages.common.row_lengths import fix_row_lengths
 
         return fix_row_lengths(self.row_lengths, self.ids.values(), self.settings.max_new_tokens)
 

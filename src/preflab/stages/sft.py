@@ -21,8 +21,8 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.models.language_model import open_language_model
     from preflab.models.precision import weights_dtype
     from preflab.policy.sft import Demonstration, encode_demonstrations, train_sft
-    from preflab.stages.learning import accelerator_for, finish_model
-    from preflab.stages.row_lengths import fix_row_lengths
+    from preflab.stages.common.learning import accelerator_for, finish_model
+    from preflab.stages.common.row_lengths import fix_row_lengths
     from preflab.training.row_order import steps_per_epoch
     from preflab.training.too_long import LongRows
 

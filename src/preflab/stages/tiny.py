@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from preflab.errors import PreflabError
 from preflab.settings.learning import TinySettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.data import Row
+from preflab.stages.common.data import Row
 
 VERSION = 1
 distributed = True
@@ -18,7 +18,7 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.models.tiny import build_model, build_tokenizer
     from preflab.models.trunk import Trunk
     from preflab.policy.sft import train_sft
-    from preflab.stages.learning import accelerator_for, finish_model
+    from preflab.stages.common.learning import accelerator_for, finish_model
     from preflab.training.batches import TokenSequence
 
     settings: TinySettings = ctx.settings

@@ -101,7 +101,7 @@ def held_out_split(data: DataLook, *, judge: bool) -> Split:
 
 
 def _count_split(places: Sequence[float], share: float) -> Split:
-    from preflab.stages.data import in_split
+    from preflab.stages.common.data import in_split
 
     held_out, usual = (sum(in_split(place, "held_out", each) for place in places) for each in (share, SHARES[0]))
     return Split(share, len(places) - held_out, held_out, usual)

@@ -92,7 +92,7 @@ class DataLook:
 
     def places(self) -> dict[str, float]:
         """Id of a prompt (or text) to learn from → its place in [0, 1), by which the stages hold out prompts."""
-        from preflab.stages.data import demonstration_share, prompt_share
+        from preflab.stages.common.data import demonstration_share, prompt_share
 
         prompts = {prompt.id: prompt for prompt in self.prompts}
         learned = {completion.prompt_id for completion in self.judged} or set(prompts)
@@ -190,7 +190,7 @@ def _describe(path: str, read: Imported, split: str | None, others: Sequence[str
 
 def _consensus(read: Imported) -> list[Preference]:
     """The consensus of the archive's judgments, computed as in the stages."""
-    from preflab.stages.preference_data import agreed_preferences
+    from preflab.stages.common.preference_data import agreed_preferences
 
     completions = {completion.id: completion for completion in read.completions}
     return agreed_preferences(read.judgments, completions)

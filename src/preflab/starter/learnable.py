@@ -58,7 +58,7 @@ def parts_of(kind: Kind, data: DataLook, split: Split, lengths: Lengths, fit: Fi
         lengths: token counts of the rows.
         fit: settings with the length beyond which rows are left out.
     """
-    from preflab.stages.data import in_split, prompt_share
+    from preflab.stages.common.data import in_split, prompt_share
 
     prompts = {prompt.id: prompt for prompt in data.prompts}
     names = ["train"] + ["held_out"] * (split.judge_apart and data.sort != "thumbs" and kind not in ("reward", "sft"))
@@ -156,7 +156,7 @@ def refuse_no_room(kind: Kind, data: DataLook, split: Split, lengths: Lengths, f
     Raises:
         PreflabError: no row of a part is short enough.
     """
-    from preflab.stages.data import in_split
+    from preflab.stages.common.data import in_split
 
     sampled = {"train": kind in ("ppo", "grpo"), "held_out": kind != "reward" and data.sort != "texts"}
     for part, samples in sampled.items():

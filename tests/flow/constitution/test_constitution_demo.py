@@ -140,7 +140,7 @@ def test_the_recipe_for_chat_models_runs_on_a_tiny_one(repository: Path, tmp_pat
 
 
 def test_contrast_prompts_of_xstest_are_read_as_they_are(shared: Path) -> None:
-    from preflab.stages.data import read_rows
+    from preflab.stages.common.data import read_rows
 
     found = read_rows(shared / "data" / "redteam" / "xstest_prompts.csv")
     labels = [row.column("label") for row in found]

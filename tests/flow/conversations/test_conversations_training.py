@@ -27,9 +27,9 @@ from preflab.records import Completion, Message, PairOutcome, Preference, Prompt
 from preflab.rewards.rankings import Encoder, make_rankings
 from preflab.settings.dpo import DpoSettings
 from preflab.settings.learning import OptimiserSettings, SftSettings
-from preflab.stages.data import demonstrations_in
-from preflab.stages.preference_data import PreferenceData
-from preflab.stages.preference_groups import find_groups
+from preflab.stages.common.data import demonstrations_in
+from preflab.stages.common.preference_data import PreferenceData
+from preflab.stages.common.preference_groups import find_groups
 from preflab.training.too_long import LongRows
 
 CONTEXT = 400

@@ -9,7 +9,7 @@ import pytest
 
 from preflab.pipeline import run
 from preflab.recipe import load_recipe
-from preflab.stages.plain_texts import has_chat_template
+from preflab.stages.common.plain_texts import has_chat_template
 from starter_world import pairs, save_model, turn_pairs, write_rows
 
 RECIPE = """

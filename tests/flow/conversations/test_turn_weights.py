@@ -13,7 +13,7 @@ from chat_templates import BY_NAME, byte_tokenizer
 from preflab.conversations.renderer import Renderer
 from preflab.policy.sft import UNLEARNED, Demonstration, encode_demonstrations
 from preflab.settings.learning import SftSettings
-from preflab.stages.data import demonstrations_in
+from preflab.stages.common.data import demonstrations_in
 from preflab.stages.sft import _unlearned as told_of_unlearned
 from preflab.store.formats import prompts
 from preflab.training.too_long import LongRows

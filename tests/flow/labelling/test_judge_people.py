@@ -36,8 +36,9 @@ from preflab.records import (
     ThumbsAnswer,
 )
 from preflab.settings.feedback import JudgeSettings
-from preflab.stages import judge, people, preferences
+from preflab.stages import judge, preferences
 from preflab.stages.base import StageContext, StageOutput, StageResult
+from preflab.stages.common import people
 from preflab.store.database import writing
 from preflab.store.snapshots import read_snapshot
 from preflab.store.transfer import import_into

@@ -18,7 +18,7 @@ from held_out_places import place
 from preflab.pipeline import run
 from preflab.recipe import load_recipe
 from preflab.records import Prompt
-from preflab.stages.preference_data import PreferenceData, read_preferences
+from preflab.stages.common.preference_data import PreferenceData, read_preferences
 
 CRITERIA = ("coherence", "consistency", "fluency", "relevance")
 RECIPE = """

@@ -16,7 +16,7 @@ from preflab.cli import run_command
 from preflab.errors import PreflabError
 from preflab.recipe import load_recipe
 from preflab.rewards.rankings import hard_pairs
-from preflab.stages.preference_data import read_preferences
+from preflab.stages.common.preference_data import read_preferences
 
 Captured = pytest.CaptureFixture[str]
 

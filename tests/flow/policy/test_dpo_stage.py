@@ -25,8 +25,8 @@ from preflab.rewards.rankings import Encoder
 from preflab.rewards.sources import PolicySide, make_scorer
 from preflab.settings.dpo import DpoSettings, VerdictSettings
 from preflab.settings.rewards import RewardSource
-from preflab.stages.preference_data import PreferenceData
-from preflab.stages.preference_groups import find_groups, verdicts_of
+from preflab.stages.common.preference_data import PreferenceData
+from preflab.stages.common.preference_groups import find_groups, verdicts_of
 from preflab.training.protocols import ScoringItem
 
 TOPICS = ["parcel", "refund", "lamp", "invoice", "clock", "chair"]

@@ -12,7 +12,7 @@ from transformers import AutoModel
 
 from preflab.cli import run_command
 from preflab.recipe import Recipe, load_recipe
-from preflab.stages.data import read_demonstrations, read_prompts, split_share
+from preflab.stages.common.data import read_demonstrations, read_prompts, split_share
 from starter_world import FILES, demonstrations, pairs, ratings, save_encoder, save_model, thumbs, write_rows
 
 Captured = pytest.CaptureFixture[str]

@@ -21,7 +21,7 @@ from preflab.policy.sft import Demonstration, encode_demonstrations
 from preflab.progress import mode_for
 from preflab.recipe import load_recipe
 from preflab.rewards.rankings import Encoder, Ranking, make_rankings
-from preflab.stages.data import demonstrations_in
+from preflab.stages.common.data import demonstrations_in
 from preflab.store.formats import read_file
 from preflab.store.transfer import export_from, import_into
 from preflab.store.workspace import Workspace

@@ -29,8 +29,8 @@ from preflab.sampling.randomness import request_seed
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.settings.sampling import DecodingSettings
 from preflab.stages.base import StageContext
-from preflab.stages.row_lengths import fix_row_lengths
-from preflab.stages.stored import stored_completions
+from preflab.stages.common.row_lengths import fix_row_lengths
+from preflab.stages.common.stored import stored_completions
 from preflab.training.batches import TokenSequence
 from preflab.training.protocols import SampleRequest, ScoringItem
 from preflab.words import count, number

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from preflab.files import canonical_hash, check_regular, read_json, write_json
 from preflab.records import Answer, Campaign, Judgment, Task, random_id
 from preflab.stages.base import StageContext
-from preflab.stages.listed_judgments import at_home
-from preflab.stages.readings import CAMPAIGNS, NAMES, asked_reading, is_news, ledger_name
+from preflab.stages.common.listed_judgments import at_home
+from preflab.stages.common.readings import CAMPAIGNS, NAMES, asked_reading, is_news, ledger_name
 from preflab.ways.registry import way_named
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.stages.base import StageContext
-from preflab.stages.data import in_part, read_records
-from preflab.stages.plain_texts import say_plain_texts
+from preflab.stages.common.data import in_part, read_records
+from preflab.stages.common.plain_texts import say_plain_texts
 
 if TYPE_CHECKING:
     from preflab.records import Completion, Judgment, Preference, Prompt
@@ -99,7 +99,7 @@ def _from_file(ctx: StageContext, name: str) -> PreferenceData:
 def agreed_preferences(judgments: Sequence[Judgment], completions: Mapping[str, Completion]) -> list[Preference]:
     """The consensus preferences of judgments read from a file, as the stage `preferences` computes them by default."""
     from preflab.feedback.consensus import preferences_of
-    from preflab.stages.readings import archive_reading
+    from preflab.stages.common.readings import archive_reading
 
     texts = {completion.id: completion.text for completion in completions.values()}
     return preferences_of(judgments, archive_reading(judgments), texts=texts) if judgments else []

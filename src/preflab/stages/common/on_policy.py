@@ -78,8 +78,8 @@ def ask(ctx: StageContext) -> Asked:
     """
     from preflab.rewards.functions import FunctionScorer, load_function
     from preflab.rewards.sources import make_scorer
-    from preflab.stages.judge_reward import judge_scorer
-    from preflab.stages.learning import accelerator_for, save_language_model
+    from preflab.stages.common.judge_reward import judge_scorer
+    from preflab.stages.common.learning import accelerator_for, save_language_model
 
     settings, other = ctx.settings, ctx.settings.reference
     measured = settings.stop.criterion is not None and settings.held_out_prompts is not None
@@ -130,7 +130,7 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
     from preflab.policy.on_policy_run import OnPolicyRun
     from preflab.rewards.sources import PolicySide
     from preflab.sampling.engines import EngineSource, make_engine
-    from preflab.stages.row_lengths import fix_row_lengths
+    from preflab.stages.common.row_lengths import fix_row_lengths
 
     settings = asked.settings
     num_new = settings.decoding.max_new_tokens

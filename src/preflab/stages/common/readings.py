@@ -124,7 +124,7 @@ def stage_reading(
     If the judgments come from a campaign, settings that changed in the recipe are first copied to it.
     """
     from preflab.feedback.reading import Reading
-    from preflab.stages.listed_judgments import ordered_by
+    from preflab.stages.common.listed_judgments import ordered_by
     from preflab.ways.registry import way_named
 
     settings: PreferencesSettings = ctx.settings
@@ -143,7 +143,7 @@ def stage_reading(
 def archive_reading(judgments: Sequence[Judgment]) -> Reading:
     """The reading for judgments from a file: the defaults of the stage `preferences`."""
     from preflab.feedback.reading import Reading
-    from preflab.stages.listed_judgments import ordered_by
+    from preflab.stages.common.listed_judgments import ordered_by
 
     return Reading.of(ReadingSettings(), criterion=ordered_by(judgments, None))
 

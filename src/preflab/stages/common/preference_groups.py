@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from preflab.errors import PreflabError
 from preflab.settings.dpo import DpoSettings, VerdictSettings
-from preflab.stages.preference_data import PreferenceData
+from preflab.stages.common.preference_data import PreferenceData
 from preflab.words import count
 
 if TYPE_CHECKING:
