@@ -49,12 +49,6 @@ def masked_mean(x: Tensor, mask: Tensor, denominator: float | Tensor | None = No
     return total / denominator
 
 
-def masked_variance(x: Tensor, mask: Tensor) -> Tensor:
-    """Population variance Σ (x − mean)² / count over the positions where the mask is True; 0-d, 0 if there are none."""
-    centred = zero_masked(x - masked_mean(x, mask), mask)
-    return masked_mean(centred.square(), mask)
-
-
 def next_kept(x: Tensor, mask: Tensor) -> Tensor:
     """For each position, x at the next position in the row where the mask is True; 0 if there is none.
 
