@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from preflab.feedback.assignment import assign
+from preflab.feedback.assignment_plan import assign
 from preflab.records import Answer, Judgment, RankingAnswer
 
 TIE_WIDTH = 0.35

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from preflab.feedback.agreement import Share, agreement, leave_one_out, share, strict_agreements
-from preflab.feedback.assignment import assign
+from preflab.feedback.assignment_plan import assign
 from preflab.feedback.pair_votes import Vote, pair_votes
 from preflab.records import Judgment, RankingAnswer
 

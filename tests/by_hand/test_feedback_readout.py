@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from preflab.feedback.coefficients import coefficients
-from preflab.feedback.gold import gold_counts, gold_score, known_outcomes
+from preflab.feedback.gold_tasks import gold_counts, gold_score, known_outcomes
 from preflab.feedback.reading import Reading
 from preflab.feedback.readout import first_shown_counts, median_seconds, readouts, standings
 from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer

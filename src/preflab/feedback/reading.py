@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from preflab.feedback.gold import known_outcomes
+from preflab.feedback.gold_tasks import known_outcomes
 from preflab.feedback.order import OrderRule, best_order, copeland
 from preflab.feedback.pair_votes import Vote, all_votes, failed
 from preflab.feedback.reliability import Known, Reliability, one_coin_em, relative_weights

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from preflab.feedback.agreement import Counts, Share, fail_counts, leave_one_out, share, tie_counts
-from preflab.feedback.gold import gold_counts
+from preflab.feedback.gold_tasks import gold_counts
 from preflab.feedback.labeler_groups import find_groups
 from preflab.feedback.pair_votes import Vote
 from preflab.feedback.reading import USUAL, Reading

@@ -90,7 +90,7 @@ def groups_of(name: str, way: Way, completions: Iterable[Completion]) -> list[tu
 
 def _panel(ctx: StageContext, groups: Sequence[tuple[str, ...]], completions: Sequence[Completion]) -> StageResult:
     """Assigns every task to `overlap` simulated labelers of the panel and stores their judgments."""
-    from preflab.feedback.assignment import assign
+    from preflab.feedback.assignment_plan import assign
     from preflab.labelers.simulated import make_panel, measure_completions
     from preflab.labelers.simulated_ways import judge
 

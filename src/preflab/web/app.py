@@ -11,7 +11,8 @@ from fastapi import FastAPI
 
 from preflab import __version__
 from preflab.store.workspace import Workspace
-from preflab.web import api, files, health
+from preflab.web import api, health
+from preflab.web import served_files as files
 from preflab.web.errors import install_errors
 from preflab.web.pages import account, home, invitation, label, leads
 from preflab.web.security import Guard

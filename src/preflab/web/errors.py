@@ -14,7 +14,7 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
 from preflab.errors import PreflabError
-from preflab.web.answers import bare_answer
+from preflab.web.error_answers import bare_answer
 from preflab.web.identity import SignedOut, WrongRole
 from preflab.web.pages import page
 from preflab.web.security import security_headers

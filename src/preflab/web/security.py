@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from preflab.storable import Unstorable
-from preflab.web.answers import bare_answer
+from preflab.web.error_answers import bare_answer
 from preflab.web.identity import who_sends
 from preflab.web.pages import page
 from preflab.web.settings import LABELERS_BODY, STRANGERS_BODY, WebSettings, split_address

@@ -25,7 +25,7 @@ from preflab.store.formats.columns import (
     rename_option,
 )
 from preflab.store.formats.json_rows import Row
-from preflab.store.formats.judging import is_ambiguous, judging, scores_another, verdicts
+from preflab.store.formats.judgment_columns import is_ambiguous, judging, scores_another, verdicts
 from preflab.store.formats.other_names import BESIDE_PROMPT, answers, plain_name
 from preflab.store.formats.turns import is_conversation, is_turn
 

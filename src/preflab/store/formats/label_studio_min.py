@@ -8,7 +8,7 @@ from typing import Any
 from preflab.store.formats.argilla import BAD, COMPLETION_WORDS, EQUAL, GOOD, PROMPTS
 from preflab.store.formats.columns import blank, number, peek
 from preflab.store.formats.json_rows import STRICT, Row
-from preflab.store.formats.judging import tells_of_scores
+from preflab.store.formats.judgment_columns import tells_of_scores
 
 OF_ANNOTATION = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement")
 RESULTS = ("selected", "ranker", "rating", "choices")

@@ -25,7 +25,7 @@ from preflab.store.formats.columns import (
 from preflab.store.formats.fields import imported, text
 from preflab.store.formats.imported import Imported
 from preflab.store.formats.json_rows import BadRow, Row
-from preflab.store.formats.judging import judging, verdicts, verdicts_on_answers
+from preflab.store.formats.judgment_columns import judging, verdicts, verdicts_on_answers
 from preflab.store.formats.other_names import ASKING, answers, replies
 from preflab.store.formats.turns import conversation, is_conversation, is_turn, last_speaker, listed_in
 from preflab.words import count

@@ -33,7 +33,7 @@ from preflab.store.formats.columns import (
 from preflab.store.formats.fields import imported
 from preflab.store.formats.imported import Imported
 from preflab.store.formats.json_rows import STRICT, BadRow, Row
-from preflab.store.formats.judging import is_measured, judging, scores_another
+from preflab.store.formats.judgment_columns import is_measured, judging, scores_another
 from preflab.store.formats.other_names import answers
 from preflab.store.formats.turns import is_turn, kind_of
 from preflab.words import count

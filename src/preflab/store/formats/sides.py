@@ -13,7 +13,7 @@ from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import blank, column, first, has, is_true, number, score_of, unread
 from preflab.store.formats.fields import imported
 from preflab.store.formats.json_rows import BadRow, Row
-from preflab.store.formats.judging import judging
+from preflab.store.formats.judgment_columns import judging
 
 TWO = "two different completions"
 NUMBERED = (("response1", "response2"), ("response_1", "response_2"))
