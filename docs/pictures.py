@@ -104,7 +104,10 @@ def take_report(chromium: Any, report: Path) -> None:
 
 
 def main() -> None:
-    """Take them."""
+    """Take all pictures; a report that is not there ends the program before the first one."""
+    missing = [report for report in sys.argv[1:] if not Path(report).is_file()]
+    if missing:
+        raise SystemExit(f"no such report: {', '.join(missing)}; `make demo` writes preflab-demo/report.html")
     with tempfile.TemporaryDirectory() as folder, browser() as chromium:
         take_labelling(chromium, Path(folder) / "labelling")
         take_lead(chromium, Path(folder) / "lead")

@@ -191,7 +191,8 @@ def _say_models(speaker: Speaker, lines: list[Line]) -> None:
     for line in trained:
         speaker.say(f"model of {line.name}: {shown_path(line.folder / 'model')}")
     if trained:
-        speaker.say(f"`preflab export model {trained[-1].name} FOLDER` writes a model with its model card")
+        name = trained[0].name if len(trained) == 1 else "STAGE"
+        speaker.say(f"`preflab export model {name} FOLDER` writes a model with its model card")
 
 
 def say_next(speaker: Speaker, lines: list[Line], recipe: Path, following: str) -> None:
