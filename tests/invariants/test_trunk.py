@@ -282,6 +282,11 @@ def test_a_scaled_model_does_not_fit_the_chunked_path(caplog: pytest.LogCaptureF
     assert said.item() == pytest.approx(own[rows.completion_ids[0, 0]].item(), abs=1e-5)
 
 
+def test_reference_of_another_family_is_refused() -> None:
+    with pytest.raises(PreflabError, match="of the family encoder for a model of the family decoder"):
+        Trunk(tiny_llama(), SimpleNamespace(pad_token_id=0), lora=LORA, roles=("policy",), reference=tiny_llama().model)
+
+
 def test_token_budget_batches_keep_every_row_within_the_budget() -> None:
     lengths = [5, 1, 9, 3, 3, 7, 20]
     batches = token_budget_batches(lengths, 12)

@@ -44,6 +44,21 @@ def family_of(model: Any) -> Family:
     return WRITERS.get(kind_of(model.config), Decoder)(model.config)
 
 
+def check_same_family(model: Any, reference: Any) -> None:
+    """Refuse a reference that reads its batches in another layout than the model.
+
+    Raises:
+        PreflabError: the two models belong to different families.
+    """
+    names = [type(family_of(each)).__name__.lower() for each in (model, reference)]
+    if names[0] != names[1]:
+        raise PreflabError(
+            f"a reference of the family {names[1]} for a model of the family {names[0]}",
+            "a reference of the model's own family",
+            "choose another reference, or leave it out",
+        )
+
+
 def opener_of(config: Any) -> str | None:
     """The name of the auto class that opens a configuration's language model; None if no class does.
 

@@ -25,7 +25,7 @@ from preflab.models.dropout import switch_dropout_off
 from preflab.models.families import at_tokens
 from preflab.models.half_adapters import sum_before_rounding
 from preflab.models.heads import ScalarHead
-from preflab.models.kinds import family_of
+from preflab.models.kinds import check_same_family, family_of
 from preflab.models.logit_path import head_of, plain_statistics, why_not_chunked
 from preflab.models.precision import HALF, autocast, half_precision, round_frozen
 from preflab.models.role_output import RoleOutput
@@ -79,9 +79,10 @@ class Trunk(nn.Module):
         self.pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0)
         self.lora, self.pooling = lora, pooling
         self.vocabulary = fitting_vocabulary(model, tokenizer)
+        self.family = family_of(model)
         if reference is not None:
             fitting_vocabulary(reference, tokenizer)
-        self.family = family_of(model)
+            check_same_family(model, reference)
         self.causal = model.get_output_embeddings() is not None
         switch_dropout_off(model)
         self.plain_because = why_not_chunked(model) if self.causal else None
