@@ -12,12 +12,12 @@ OPENERS = tuple(opener for family in WRITERS.values() for opener in family.opene
 """Classes that open language models, in order of preference."""
 
 REFUSED: dict[Kind, tuple[str, str]] = {
-    "encoder": ("an encoder, in which each token sees those after it", "use an encoder as a reward model only"),
+    "encoder": ("an encoder, in which each token attends to later tokens", "use an encoder as a reward model only"),
     "encoder–decoder": ("an encoder–decoder, which preflab does not support yet", "choose a decoder"),
-    "other": ("no language model that transformers knows", "choose a decoder"),
+    "other": ("not a language model that transformers knows", "choose a decoder"),
 }
-SCORES = "scores what others write and writes nothing"
-EXPECTED = "a language model that writes from left to right, such as Llama, Qwen, Gemma, GPT-2 or Mamba"
+SCORES = "scores completions and cannot generate text"
+EXPECTED = "a causal language model, such as Llama, Qwen, Gemma, GPT-2 or Mamba"
 
 
 def kind_of(config: Any) -> Kind:
@@ -93,7 +93,7 @@ def check_no_reward_model(ref: Path | str) -> None:
         raise PreflabError(
             f"{ref}: a reward model, which {SCORES}",
             EXPECTED,
-            f"score completions with `preflab score FILE --by {ref}`, or name a model that writes",
+            f"score completions with `preflab score FILE --by {ref}`, or name a language model",
         )
 
 
@@ -108,7 +108,7 @@ def check_writes(ref: Path | str, config: Any) -> None:
         raise PreflabError(
             f"{ref}: {config.architectures[0]} {SCORES}",
             EXPECTED,
-            f"score completions with `preflab score FILE --by {ref} --class CLASS`, or name a model that writes",
+            f"score completions with `preflab score FILE --by {ref} --class CLASS`, or name a language model",
         )
     if kind not in WRITERS:
         what, do = REFUSED[kind]

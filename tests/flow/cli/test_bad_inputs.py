@@ -278,7 +278,7 @@ def test_a_folder_without_weights(here: Path, capsys: Captured) -> None:
     (here / "model" / "model.safetensors").unlink()
     for words in (["train", "sft"], ["sample"], ["train", "ppo"], ["evaluate"], ["check", "model"]):
         found, expected, _ = refused(here, capsys, *words)
-        assert "config.json, but no weights" in found
+        assert "config.json is there, but no weights" in found
         assert "model.safetensors" in expected
     assert set(states(here).values()) == {"running"}
 
