@@ -205,7 +205,7 @@ def test_saved_roles_come_back_and_wrong_ones_are_refused(
     again = fresh(batch(), (role,))[role]
     third = next(p for p in (again.logps, again.values, again.rewards) if p is not None)
     assert torch.equal(first, third)
-    with pytest.raises(PreflabError, match="made for the base model-a"):
+    with pytest.raises(PreflabError, match="trained on the base model-a"):
         load_role(fresh, role, tmp_path / "role", base="model-b")
     if role != "policy":
         (tmp_path / "role" / "head.safetensors").unlink()

@@ -292,7 +292,7 @@ def test_a_model_without_its_tokenizer(here: Path, capsys: Captured, words: list
     found, expected, do = refused(here, capsys, *words, *more)
     assert found.endswith("model: a model without a tokenizer")
     assert "with its tokenizer" in expected
-    assert do.startswith("save it there: tokenizer.save_pretrained('")
+    assert do.startswith("save the tokenizer there: tokenizer.save_pretrained('")
     assert states(here) == {}
 
 

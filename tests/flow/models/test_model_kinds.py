@@ -162,7 +162,11 @@ def test_an_encoder_is_refused_before_its_tokenizer_is_blamed(tmp_path: Path) ->
 
 
 def test_check_and_chat_refuse_in_a_sentence(tmp_path: Path, capsys: Captured) -> None:
-    for name, said in (("bert", "bert is an encoder"), ("t5", "t5 is an encoder–decoder"), ("kosmos-2", "text alone")):
+    for name, said in (
+        ("bert", "bert is an encoder"),
+        ("t5", "t5 is an encoder–decoder"),
+        ("kosmos-2", "text as its only input"),
+    ):
         folder = save(name, tmp_path / name)
         for command in (("check", str(folder)), ("chat", str(folder), "--prompt", "word1")):
             with pytest.raises(SystemExit) as leaving:
