@@ -83,7 +83,7 @@ def grouped_attention(
     attention_mask: Tensor | None,
     **given: Any,
 ) -> tuple[Tensor, Any]:
-    """`attend`; with `prompt_rows`, and fewer rows of keys than of queries, on queries grouped by prompt (see above)."""
+    """`attend`; with `prompt_rows`, and fewer rows of keys than of queries, on grouped queries (see above)."""
     rows = given.pop("prompt_rows", None)
     if rows is None or len(key) == len(query):
         return attend(module, query, key, value, attention_mask, **given)

@@ -13,11 +13,11 @@ OPENERS = tuple(opener for family in WRITERS.values() for opener in family.opene
 """Classes that open language models, in order of preference."""
 
 REFUSED: dict[Kind, tuple[str, str]] = {
-    "encoder": ("an encoder, in which each token sees those after it", "use an encoder as a reward model only"),
-    "other": ("no language model that transformers knows", "choose another model"),
+    "encoder": ("an encoder, in which each token attends to later tokens", "use an encoder as a reward model only"),
+    "other": ("not a language model that transformers knows", "choose another model"),
 }
-SCORES = "scores what others write and writes nothing"
-EXPECTED = "a language model that writes from left to right, such as Llama, Qwen, Gemma, GPT-2, Mamba, T5 or BART"
+SCORES = "scores completions and cannot generate text"
+EXPECTED = "a language model that generates from left to right, such as Llama, Qwen, GPT-2, Mamba, T5 or BART"
 
 
 def kind_of(config: Any) -> Kind:
@@ -94,7 +94,7 @@ def check_no_reward_model(ref: Path | str) -> None:
         raise PreflabError(
             f"{ref}: a reward model, which {SCORES}",
             EXPECTED,
-            f"score completions with `preflab score FILE --by {ref}`, or name a model that writes",
+            f"score completions with `preflab score FILE --by {ref}`, or name a language model",
         )
 
 
@@ -109,7 +109,7 @@ def check_writes(ref: Path | str, config: Any) -> None:
         raise PreflabError(
             f"{ref}: {config.architectures[0]} {SCORES}",
             EXPECTED,
-            f"score completions with `preflab score FILE --by {ref} --class CLASS`, or name a model that writes",
+            f"score completions with `preflab score FILE --by {ref} --class CLASS`, or name a language model",
         )
     if kind not in WRITERS:
         what, do = REFUSED[kind]
