@@ -47,8 +47,11 @@ class EncoderDecoder:
         mask = inputs["attention_mask"]
         encoded = encode(model, inputs["input_ids"], mask)
         given = decoder_inputs(model, encoded, mask, inputs["prompt_rows"])
-        decoder = model.get_decoder()
-        return decoder(input_ids=inputs["decoder_input_ids"], use_cache=False, **given).last_hidden_state
+        written = inputs["decoder_input_ids"]
+        # Without a mask T5Gemma would hide padding tokens that the policy wrote.
+        return model.get_decoder()(
+            input_ids=written, attention_mask=torch.ones_like(written), use_cache=False, **given
+        ).last_hidden_state
 
     def logits(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """(B, L, V) logits of the model's own forward pass, in which every row has its own prompt."""
@@ -57,6 +60,7 @@ class EncoderDecoder:
             input_ids=inputs["input_ids"][rows],
             attention_mask=inputs["attention_mask"][rows],
             decoder_input_ids=inputs["decoder_input_ids"],
+            decoder_attention_mask=torch.ones_like(inputs["decoder_input_ids"]),
             use_cache=False,
         ).logits
 
