@@ -321,7 +321,7 @@ class Talker:
         room = self.limits.room(num_prompt_tokens)
         if room < 1:
             raise PreflabError(
-                f"the conversation has {count(num_prompt_tokens, 'token')}, the model takes at most {self.limits.describe()}",
+                f"the conversation has {count(num_prompt_tokens, 'token')}; the model takes {self.limits.describe()}",
                 "room for an answer",
                 "start a new conversation: an empty line ends this one",
             )

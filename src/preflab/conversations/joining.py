@@ -52,7 +52,7 @@ class Joining:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def start(self, text: str) -> Ids:
-        """Tokens of a plain prompt with the special tokens that the tokenizer adds before it, without those after it."""
+        """Tokens of a plain prompt with the special tokens that the tokenizer adds before it, not those after it."""
         if BREAK in text:
             return (*self.start("a")[: -len(self.ids("a"))], *self.ids(text))
         plain, full = self.ids(text), tuple(self.tokenizer(text)["input_ids"])

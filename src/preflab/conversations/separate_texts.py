@@ -1,7 +1,7 @@
 """Tokenize prompt and completion for encoder–decoders, in which a completion does not continue the prompt's text.
 
-    prompt        the tokens that the tokenizer gives for an input, with those that it adds at both ends
-    completion    the tokens of a text of its own, in the target language of a translation model, and the end token
+prompt        the tokens that the tokenizer gives for an input, with those that it adds at both ends
+completion    the tokens of a text of its own, in the target language of a translation model, and the end token
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class SeparateTexts(Joining):
 
     @cached_property
     def _found_anchor(self) -> str | None:
-        """"" if texts of their own survive a round trip, else None."""
+        """ "" if texts of their own survive a round trip, else None."""
         texts = [text for pair in PROBES for text in pair if text == text.strip() and "\n" not in text]
         return "" if all(self.text(self.continued("", text)) == text for text in texts) else None
 

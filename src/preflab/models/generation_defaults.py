@@ -9,7 +9,6 @@ that end or start a completion stay.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -40,20 +39,18 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 def strip_generation_defaults(model: Any) -> list[str]:
     """Reset the settings of `NEUTRAL` in a model's generation configuration; return them with their values.
 
-    They are logged, so that nobody wonders why a served policy no longer searches with beams.
+    T5 and BART also keep such settings per task, for pipelines. All of them are logged, so that nobody wonders why a
+    served policy no longer searches with beams.
     """
     config = getattr(model, "generation_config", None)
-    removed = {name: value for name, value in _settings(config, NEUTRAL) if value not in NEUTRAL[name]}
-    for name in removed:
+    found = {name: value for name in NEUTRAL if (value := getattr(config, name, None)) not in NEUTRAL[name]}
+    for name in found:
         setattr(config, name, NEUTRAL[name][0])
-    shown = [f"{name} = {value if not isinstance(value, list | dict) else '…'}" for name, value in removed.items()]
+    for task, settings in (getattr(model.config, "task_specific_params", None) or {}).items():
+        for name in [name for name in settings if name in NEUTRAL and settings[name] not in NEUTRAL[name]]:
+            found[f"{task}.{name}"] = settings.pop(name)
+    shown = [f"{name} = {value if not isinstance(value, list | dict) else '…'}" for name, value in found.items()]
     if shown:
-        logger.warning(
-            "%s: generation defaults not used, and not saved with trained models: %s",
-            model.config.model_type, ", ".join(shown),
-        )  # fmt: skip
+        text = "%s: generation defaults not used, and not saved with trained models: %s"
+        logger.warning(text, model.config.model_type, ", ".join(shown))
     return shown
-
-
-def _settings(config: Any, names: Iterable[str]) -> Iterable[tuple[str, Any]]:
-    return [(name, getattr(config, name, None)) for name in names]

@@ -69,13 +69,11 @@ def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
 
 
 def load_causal_lm(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
-    """Load a language model with its head, in eval mode. A model that also takes images or audio is loaded whole.
-
-    Generation defaults that change which tokens are drawn are removed and logged (`generation_defaults`).
+    """Load a language model with its head, in eval mode, without the generation defaults that change what is drawn.
 
     Raises:
-        PreflabError: no model at `ref`, missing or corrupted weights, an encoder, encoder–decoder or reward model, or
-            logits that depend on later tokens or need more input than text.
+        PreflabError: no model at `ref`, missing or corrupted weights, an encoder or a reward model, or logits that
+            depend on later tokens or need more input than text.
     """
     import transformers
 
@@ -83,9 +81,8 @@ def load_causal_lm(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
     check_no_reward_model(ref)
     config = read_config(ref)
     check_writes(ref, config)
-    model = _load(getattr(transformers, str(opener_of(config))), ref, dtype, "a causal language model")
-    reason = why_not_causal(model)
-    if reason is not None:
+    model = _load(getattr(transformers, str(opener_of(config))), ref, dtype, "a language model")
+    if reason := why_not_causal(model):
         raise PreflabError(f"{ref}: {config.model_type}: {reason}", EXPECTED, "choose another model")
     strip_generation_defaults(model)
     return model

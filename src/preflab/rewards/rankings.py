@@ -85,7 +85,7 @@ class Encoder:
     stops: tuple[int, ...] = ()
     """Tokens that stop the model's sampler, from its configuration."""
     apart: bool = False
-    """Whether the model is an encoder–decoder, whose encoder reads the prompt and whose decoder reads the completion."""
+    """Whether the model is an encoder–decoder: its encoder reads the prompt, its decoder the completion."""
 
     @cached_property
     def renderer(self) -> Renderer:

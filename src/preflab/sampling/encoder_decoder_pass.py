@@ -73,7 +73,7 @@ class EncoderDecoderPass:
         self.prompt_rows = self.mask = self.encoded = torch.empty(0)
 
     def _hold(self, prompt_rows: torch.Tensor) -> None:
-        """Keep the prompts of these rows only, and number them again. With as many prompts as rows, row b is prompt b."""
+        """Keep the prompts of these rows only and number them anew; with as many prompts as rows, row b is prompt b."""
         used, numbers = prompt_rows.unique(return_inverse=True)
         if not self.once or len(used) == len(prompt_rows):
             used, numbers = prompt_rows, torch.arange(len(prompt_rows), device=prompt_rows.device)

@@ -80,7 +80,7 @@ class LongRows:
         """
         if self.found and not num_fitting and not self.hopeless:
             raise PreflabError(
-                f"no row fits: {self.found[0][0]} is {count(self.found[0][1], 'token')} long, and at most {self._most} fit",
+                f"no row fits: {self.found[0][0]} has {count(self.found[0][1], 'token')}, at most {self._most} fit",
                 "rows that fit",
                 "raise max_tokens if the model's context allows it, lower max_new_tokens where completions are "
                 "written, or set too_long: cut_prompt",
