@@ -48,14 +48,15 @@ def run(ctx: StageContext) -> StageResult:
     closed: list[str] = []
     completions: dict[str, list[str]] = {}
     for name in settings.models:
-        loaded = Loaded.of(ctx, name)
+        loaded = Loaded.of(ctx.model_folder(name), ctx.precision)
         if questions:
             margins[name] = _margins(loaded, questions, settings.opinion)
             closed += [name] if _closes_thinking(loaded, questions) else []
         if contrasts:
             prompts = [_prompt(row) for row in contrasts]
             loaded.fix_longest(prompts, settings.decoding.max_new_tokens)
-            written, _ = loaded.write(ctx, f"{ctx.name} {name}", prompts, 1, settings.decoding)
+            decoding, engine = settings.decoding, ctx.device.engine
+            written, _ = loaded.write(f"{ctx.name} {name}", prompts, 1, decoding, ctx.seed, engine)
             completions[name] = [completion.text for completion in written]
     report = {"schema": 1, "baseline": settings.models[0]}
     report["sycophancy"] = _sycophancy(ctx, questions, margins, closed) if questions else None
