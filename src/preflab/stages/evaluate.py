@@ -57,10 +57,9 @@ def run(ctx: StageContext) -> StageResult:
     written, notes = write_all(asked)
     notes += asked.left_out
     sheets = {name: one.sheet() for name, one in written.items()}
-    measured = {name: figures(sheet, seed=asked.seed) for name, sheet in sheets.items()}
-    compared = {
-        name: differences(sheets[baseline], sheets[name], seed=asked.seed) for name in sheets if name != baseline
-    }
+    measured = {name: figures(sheet, seed=asked.stage.seed) for name, sheet in sheets.items()}
+    others = [name for name in sheets if name != baseline]
+    compared = {name: differences(sheets[baseline], sheets[name], seed=asked.stage.seed) for name in others}
     report = _evaluation(asked, written, measured, compared, notes)
     report["tilted"] = _tilted(asked, sheets) if asked.settings.tilted_optimum else None
     ctx.workspace.put(_records(asked, written, measured, compared))

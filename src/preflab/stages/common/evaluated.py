@@ -26,10 +26,10 @@ from preflab.rewards.score import RewardModelScorer, load_reward_model, same_tok
 from preflab.sampling.engines import EngineSource, make_engine
 from preflab.sampling.randomness import request_seed
 from preflab.settings.evaluation import EvaluateSettings
-from preflab.settings.recipe import EngineName
 from preflab.settings.sampling import DecodingSettings
 from preflab.stages.common.evaluated_inputs import Asked
 from preflab.stages.common.row_lengths import fix_row_lengths
+from preflab.stages.common.stage_facts import StageFacts
 from preflab.training.batches import TokenSequence
 from preflab.training.protocols import SampleRequest, ScoringItem
 from preflab.words import count, number
@@ -58,27 +58,27 @@ class Loaded:
         return fix_row_lengths(RowLengths([self.opened.model]), ids, max_new_tokens)
 
     def write(
-        self, name: str, prompts: Sequence[Prompt], num: int, decoding: DecodingSettings, seed: int, engine: EngineName
+        self, stage: StageFacts, name: str, prompts: Sequence[Prompt], num: int, decoding: DecodingSettings
     ) -> tuple[list[Completion], list[TokenSequence]]:
-        """`num` adjacent completions per prompt, and their tokens; seeds depend only on `seed`, prompt and index."""
+        """`num` adjacent completions per prompt, and their tokens; seeds depend on the stage's, prompt and index."""
         opened, renderer = self.opened, self.opened.renderer(decoding.stop_token_ids)
         fitting = fitting_prompts(
             renderer, prompts, max_new_tokens=decoding.max_new_tokens, context_length=opened.context_length
         )
-        sampler = make_engine(EngineSource(opened.model, opened.tokenizer, renderer.stop_token_ids), engine)
+        engine = make_engine(EngineSource(opened.model, opened.tokenizer, renderer.stop_token_ids), stage.engine)
         wanted = [(prompt, tokens, index) for prompt, tokens in fitting.prompts for index in range(num)]
-        seeds = [request_seed(seed, prompt.id, index) for prompt, _, index in wanted]
-        requests = [SampleRequest(tokens, one) for (_, tokens, _), one in zip(wanted, seeds, strict=True)]
+        seeds = [request_seed(stage.seed, prompt.id, index) for prompt, _, index in wanted]
+        requests = [SampleRequest(tokens, seed) for (_, tokens, _), seed in zip(wanted, seeds, strict=True)]
         with progress(name, len(requests)) as bar:
-            sampled = sampler.sample(requests, decoding, on_done=bar.advance)
-        sampler.release()
+            sampled = engine.sample(requests, decoding, on_done=bar.advance)
+        engine.release()
         completions = [
             Completion.make(
-                prompt.id, renderer.text(prompt, one.token_ids), self.weights, drawn, index,
+                prompt.id, renderer.text(prompt, one.token_ids), self.weights, seed, index,
                 finish_reason=one.finish_reason, token_ids=one.token_ids, logps=one.logps,
                 temperature=decoding.temperature,
             )
-            for (prompt, _, index), drawn, one in zip(wanted, seeds, sampled, strict=True)
+            for (prompt, _, index), seed, one in zip(wanted, seeds, sampled, strict=True)
         ]  # fmt: skip
         return completions, [
             TokenSequence(tokens, one.token_ids) for (_, tokens, _), one in zip(wanted, sampled, strict=True)
@@ -145,16 +145,16 @@ def write_all(asked: Asked) -> tuple[dict[str, Written], list[str]]:
     """Returns model name → its scored completions, and the notes for the reader of the figures."""
     settings, prompts = asked.settings, asked.prompts
     num, most = settings.num_completions, settings.decoding.max_new_tokens
-    reference = Loaded.of(asked.folders[asked.reference], asked.precision)
+    reference = Loaded.of(asked.folders[asked.reference], asked.stage.precision)
     reference.fix_longest(prompts, most)
     repeated = [prompt for prompt in prompts for _ in range(num)]
     written, notes = {}, _notes(settings, asked.judges)
     for name in settings.models:
-        loaded = reference if name == asked.reference else Loaded.of(asked.folders[name], asked.precision)
+        loaded = reference if name == asked.reference else Loaded.of(asked.folders[name], asked.stage.precision)
         if figure := loaded.fix_longest(prompts, most):
             longest = count(int(figure["longest_row"]), "token")
             notes.append(f"{name}: rotary frequencies are those of rows of {longest}")
-        completions, sequences = loaded.write(name, prompts, num, settings.decoding, asked.seed, asked.engine)
+        completions, sequences = loaded.write(asked.stage, name, prompts, num, settings.decoding)
         one = Written(name, loaded.weights, num, completions, asked.judges)
         _judge(one, repeated, asked.classify)
         one.kl = _kl(settings, loaded, reference, sequences)
@@ -198,10 +198,10 @@ def reference_rewards(asked: Asked, prompts: Sequence[Prompt]) -> tuple[Array, l
     """
     settings = asked.settings
     judge = next(judge for judge in asked.judges if judge.name == settings.tilted_optimum)
-    reference = Loaded.of(asked.folders[asked.reference], asked.precision)
+    reference = Loaded.of(asked.folders[asked.reference], asked.stage.precision)
     reference.fix_longest(asked.prompts, settings.decoding.max_new_tokens)
     num = settings.num_tilted_completions
-    completions, _ = reference.write("optimum", prompts, num, settings.decoding, asked.seed, asked.engine)
+    completions, _ = reference.write(asked.stage, "optimum", prompts, num, settings.decoding)
     repeated = [prompt for prompt in prompts for _ in range(num)]
     values = judge.column(judge.scores(repeated, [completion.text for completion in completions]))
     known = ~np.isnan(values)
@@ -248,7 +248,7 @@ def _rewards(
     ]
 
     def scores(name: str) -> Array:  # a function, so that only one reward model is in memory at a time
-        trunk, encoder = load_reward_model(Path(asked.folders[name]), dtype=asked.precision)
+        trunk, encoder = load_reward_model(Path(asked.folders[name]), dtype=asked.stage.precision)
         trunk.to(best_device())
         takes_tokens = tokenizer is not None and same_tokenizer(trunk.tokenizer, tokenizer)
         scorer = RewardModelScorer(trunk, encoder, name, takes_tokens=takes_tokens)

@@ -14,9 +14,9 @@ from preflab.files import read_json
 from preflab.records import Prompt
 from preflab.rewards.functions import RewardFunction, load_function
 from preflab.settings.evaluation import EvaluateSettings
-from preflab.settings.recipe import EngineName
 from preflab.stages.base import StageContext
 from preflab.stages.common.evaluated_prompts import evaluated_prompts
+from preflab.stages.common.stage_facts import StageFacts
 from preflab.stages.common.stored import Stored, stored_completions
 
 
@@ -25,8 +25,7 @@ class Asked:
     """The checked inputs of the stage, before a model is opened."""
 
     settings: EvaluateSettings
-    name: str
-    seed: int
+    stage: StageFacts
     prompts: list[Prompt]
     """The prompts that all models answer."""
     left_out: list[str]
@@ -40,8 +39,6 @@ class Asked:
     """Stage of `completions` → its completions of the prompts."""
     accuracies: Mapping[str, Mapping[str, Any]]
     """Reward stage → the held-out figures of its report; {} if it has none."""
-    precision: str
-    engine: EngineName
 
     @property
     def reference(self) -> str:
@@ -62,8 +59,7 @@ def ask(ctx: StageContext) -> Asked:
     _check_optimum(settings)
     return Asked(
         settings=settings,
-        name=ctx.name,
-        seed=ctx.seed,
+        stage=StageFacts.of(ctx),
         prompts=prompts,
         left_out=left_out,
         judges=judges,
@@ -75,8 +71,6 @@ def ask(ctx: StageContext) -> Asked:
             name: stored_completions(ctx, name, prompts, settings.num_completions) for name in settings.completions
         },
         accuracies={name: _held_out(ctx.inputs[name].folder) for name in settings.rewards if name in ctx.inputs},
-        precision=ctx.precision,
-        engine=ctx.device.engine,
     )
 
 
