@@ -127,6 +127,12 @@ class StageContext:
         refuse_images([completion.text for completion in completions], stage)
         return completions
 
+    def prompted_completions(self, stage: str) -> list[tuple[Prompt, Completion]]:
+        """The completions that a stage listed, see `completions`, each with its prompt."""
+        completions = self.completions(stage)
+        prompts = {one.id: one for one in self.workspace.prompts(sorted({c.prompt_id for c in completions}))}
+        return [(prompts[completion.prompt_id], completion) for completion in completions]
+
     def demonstrations(self, name: str) -> list[tuple[Prompt, Completion]]:
         """The demonstrations of `name`, `name.train` or `name.held_out`, or of a stage that writes demonstrations."""
         if name in self.upstream:
