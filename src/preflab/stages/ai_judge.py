@@ -77,9 +77,9 @@ def run(ctx: StageContext) -> StageResult:
     judgments, points = _judge_all(asked, judge, labeler, ctx.workspace)
     _refuse_silence(asked, judgments)
     ids = sorted(judgment.id for judgment in judgments)
-    write_json(ctx.folder / JUDGMENTS, {"campaign_id": asked.campaign.id, "judgment_ids": ids})
+    write_json(asked.stage.folder / JUDGMENTS, {"campaign_id": asked.campaign.id, "judgment_ids": ids})
     report = _report(asked, judge, about, judgments, points)
-    write_json(ctx.folder / FIGURES, report)
+    write_json(asked.stage.folder / FIGURES, report)
     return _result(report)
 
 

@@ -63,6 +63,8 @@ class StageResult:
 class StageContext:
     """Everything a stage may use.
 
+    A stage reads it once, into a record of its checked inputs, before it opens a model; later it only writes results.
+
     `folder` is `runs/<name>-<key12>/` and exists. After an interruption it still holds the files of the earlier call.
     """
 

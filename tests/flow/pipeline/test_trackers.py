@@ -157,9 +157,9 @@ def test_a_tracker_that_is_not_installed_is_refused_before_a_model_is_opened(
         return None if name == "wandb" else find(name, *given)
 
     monkeypatch.setattr(importlib.util, "find_spec", absent)
+    changes = ["--set", f"stages.{stage}.run.log_with=[wandb]", "--set", f"stages.{stage}.model=nobody/no-such-model"]
     with pytest.raises(SystemExit, match="2"):
-        changes = [f"stages.{stage}.run.log_with=[wandb]", f"stages.{stage}.model=nobody/no-such-model"]
-        run_command(["train", command, *(word for change in changes for word in ("--set", change))])
+        run_command(["train", command, *changes])
     found, expected, do = capsys.readouterr().err.splitlines()[-3:]
     assert found == f"error: stage {stage}: run.log_with names wandb, which is not installed"
     assert expected.strip() == "an installed tracker"

@@ -60,7 +60,7 @@ class Loaded:
     def write(
         self, stage: StageFacts, name: str, prompts: Sequence[Prompt], num: int, decoding: DecodingSettings
     ) -> tuple[list[Completion], list[TokenSequence]]:
-        """`num` adjacent completions per prompt, and their tokens; seeds depend on the stage's, prompt and index."""
+        """`num` adjacent completions per prompt, and their tokens; a seed depends on the stage's, prompt and index."""
         opened, renderer = self.opened, self.opened.renderer(decoding.stop_token_ids)
         fitting = fitting_prompts(
             renderer, prompts, max_new_tokens=decoding.max_new_tokens, context_length=opened.context_length

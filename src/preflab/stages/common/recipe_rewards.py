@@ -1,4 +1,4 @@
-"""Reads what the rewards of a stage's recipe need, for the stages that score what they sample."""
+"""Reads the inputs of a stage's rewards, for the stages that score what they sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part that is common to the records of inputs which the stages make from their context before they run."""
+"""The name, seed, folder and device settings of a stage: a part of every stage's record of inputs."""
 
 from __future__ import annotations
 
