@@ -163,7 +163,7 @@ class _Base:
         facts, max_tokens = opened.facts, opened.most_tokens(settings.max_tokens)
         seed, compute = asked.stage.seed, asked.stage.precision
         trunk = opened.trunk(roles, lora=settings.lora, seed=seed, reference=other, compute=compute)
-        encoder = Encoder(opened.tokenizer, True, 2**31, facts.stop_token_ids)
+        encoder = Encoder(opened.tokenizer, True, 2**31, facts.stop_token_ids, opened.reads_prompts_apart)
         return cls(trunk, start_hash, reference, reference_hash, max_tokens, encoder)
 
     def save(self, asked: _Asked) -> None:

@@ -94,7 +94,8 @@ class RewardBase:
         weights = opened.base_hash()
         pooling = settings.pooling or ("last" if causal else "mean")
         trunk = opened.trunk(("reward",), lora=settings.lora, seed=seed, pooling=pooling, compute=precision)
-        return cls(asked.base, weights, trunk, Encoder(opened.tokenizer, causal, max_tokens, stops))
+        encoder = Encoder(opened.tokenizer, causal, max_tokens, stops, opened.reads_prompts_apart)
+        return cls(asked.base, weights, trunk, encoder)
 
     @property
     def uncut(self) -> Encoder:
