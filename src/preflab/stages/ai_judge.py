@@ -79,18 +79,20 @@ def run(ctx: StageContext) -> StageResult:
         for task in tasks:
             if task.id in done:
                 continue
-            question, said = _question(ctx, constitution, task)
+            question, note = _question(ctx, constitution, task)
             try:
-                found, given = _judged(judge, settings, task, labeler, prompts[task.prompt_id], texts, question, said)
+                judgment, new_points = _judged(
+                    judge, settings, task, labeler, prompts[task.prompt_id], texts, question, note
+                )
             finally:
                 if usage is not None:
                     write_json(ctx.folder / USAGE, usage.to_json())
-            for completion_id, row in given.items():  # stored before the judgment, since a judged task is skipped
+            for completion_id, row in new_points.items():  # stored before the judgment, since a judged task is skipped
                 append_jsonl(ctx.folder / POINTS, {"completion_id": completion_id, "points": row})
-            points |= given
-            if found is not None:
-                ctx.workspace.put([found])
-                done[task.id] = found
+            points |= new_points
+            if judgment is not None:
+                ctx.workspace.put([judgment])
+                done[task.id] = judgment
             bar.advance(1)
     judgments = [done[task.id] for task in tasks if task.id in done]
     _refuse_silence(ctx, tasks, judgments)
@@ -187,7 +189,7 @@ def _judged(
     prompt: Prompt,
     texts: Mapping[str, str],
     question: str,
-    said: str,
+    note_before: str,
 ) -> tuple[Judgment | None, dict[str, dict[str, float | None]]]:
     """The judgment (None if the judge's answer could not be read), and completion id → points per criterion."""
     from preflab.labelers.ai import judge_ranking, judge_ratings
@@ -203,10 +205,10 @@ def _judged(
     else:
         scores, why = judge_ratings(judge, list(settings.criteria), prompt.shown, shown, settings.scale_ends.get)
         for place, completion_id in enumerate(task.completion_ids):
-            points[completion_id] = {name: given[place] for name, given in scores.items()}
-        if not any(point is not None for given in scores.values() for point in given):
+            points[completion_id] = {name: values[place] for name, values in scores.items()}
+        if not any(point is not None for values in scores.values() for point in values):
             return None, points
-        answer = LikertAnswer({name: tuple(_whole(point) for point in given) for name, given in scores.items()})
+        answer = LikertAnswer({name: tuple(_whole(point) for point in values) for name, values in scores.items()})
     judgment = Judgment(
         content_id("judgment", {"task": task.id, "labeler": labeler.id}),
         task.campaign_id,
@@ -219,7 +221,7 @@ def _judged(
         answer,
         labeler.id,
         "ai",
-        note=(said + why)[:20_000],
+        note=(note_before + why)[:20_000],
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return judgment, points
@@ -247,7 +249,7 @@ def _refuse_silence(ctx: StageContext, tasks: Sequence[Task], judgments: Sequenc
         raise PreflabError(
             f"stage {ctx.name}: none of {count(len(tasks), 'task')} was judged: no answer of the judge could be read",
             "a last line such as `VERDICT: A` or `SCORE: 4`",
-            "take a model that follows instructions, raise max_tokens, or judge by label probabilities",
+            "use a model that follows instructions, raise max_tokens, or judge by label probabilities",
         )
 
 
@@ -310,13 +312,13 @@ def _people(
     from preflab.labelers.calibration import calibrate
 
     settings: AiJudgeSettings = ctx.settings
-    given, _ = listed_judgments(ctx, str(settings.people))
-    theirs = [judgment for judgment in counted(given) if judgment.labeler_kind != "ai"]
+    listed, _ = listed_judgments(ctx, str(settings.people))
+    theirs = [judgment for judgment in counted(listed) if judgment.labeler_kind != "ai"]
     num_both, agreement = agreement_with_people(judgments, theirs, ctx.seed % 2**32)
     means = mean_ratings(theirs)
     lines = {
         name: calibrate(
-            {i: float(point) for i, found in points.items() if (point := found.get(name)) is not None},
+            {i: float(point) for i, by_criterion in points.items() if (point := by_criterion.get(name)) is not None},
             means.get(name, {}),
         )
         for name in settings.criteria
@@ -331,8 +333,8 @@ def _scores(
 ) -> list[dict[str, Any]]:
     """One row per completion that has points on all criteria; `score` is the weighted mean of the calibrated points."""
     rows = []
-    for completion_id, given in sorted(points.items()):
-        values = [given.get(name) for name in criteria]
+    for completion_id, by_criterion in sorted(points.items()):
+        values = [by_criterion.get(name) for name in criteria]
         if any(value is None for value in values):
             continue
         fitted = [
@@ -341,7 +343,7 @@ def _scores(
         ]
         total = sum(abs(weight) for weight in criteria.values()) or 1.0
         score = sum(weight * value for weight, value in zip(criteria.values(), fitted, strict=True)) / total
-        rows.append({"completion_id": completion_id, "points": dict(given), "score": score})
+        rows.append({"completion_id": completion_id, "points": dict(by_criterion), "score": score})
     return rows
 
 
@@ -351,10 +353,10 @@ def _result(report: Mapping[str, Any]) -> StageResult:
     sentences = [f"{count(report['num_judged'], 'task')} judged by an AI"]
     figures: dict[str, float | str] = {"num_tasks": report["num_tasks"], "num_judgments": report["num_judged"]}
     if report["num_unread"]:
-        sentences.append(f"{report['num_unread']} could not be read")
+        sentences.append(f"{count(report['num_unread'], 'answer')} could not be read")
         figures["num_unread"] = report["num_unread"]
     if report["judge"].get("asked") == THINKING_CLOSED:
-        sentences.append("its thinking closed before each label")
+        sentences.append("the judge's thinking was closed before each label")
     people = report["people"]
     if people and people["agreement"]["value"] is not None:
         share = people["agreement"]

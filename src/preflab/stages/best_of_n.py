@@ -36,12 +36,12 @@ def run(ctx: StageContext) -> StageResult:
     prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
     done = {row["prompt_id"]: row for row in read_jsonl(ctx.folder / "chosen.jsonl")}
     missing = [prompt for prompt in prompts if prompt.id not in done]
-    said, further = "", {}
+    remarks, further = "", {}
     if missing:
         writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.precision, ctx.device.engine)
         fitting = writer.fit(prompts)
         missing = [prompt for prompt in fitting if prompt.id not in done]
-        said, further = writer.long.said, {**writer.long.figures, **writer.fix_longest()}
+        remarks, further = writer.long.said, {**writer.long.figures, **writer.fix_longest()}
         scorer = _scorer(ctx, writer, fitting)
         num = settings.num_completions
         size = max(1, BATCHES_PER_CHUNK * settings.max_batch_rows // num)
@@ -64,7 +64,7 @@ def run(ctx: StageContext) -> StageResult:
     lines = demonstration_lines((prompt, best[id_]) for prompt, id_ in zip(prompts, kept, strict=True))
     write_text(ctx.folder / "demonstrations.jsonl", lines)
     result = _result(ctx, rows)
-    return replace(result, summary=result.summary + said, figures={**result.figures, **further})
+    return replace(result, summary=result.summary + remarks, figures={**result.figures, **further})
 
 
 def _scorer(ctx: StageContext, writer: Writer, prompts: Sequence[Prompt]) -> Scorer:

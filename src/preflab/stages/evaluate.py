@@ -73,7 +73,7 @@ def _evaluation(
     ctx: StageContext,
     prompts: Sequence[Prompt],
     written: dict[str, Written],
-    found: dict[str, dict[str, Interval]],
+    measured: dict[str, dict[str, Interval]],
     compared: dict[str, dict[str, Interval]],
     notes: list[str],
 ) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _evaluation(
                 "counts": counts(written[name].labels),
                 "figures": _json(measures),
             }
-            for name, measures in found.items()
+            for name, measures in measured.items()
         ],
         "comparisons": [
             {
@@ -117,7 +117,7 @@ def _evaluation(
         ],
         "frontier": [
             {"model": point.model, "distance": point.distance.to_json(), "worth": _json(dict(point.worth))}
-            for point in frontier(found, worth)
+            for point in frontier(measured, worth)
         ],
     }
 
@@ -181,14 +181,14 @@ def _store(
     ctx: StageContext,
     prompts: Sequence[Prompt],
     written: dict[str, Written],
-    found: dict[str, dict[str, Interval]],
+    measured: dict[str, dict[str, Interval]],
     compared: dict[str, dict[str, Interval]],
 ) -> None:
     """Stores prompts, completions and every figure with a defined interval in the workspace, in one transaction."""
     completions = {one.weights: [record.id for record in one.completions] for one in written.values()}
     records: list[Any] = [*prompts, *(record for one in written.values() for record in one.completions)]
     baseline = written[ctx.settings.models[0]].weights
-    for name, measures in found.items():
+    for name, measures in measured.items():
         weights = written[name].weights
         records += [_record(m, weights, i, "", completions[weights]) for m, i in measures.items() if i.defined]
     for name, measures in compared.items():

@@ -39,7 +39,7 @@ def check(recipe: Recipe, settings: PreferencesSettings) -> None:
         raise PreflabError(
             f"criterion: {settings.criterion}, but {settings.judgments} asks for {', '.join(asked) or 'none'}",
             f"one of the criteria of {settings.judgments}",
-            "mend `criterion`, or leave it out",
+            "correct `criterion`, or remove it",
         )
 
 
@@ -64,7 +64,7 @@ def run(ctx: StageContext) -> StageResult:
     preferences = [consensus.preference for consensus in agreed]
     pairs = pair_counts(agreed)
     if not any(preference.scores or preference.thumbs for preference in preferences):
-        _refuse_none(range(pairs["num_resolved"]), "pairs on which the labelers lean to one side", ctx.name)
+        _refuse_none(range(pairs["num_resolved"]), "pairs with a preferred completion", ctx.name)
     ctx.workspace.put(preferences)
 
     from preflab.store.snapshots import write_snapshot
@@ -72,11 +72,11 @@ def run(ctx: StageContext) -> StageResult:
     prompts = ctx.workspace.prompts(sorted({preference.prompt_id for preference in preferences}))
     query = {"campaign_id": listed["campaign_id"], **_told(reading, preferences)}
     write_snapshot(ctx.folder / "snapshot", preferences, prompts, completions, query=query)
-    found = agreement(judgments, reading)  # the default seed, as in the app: both show the same interval
-    table = _labelers(ctx, found, [*judgments, *on_gold], reading)
+    statistics = agreement(judgments, reading)  # the default seed, as in the app: both show the same interval
+    table = _labelers(ctx, statistics, [*judgments, *on_gold], reading)
     measured = {name: asdict(estimate) for name, estimate in coefficients(judgments).items()}
-    write_json(ctx.folder / "agreement.json", report(found, table, pairs, reading) | {"coefficients": measured})
-    return StageResult(_summary(found, pairs) + reading_words, _figures(found, pairs))
+    write_json(ctx.folder / "agreement.json", report(statistics, table, pairs, reading) | {"coefficients": measured})
+    return StageResult(_summary(statistics, pairs) + reading_words, _figures(statistics, pairs))
 
 
 def _told(reading: Reading, preferences: Sequence[Preference]) -> dict[str, Any]:
@@ -92,14 +92,14 @@ def _told(reading: Reading, preferences: Sequence[Preference]) -> dict[str, Any]
 
 
 def _labelers(
-    ctx: StageContext, found: Agreement, labels: Sequence[Judgment], reading: Reading
+    ctx: StageContext, statistics: Agreement, labels: Sequence[Judgment], reading: Reading
 ) -> list[dict[str, Any]]:
     """The table of labelers. `labels` includes judgments of gold tasks, which count only for reliability."""
     from preflab.feedback.readout import standings
 
     return labeler_table(
-        ctx.workspace.labelers(sorted(found.labelers)),
-        found,
+        ctx.workspace.labelers(sorted(statistics.labelers)),
+        statistics,
         reading.reliabilities(labels),
         reading.weights(labels),
         standings(labels, reading),
@@ -129,7 +129,7 @@ def pair_counts(agreed: Sequence[Consensus]) -> dict[str, int]:
 
 def labeler_table(
     labelers: Sequence[Labeler],
-    found: Agreement,
+    statistics: Agreement,
     reliability: Mapping[str, Reliability],
     weights: Mapping[str, float],
     called: Mapping[str, str],
@@ -137,7 +137,7 @@ def labeler_table(
     """One row per labeler, the most reliable first; `truth` holds the known habit and biases of a simulated labeler."""
     rows = []
     for labeler in labelers:
-        agreement_of, reliable = found.labelers[labeler.id], reliability[labeler.id]
+        agreement_of, reliable = statistics.labelers[labeler.id], reliability[labeler.id]
         rows.append(
             {
                 "id": labeler.id,
@@ -158,7 +158,7 @@ def labeler_table(
 
 
 def report(
-    found: Agreement, table: Sequence[Mapping[str, Any]], pairs: Mapping[str, int], reading: Reading
+    statistics: Agreement, table: Sequence[Mapping[str, Any]], pairs: Mapping[str, int], reading: Reading
 ) -> dict[str, Any]:
     """The content of agreement.json, without `coefficients`."""
     return {
@@ -166,31 +166,39 @@ def report(
         "consensus": reading.consensus,
         "fail_share": reading.fail_share,
         "num_turned_round": len(reading.confirmed_reversed),
-        "num_judgments": found.num_judgments,
-        "num_tasks": found.num_tasks,
-        "agreement": asdict(found.strict),
-        "ties": asdict(found.ties),
-        "fails": asdict(found.fails),
+        "num_judgments": statistics.num_judgments,
+        "num_tasks": statistics.num_tasks,
+        "agreement": asdict(statistics.strict),
+        "ties": asdict(statistics.ties),
+        "fails": asdict(statistics.fails),
         "pairs": dict(pairs),
         "labelers": list(table),
     }
 
 
-def _summary(found: Agreement, pairs: Mapping[str, int]) -> str:
-    agreed = "" if found.strict.value is None else f", labelers agree on {interval_text(asdict(found.strict), percent)}"
+def _summary(statistics: Agreement, pairs: Mapping[str, int]) -> str:
+    agreed = (
+        ""
+        if statistics.strict.value is None
+        else f", labelers agree on {interval_text(asdict(statistics.strict), percent)}"
+    )
     left = f", {pairs['num_unresolved']:,} left open" if pairs["num_unresolved"] else ""
     return f"{count(pairs['num_preferences'], 'ranking')} → {count(pairs['num_resolved'], 'pair')}{left}{agreed}"
 
 
-def _figures(found: Agreement, pairs: Mapping[str, int]) -> dict[str, float | str]:
-    shares = {"agreement": found.strict.value, "tie_rate": found.ties.value, "fail_rate": found.fails.value}
+def _figures(statistics: Agreement, pairs: Mapping[str, int]) -> dict[str, float | str]:
+    shares = {
+        "agreement": statistics.strict.value,
+        "tie_rate": statistics.ties.value,
+        "fail_rate": statistics.fails.value,
+    }
     return {**pairs, **{name: value for name, value in shares.items() if value is not None}}
 
 
-def _refuse_none(found: Sequence[Any], what: str, stage: str) -> None:
-    if not found:
+def _refuse_none(items: Sequence[Any], what: str, stage: str) -> None:
+    if not items:
         raise PreflabError(
             f"stage {stage}: no {what}",
-            f"at least one of the {what}",
-            "look at the labelers: all may be careless, all tied, or nothing was judged",
+            "at least one",
+            "check the labelers: all may be careless, all pairs tied, or nothing judged",
         )

@@ -79,8 +79,8 @@ def check(recipe: Recipe, settings: ReviseSettings) -> None:
         raise PreflabError(
             f"num_examples is {settings.num_examples}, and the constitution has "
             f"{count(len(constitution.examples), 'example')}",
-            "at most as many as there are",
-            "write more examples into the constitution, or lower num_examples",
+            f"num_examples of at most {len(constitution.examples)}",
+            "add examples to the constitution, or lower num_examples",
         )
 
 
@@ -144,8 +144,8 @@ def _leave(ctx: StageContext, prompts: Sequence[Prompt], rows: Sequence[dict[str
     if not lines:
         raise PreflabError(
             f"stage {ctx.name}: every revision is empty",
-            "revisions that say something",
-            "read revisions.jsonl; give examples (num_examples), a longer max_new_tokens, or a more capable model",
+            "at least one revision with text",
+            "read revisions.jsonl; then raise num_examples or max_new_tokens, or use a more capable model",
         )
     write_text(ctx.folder / DEMONSTRATIONS, lines)
 

@@ -79,7 +79,7 @@ def run(ctx: StageContext) -> StageResult:
     accelerator.wait_for_everyone()
     accelerator.end_training()
     num_equal = sum(map(_num_equal, [*rankings, *tested]))
-    left_out = f"; {count(num_equal, 'pair')} whose completions are the same to the model left out" if num_equal else ""
+    left_out = f"; {count(num_equal, 'pair')} of equal texts left out" if num_equal else ""
     figures = {**long.figures, **lengths, "num_equal_pairs": float(num_equal)}
     return _result(report, figures, left_out + long.said + said_of_loss(rows))
 
@@ -169,7 +169,7 @@ def _write_report(ctx: StageContext, report: Mapping[str, Any]) -> None:
     write_json(ctx.folder / REPORT, report)
 
 
-def _result(report: Mapping[str, Any], figures: dict[str, float | str], said: str) -> StageResult:
+def _result(report: Mapping[str, Any], figures: dict[str, float | str], remarks: str) -> StageResult:
     for part in ("train", "held_out", "test"):
         quality = report[part] or {}
         for measure in ("accuracy", "longer_wins"):
@@ -178,10 +178,10 @@ def _result(report: Mapping[str, Any], figures: dict[str, float | str], said: st
     held_out = report["held_out"]
     if "accuracy" not in held_out:
         why = "no held-out pair was decided" if held_out.get("num_prompts") else "nothing held out"
-        return StageResult(f"{why}{said}", figures)
+        return StageResult(f"{why}{remarks}", figures)
     accuracy = held_out["accuracy"]
     right, pairs = interval_text(accuracy, percent), count(held_out["num_pairs"], "held-out pair")
     doubt = describe_chance(accuracy, pairs)
     right = f"right on {right}, {doubt}" if doubt else f"right on {right} of {pairs}"
     longer = best_value(held_out["longer_wins"], percent)
-    return StageResult(f"{right}; the longer one wins {longer}{said}", figures)
+    return StageResult(f"{right}; the longer one wins {longer}{remarks}", figures)

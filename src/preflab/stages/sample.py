@@ -40,7 +40,7 @@ def run(ctx: StageContext) -> StageResult:
     prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
     done = {row["prompt_id"]: row for row in read_jsonl(ctx.folder / "sampled.jsonl")}
     missing = [prompt for prompt in prompts if prompt.id not in done]
-    said, figures = "", {}
+    remarks, figures = "", {}
     if missing:
         writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.precision, ctx.device.engine)
         missing = [prompt for prompt in writer.fit(prompts) if prompt.id not in done]
@@ -55,10 +55,10 @@ def run(ctx: StageContext) -> StageResult:
                     append_jsonl(ctx.folder / "sampled.jsonl", row)
                     done[prompt.id] = row
         writer.engine.release()
-        said, figures = writer.long.said + writer.said_of_marks, {**writer.long.figures, **lengths}
+        remarks, figures = writer.long.said + writer.said_of_marks, {**writer.long.figures, **lengths}
     rows = [done[prompt.id] for prompt in prompts if prompt.id in done]
     write_json(ctx.folder / "completions.json", [i for row in rows for i in row["completions"]])
-    return _result(rows, settings.num_completions, said, figures)
+    return _result(rows, settings.num_completions, remarks, figures)
 
 
 @dataclass
@@ -133,7 +133,9 @@ class Writer:
         """Text for the summary if texts of completions lack special tokens, e.g. thinking marks; else ""."""
         num = self.num_without_marks
         return (
-            f"; {count(num, 'text lacks', 'texts lack')} special tokens that do not come back from text" if num else ""
+            f"; {count(num, 'text lacks', 'texts lack')} special tokens that cannot be read back from text"
+            if num
+            else ""
         )
 
     def write(self, prompts: Sequence[Prompt], on_done: Callable[[int], None]) -> list[Completion]:
@@ -178,7 +180,7 @@ def _row(prompt: Prompt, completions: Sequence[Completion]) -> dict[str, Any]:
 
 
 def _result(
-    rows: Sequence[dict[str, Any]], num_completions: int, said: str, further: Mapping[str, float | str]
+    rows: Sequence[dict[str, Any]], num_completions: int, remarks: str, further: Mapping[str, float | str]
 ) -> StageResult:
     num = len(rows) * num_completions
     figures: dict[str, float | str] = {
@@ -188,4 +190,4 @@ def _result(
         "stopped_share": sum(row["num_stopped"] for row in rows) / num,
         **further,
     }
-    return StageResult(f"{count(len(rows), 'prompt')} × {count(num_completions, 'completion')}{said}", figures)
+    return StageResult(f"{count(len(rows), 'prompt')} × {count(num_completions, 'completion')}{remarks}", figures)

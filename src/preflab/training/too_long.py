@@ -65,9 +65,9 @@ class LongRows:
         if self.found and not num_fitting and not self.hopeless:
             raise PreflabError(
                 f"no row fits: {self.found[0][0]} is {count(self.found[0][1] - self.max_tokens, 'token')} too long",
-                "rows that fit",
-                "raise max_tokens if the model's context allows it, lower max_new_tokens where completions are "
-                "written, or set too_long: cut_prompt",
+                f"rows of at most {count(self.max_tokens, 'token')}",
+                "raise max_tokens if the model's context allows it, lower max_new_tokens of the stage that "
+                "writes them, or set too_long: cut_prompt",
             )
         if not self.hopeless:
             return
@@ -75,7 +75,7 @@ class LongRows:
         others = [place for place, _ in self.hopeless[1:]]
         more = f" (and {count(len(others), 'more row')}: {_named(others)})" if others else ""
         cut = self.too_long == "cut_prompt"
-        alone = ", the completion alone too many" if cut else ""
+        alone = ", and the completion alone is too long" if cut else ""
         others_too = "" if cut else " or cut_prompt"
         if self.room:
             raise PreflabError(

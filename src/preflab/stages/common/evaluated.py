@@ -36,7 +36,7 @@ from preflab.training.protocols import SampleRequest, ScoringItem
 from preflab.words import count, number
 
 Array = NDArray[np.float64]
-NO_KL = "{}: no KL, its tokenizer is not that of the reference"
+NO_KL = "{}: no KL, because its tokenizer differs from the reference's"
 
 
 @dataclass
@@ -148,10 +148,10 @@ def write_all(ctx: StageContext, prompts: Sequence[Prompt]) -> tuple[dict[str, W
     judges = [load_judge(name, path) for name, path in settings.judges.items()]
     if settings.tilted_optimum and settings.tilted_optimum not in settings.judges:
         raise PreflabError(
-            f"tilted_optimum: {settings.tilted_optimum!r} is no judge of this stage",
+            f"tilted_optimum: {settings.tilted_optimum!r} is not a judge of this stage",
             f"one of {', '.join(settings.judges) or '(there are none)'}"
             + (f"; near it: {near}" if (near := nearest(settings.tilted_optimum, list(settings.judges))) else ""),
-            "name a judge of `judges`",
+            "use a name from `judges`",
         )
     reference = Loaded.of(ctx, settings.reference or settings.models[0])
     reference.fix_longest(prompts, settings.decoding.max_new_tokens)
@@ -161,7 +161,7 @@ def write_all(ctx: StageContext, prompts: Sequence[Prompt]) -> tuple[dict[str, W
         loaded = reference if name == (settings.reference or settings.models[0]) else Loaded.of(ctx, name)
         if figure := loaded.fix_longest(prompts, settings.decoding.max_new_tokens):
             longest = count(int(figure["longest_row"]), "token")
-            notes.append(f"{name}: rotary frequencies are those of rows of {longest}")
+            notes.append(f"{name}: rotary frequencies are fixed for rows of {longest}")
         completions, sequences = loaded.write(ctx, name, prompts, settings.num_completions, settings.decoding)
         one = Written(name, loaded.weights, settings.num_completions, completions, judges)
         asked = [prompt for prompt in prompts for _ in range(settings.num_completions)]
@@ -234,14 +234,14 @@ def reference_rewards(ctx: StageContext, prompts: Sequence[Prompt]) -> tuple[Arr
 
 def _notes(settings: EvaluateSettings, judges: Sequence[Judge]) -> list[str]:
     notes = [
-        f"{judge.name}: an F counts {number(judge.fail_utility)}"
+        f"{judge.name}: a completion marked F counts {number(judge.fail_utility)}"
         if judge.fail_utility is not None
-        else f"{judge.name}: completions it calls F are left out of its mean; see fail/{judge.name}"
+        else f"{judge.name}: completions marked F are left out of the mean; see fail/{judge.name}"
         for judge in judges
     ]
     if settings.decoding.truncated:
         notes.append(
-            "completions were drawn from a truncated distribution: entropy is of that one, KL of the whole one"
+            "completions were sampled from a truncated distribution: entropy describes it, KL the full distribution"
         )
     return notes
 

@@ -127,7 +127,9 @@ def _instructions(ctx: StageContext) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise PreflabError(
-            f"{ctx.recipe.path.name}, stages.{ctx.name}.instructions: {path}: {reason}", "a Markdown file in UTF-8"
+            f"{ctx.recipe.path.name}, stages.{ctx.name}.instructions: {path}: {reason}",
+            "a Markdown file in UTF-8",
+            "correct the path, or save the file as UTF-8",
         ) from error
 
 
@@ -162,18 +164,21 @@ def _earlier(ctx: StageContext, ledger: Mapping[str, Any], entry: Mapping[str, A
     """
     from preflab.labelling.campaign_names import campaign_names
 
-    known, own = campaign_names(ctx.workspace), _same_stage(options_of(ctx).model_dump(mode="json"))
+    known, this_stage = campaign_names(ctx.workspace), _same_stage(options_of(ctx).model_dump(mode="json"))
     earlier = None
     for each in takewhile(lambda other: other is not entry, ledger.values()):
         of_recipe = each.get("recipe", ctx.recipe.path.name) == ctx.recipe.path.name
-        if of_recipe and each["campaign_id"] in known and _same_stage(each["said"]) == own:
+        if of_recipe and each["campaign_id"] in known and _same_stage(each["said"]) == this_stage:
             earlier = str(each["campaign_id"])
     return earlier
 
 
-def _same_stage(said: Mapping[str, Any]) -> tuple[Any, ...]:
+def _same_stage(settings: Mapping[str, Any]) -> tuple[Any, ...]:
     """A key that is equal for all rounds of a stage: its name without the round, way, question and polarity."""
-    return (str(said.get("name", "")).partition("@")[0], *(said.get(name) for name in ("way", "question", "polarity")))
+    return (
+        str(settings.get("name", "")).partition("@")[0],
+        *(settings.get(name) for name in ("way", "question", "polarity")),
+    )
 
 
 def _named(ctx: StageContext, options: CampaignOptions, entry: Mapping[str, Any]) -> CampaignOptions:
