@@ -71,7 +71,8 @@ FIRST, SAYS = "because nothing precedes it", "because the data exclude it"
          f"; 1 turn of the assistant not trained on, {FIRST}; 1 turn of the assistant not trained on, {SAYS}"),
         (TOLD[:3], "all", ["second"], f"; 1 turn of the assistant not trained on, {FIRST}"),
         (TOLD[1:3], "all", ["second"], ""),
-        ([{**OPENING, "weight": 0}, *TOLD[1:3]], "all", ["second"], f"; 1 turn of the assistant not trained on, {FIRST}"),
+        ([{**OPENING, "weight": 0}, *TOLD[1:3]], "all", ["second"],
+         f"; 1 turn of the assistant not trained on, {FIRST}"),
         ([{"role": "system", "content": "s"}, *TOLD[:3]], "all", ["opening", "second"], ""),
     ],
 )  # fmt: skip

@@ -288,7 +288,7 @@ def fits(judgment: Judgment, settings: JudgeSettings, *, imported: bool) -> bool
 
 
 def _unresolved(
-    ctx: StageContext, campaign_id: str, tasks: Sequence[Task], found: Found, gold: GoldLabels
+    ctx: StageContext, campaign_id: str, tasks: Sequence[Task], by_task: Found, gold: GoldLabels
 ) -> dict[str, tuple[tuple[str, str], ...]]:
     """Fully labelled task → pairs on which the labelers are divided and no adjudicator has decided.
 
@@ -297,10 +297,10 @@ def _unresolved(
     from preflab.feedback.consensus import consensus_of
     from preflab.labelling.reading import campaign_reading
 
-    full = [task for task in tasks if len(found[task.id]) >= ctx.settings.overlap]
+    full = [task for task in tasks if len(by_task[task.id]) >= ctx.settings.overlap]
     if not full:
         return {}
-    judgments = [at_home(judgment, task) for task in tasks for judgment in found[task.id].values()]
+    judgments = [at_home(judgment, task) for task in tasks for judgment in by_task[task.id].values()]
     completions = ctx.workspace.completions(sorted({i for task in tasks for i in task.completion_ids}))
     agreed = consensus_of(
         [*judgments, *gold.judgments, *decisions_of(ctx, campaign_id)],
