@@ -283,7 +283,7 @@ class Trunk(nn.Module):
             return hidden[:, 0]
         if self.pooling == "mean":
             mask = batch.state_mask[:, :, None]
-            return torch.where(mask, hidden, 0.0).sum(1) / batch.lengths[:, None]
+            return torch.where(mask, hidden, 0.0).sum(1) / mask.sum(1)
         return hidden[batch.last_places]
 
     def _language(
@@ -354,7 +354,7 @@ class Trunk(nn.Module):
         Under autocast some models return float32 states. They are rounded, because the head computes in the precision.
         """
         if not self.plain_because:
-            states = at_tokens(self._hidden(batch, role), batch)
+            states = self.family.read_by_head(self.language_model(role), at_tokens(self._hidden(batch, role), batch))
             return states if self.autocast_dtype is None else states.to(self.autocast_dtype)
         logits = at_tokens(self._asked(batch, role, self.family.logits), batch)
         return logits if self.vocabulary is None else self.vocabulary.cut_logits(logits)

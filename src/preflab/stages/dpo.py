@@ -174,7 +174,7 @@ class _Base:
         roles: tuple[Role, ...] = ("policy", "reference") if kept else ("policy",)
         facts, max_tokens = opened.facts, opened.most_tokens(settings.max_tokens)
         trunk = opened.trunk(roles, lora=settings.lora, seed=asked.seed, reference=other, compute=asked.precision)
-        encoder = Encoder(opened.tokenizer, True, 2**31, facts.stop_token_ids)
+        encoder = Encoder(opened.tokenizer, True, 2**31, facts.stop_token_ids, opened.reads_prompts_apart)
         return cls(trunk, start_hash, reference, reference_hash, max_tokens, encoder)
 
     def save(self, asked: _Asked) -> None:

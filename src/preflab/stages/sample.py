@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
     from preflab.settings.recipe import EngineName
     from preflab.training.protocols import Sampler
+    from preflab.training.token_limits import TokenLimits
     from preflab.training.too_long import LongRows
 
 VERSION = 2
@@ -69,7 +70,7 @@ class Writer:
     row_lengths: RowLengths
     renderer: Renderer
     model_id: str
-    context_length: int | None
+    limits: TokenLimits
     settings: SampleSettings | BestOfNSettings
     seed: int
     long: LongRows
@@ -99,9 +100,9 @@ class Writer:
         renderer = opened.renderer(settings.stop_token_ids)
         sampler = make_engine(EngineSource(opened.model, opened.tokenizer, renderer.stop_token_ids), engine)
         model_id = weights_hash(ref if Path(ref).is_dir() else opened.model)
-        long = LongRows(opened.most_tokens(), settings.too_long, room=settings.max_new_tokens)
+        long = LongRows(opened.limits(), settings.too_long, room=settings.max_new_tokens)
         lengths = RowLengths([opened.model])
-        return cls(sampler, lengths, renderer, model_id, opened.context_length, settings, seed, long)
+        return cls(sampler, lengths, renderer, model_id, opened.limits(), settings, seed, long)
 
     def fit(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         """The prompts that leave room for a completion; longer ones are refused, cut or left out, as the settings say.
@@ -115,7 +116,7 @@ class Writer:
             self.renderer,
             prompts,
             max_new_tokens=self.settings.max_new_tokens,
-            context_length=self.context_length,
+            limits=self.limits,
             too_long=self.settings.too_long,
         )
         self.long = fitting.long

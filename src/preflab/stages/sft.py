@@ -30,7 +30,7 @@ def run(ctx: StageContext) -> StageResult:
     demonstrations = [Demonstration(*pair) for pair in ctx.demonstrations(settings.data)]
     dtype = weights_dtype(ctx.precision, learns=settings.lora is None)
     opened = open_language_model(ctx.model_folder(settings.model), dtype=dtype)
-    long = LongRows(opened.most_tokens(settings.max_tokens), settings.too_long)
+    long = LongRows(opened.limits(settings.max_tokens), settings.too_long)
     sequences = encode_demonstrations(opened.renderer(), demonstrations, long, learn=settings.learn)
     trunk = opened.trunk(("policy",), lora=settings.lora, seed=ctx.seed, compute=ctx.precision)
     lengths = fix_row_lengths(trunk.row_lengths, sequences)

@@ -63,9 +63,7 @@ class Loaded:
     ) -> tuple[list[Completion], list[TokenSequence]]:
         """`num` adjacent completions per prompt, and their tokens; seeds depend only on ctx.seed, prompt and index."""
         opened, renderer = self.opened, self.opened.renderer(decoding.stop_token_ids)
-        fitting = fitting_prompts(
-            renderer, prompts, max_new_tokens=decoding.max_new_tokens, context_length=opened.context_length
-        )
+        fitting = fitting_prompts(renderer, prompts, max_new_tokens=decoding.max_new_tokens, limits=opened.limits())
         engine = make_engine(EngineSource(opened.model, opened.tokenizer, renderer.stop_token_ids), ctx.device.engine)
         wanted = [(prompt, tokens, index) for prompt, tokens in fitting.prompts for index in range(num)]
         seeds = [request_seed(ctx.seed, prompt.id, index) for prompt, _, index in wanted]

@@ -126,7 +126,7 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
     """
     from preflab.conversations.fitting_prompts import fitting_prompts
     from preflab.conversations.renderer import Renderer
-    from preflab.models.facts import context_length
+    from preflab.models.facts import token_limits
     from preflab.policy.on_policy_run import OnPolicyRun
     from preflab.rewards.sources import PolicySide
     from preflab.sampling.engines import EngineSource, make_engine
@@ -141,7 +141,7 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
         fitting_prompts,
         renderer,
         max_new_tokens=num_new,
-        context_length=context_length(policy.config),
+        limits=token_limits(policy.config),
         too_long=settings.too_long,
     )
     learned = fit(asked.prompts)

@@ -49,7 +49,8 @@ class RewardBase:
         weights = opened.base_hash()
         pooling = settings.pooling or ("last" if causal else "mean")
         trunk = opened.trunk(("reward",), lora=settings.lora, seed=ctx.seed, pooling=pooling, compute=ctx.precision)
-        return cls(named, weights, trunk, Encoder(opened.tokenizer, causal, max_tokens, stops))
+        encoder = Encoder(opened.tokenizer, causal, max_tokens, stops, opened.reads_prompts_apart)
+        return cls(named, weights, trunk, encoder)
 
     @property
     def uncut(self) -> Encoder:
