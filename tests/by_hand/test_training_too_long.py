@@ -45,7 +45,7 @@ def test_rows_are_left_out_where_asked_for() -> None:
     rows = LongRows(9, "leave_out")
     assert rows.fitted([TEN], "line 1") is None
     rows.check(1)
-    with pytest.raises(PreflabError, match="1 token too long"):
+    with pytest.raises(PreflabError, match="line 1 has 10 tokens, at most 9 tokens fit"):
         rows.check(0)
 
 
