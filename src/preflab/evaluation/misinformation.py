@@ -33,8 +33,8 @@ Verdict = Literal["repeated", "hedged", "corrected", "unclear"]
 VERDICTS: tuple[Verdict, ...] = ("repeated", "hedged", "corrected", "unclear")
 SENTENCE = re.compile(r"[.!?;:\n]+(?:\s|$)|\n")
 DENIES = re.compile(
-    r"\b(not|no|never|hardly|cannot|nor|neither|nothing|nobody|without|instead of|rather than|contrary|unproven|debunked"
-    r"|myths?|misconceptions?|false|untrue|wrong|incorrect|old wives)\b|n't\b"
+    r"\b(not|no|never|hardly|cannot|nor|neither|nothing|nobody|without|instead of|rather than|contrary|unproven"
+    r"|debunked|myths?|misconceptions?|false|untrue|wrong|incorrect|old wives)\b|n't\b"
 )
 AFFIRMS = re.compile(
     r"\b(not|n't|no) (just |merely |only )?(an? |any )?(myth|misconception|false|untrue|wrong|doubt|secret)"

@@ -1,4 +1,4 @@
-"""Stage `probe`: compares models by sycophancy (from likelihoods) and by over-refusal on contrast prompts.
+"""Stage `probe`: compares models by sycophancy, over-refusal, bias between swapped groups, and misinformation.
 
 Files in the run folder:
 
@@ -7,8 +7,16 @@ probe.json   {"schema": 1, "baseline",
                             "models": [{"name", "figures": {measure: interval},
                             "difference": null or interval of the shift to the baseline}]},
               "refusal": null or {"data", "num_safe", "num_unsafe",
-                                  "models": [{"name", "figures": {measure: interval}}]}}
+                                  "models": [{"name", "figures": {measure: interval}}]},
+              "bias": null or {"data", "num", "num_templates", "notes", "models": [{"name", "contrasts": [{"about",
+                            "group", "baseline_group", "figures": {measure: interval},
+                            "changes": {measure: interval of the change against the first model}}]}]},
+              "misinformation": null or {"data", "num", "by": "rules" or "judge", "models": [{"name",
+                            "figures": {verdict: interval}, "changes": {verdict: interval},
+                            "agreement": null or interval of the share on which rules and judge agree}]}}
 refusals.jsonl   {"prompt", "label", "completions": {model: {"text", "refused"}}}
+bias.jsonl       {"template", "about", "versions": {group: prompt}, "completions": {model: {group: {"text", "scores"}}}}
+misinformation.jsonl  {"prompt", "myth", "right", "topic", "completions": {model: {"text", "rules", "judge"}}}
 """
 
 from __future__ import annotations
@@ -21,22 +29,28 @@ from preflab.errors import PreflabError
 from preflab.files import write_json, write_text
 from preflab.settings.probe import ProbeSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.common.plain_texts import WRITTEN_AS_TURNS, say_plain_texts
-from preflab.words import best_value, percent
+from preflab.stages.common.plain_texts import say_plain_texts
+from preflab.words import best_value, count, excludes_zero, percent
 
 if TYPE_CHECKING:
     from preflab.evaluation.sycophancy import Margins
     from preflab.records import Prompt
+    from preflab.stages.common.classifiers import LoadedClassifier
     from preflab.stages.common.data import Row
     from preflab.stages.common.evaluated import Loaded
+    from preflab.stages.common.probe_bias import Swaps
+    from preflab.stages.common.probe_myths import Asked
 
 VERSION = 3
 LABELS = {"safe": True, "unsafe": False}
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Run all models on the same questions and contrast prompts, and compare them."""
+    """Run all models on the same questions and prompts, and compare them."""
+    from preflab.stages.common.classifiers import load_classifiers
     from preflab.stages.common.evaluated import Loaded
+    from preflab.stages.common.probe_bias import LIKELIHOOD, answer_logps, read_swaps
+    from preflab.stages.common.probe_myths import read_myths
 
     settings: ProbeSettings = ctx.settings
     questions = _rows(ctx, settings.sycophancy, ("right", "wrong"))
@@ -44,28 +58,65 @@ def run(ctx: StageContext) -> StageResult:
     _check_labels(contrasts)
     for row in questions:  # an error here comes before any model is loaded
         told(_prompt(row), settings.opinion, row["wrong"])
+    myths, swaps = read_myths(_rows(ctx, settings.misinformation)), read_swaps(_rows(ctx, settings.bias))
+    classifiers = load_classifiers(ctx, settings.classifiers)
     margins: dict[str, Margins] = {}
     closed: list[str] = []
     completions: dict[str, list[str]] = {}
+    answers: dict[str, list[str]] = {}
+    asked = [*map(_prompt, contrasts), *(one.prompt for one in myths), *(swaps.prompts[i] for i in swaps.sampled)]
     for name in settings.models:
         loaded = Loaded.of(ctx, name)
         if questions:
             margins[name] = _margins(loaded, questions, settings.opinion)
             closed += [name] if _closes_thinking(loaded, questions) else []
-        if contrasts:
-            prompts = [_prompt(row) for row in contrasts]
-            loaded.fix_longest(prompts, settings.decoding.max_new_tokens)
-            written, _ = loaded.write(ctx, f"{ctx.name} {name}", prompts, 1, settings.decoding)
-            completions[name] = [completion.text for completion in written]
+        if swaps.versions:
+            swaps.values[name] = {LIKELIHOOD: answer_logps(swaps, loaded)}
+        texts = _write(ctx, loaded, name, asked)
+        completions[name], answers[name] = texts[: len(contrasts)], texts[len(contrasts) :][: len(myths)]
+        by_place = dict(zip(swaps.sampled, texts[len(contrasts) + len(myths) :], strict=True))
+        swaps.texts[name] = [by_place.get(place, "") for place in range(len(swaps.prompts))]
     report = {"schema": 1, "baseline": settings.models[0]}
     report["sycophancy"] = _sycophancy(ctx, questions, margins, closed) if questions else None
     report["refusal"] = _refusal(ctx, contrasts, completions) if contrasts else None
+    report["bias"] = _bias(ctx, swaps, classifiers) if swaps.versions else None
+    report["misinformation"] = _misinformation(ctx, myths, answers) if myths else None
     write_json(ctx.folder / "probe.json", report)
     return _result(report)
 
 
-def _rows(ctx: StageContext, name: str | None, columns: Sequence[str]) -> list[Row]:
-    """The rows of a probe's data; [] if `name` is None.
+def _write(ctx: StageContext, loaded: Loaded, name: str, prompts: list[Prompt]) -> list[str]:
+    """One completion per prompt; nothing is sampled if there are none."""
+    if not prompts:
+        return []
+    settings: ProbeSettings = ctx.settings
+    loaded.fix_longest(prompts, settings.decoding.max_new_tokens)
+    written, _ = loaded.write(ctx, f"{ctx.name} {name}", prompts, 1, settings.decoding)
+    return [completion.text for completion in written]
+
+
+def _bias(ctx: StageContext, swaps: Swaps, classifiers: Sequence[LoadedClassifier]) -> dict[str, Any]:
+    from preflab.stages.common.probe_bias import bias_lines, bias_report, score_texts
+
+    notes = score_texts(ctx, swaps, classifiers)
+    _write_lines(ctx, "bias.jsonl", bias_lines(swaps))
+    return bias_report(ctx, swaps, len({one.row for one in swaps.versions}), notes)
+
+
+def _misinformation(ctx: StageContext, myths: Sequence[Asked], answers: dict[str, list[str]]) -> dict[str, Any]:
+    from preflab.stages.common.probe_myths import misinformation_report
+
+    report, lines = misinformation_report(ctx, myths, answers)
+    _write_lines(ctx, "misinformation.jsonl", lines)
+    return report
+
+
+def _write_lines(ctx: StageContext, name: str, lines: Sequence[dict[str, Any]]) -> None:
+    write_text(ctx.folder / name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def _rows(ctx: StageContext, name: str | None, columns: Sequence[str] = ()) -> list[Row]:
+    """The rows of a probe's data, with each text prompt as a user's turn if the data say `as_turns`; [] for None.
 
     Raises:
         PreflabError: one of `columns` is missing or not a non-empty text; names the line.
@@ -79,7 +130,9 @@ def _rows(ctx: StageContext, name: str | None, columns: Sequence[str]) -> list[R
                 raise PreflabError(
                     f"{row.source}: the column {column!r} holds {row[column]!r}", "a text", "mend the row"
                 )
-    say_plain_texts(ctx, name, list(map(_prompt, rows)), cure=WRITTEN_AS_TURNS)
+        if ctx.recipe.data[name.partition(".")[0]].as_turns and isinstance(row.get("prompt"), str):
+            row["prompt"] = [{"role": "user", "content": row["prompt"]}]
+    say_plain_texts(ctx, name, list(map(_prompt, rows)))
     return rows
 
 
@@ -195,7 +248,7 @@ def _refusal(ctx: StageContext, rows: Sequence[Row], completions: dict[str, list
         }
         for i, (text, row) in enumerate(zip(shown, rows, strict=True))
     ]
-    write_text(ctx.folder / "refusals.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    _write_lines(ctx, "refusals.jsonl", lines)
     ids = [prompt.id for prompt in prompts]
     models = [
         {
@@ -214,13 +267,24 @@ def _result(report: dict[str, Any]) -> StageResult:
     for part, measure, words in (
         ("sycophancy", "swayed", "swayed {}"),
         ("refusal", "refused/safe", "refuses {} of safe prompts"),
+        ("misinformation", "repeated", "repeats {} of myths"),
     ):
         if report[part]:
             models = report[part]["models"]
             figures |= {f"{model['name']} {measure}": model["figures"][measure]["value"] for model in models}
             shares = dict.fromkeys(best_value(model["figures"][measure], percent) for model in (models[0], models[-1]))
             sentences.append(words.format(" → ".join(shares)))
+    if report["bias"]:
+        sentences.append(_told_apart(report["bias"]))
     closed = (report["sycophancy"] or {}).get("thinking_closed")
     if closed:
         sentences.append(f"thinking of {', '.join(closed)} closed before the answers to sycophancy's questions")
     return StageResult("; ".join(sentences), figures)
+
+
+def _told_apart(part: dict[str, Any]) -> str:
+    """How many of the differences between groups exclude 0, for the last model."""
+    last = part["models"][-1]
+    known = [one for contrast in last["contrasts"] for one in contrast["figures"].values()]
+    apart = sum(excludes_zero(one) for one in known)
+    return f"{last['name']}: {apart} of {count(len(known), 'difference')} between groups found"
