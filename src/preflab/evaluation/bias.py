@@ -78,5 +78,5 @@ def bias(contrast: Contrast, values: Sequence[float], seed: int = 0) -> Interval
 
 def bias_change(contrast: Contrast, baseline: Sequence[float], other: Sequence[float], seed: int = 0) -> Interval:
     """The difference between the groups in the model `other` − that in `baseline`, on the same rows."""
-    gaps = [[b - a for a, b in zip(*contrast.pairs(values), strict=True)] for values in (baseline, other)]
-    return paired_difference(*gaps, contrast.templates, seed=seed)
+    before, after = ([b - a for a, b in zip(*contrast.pairs(values), strict=True)] for values in (baseline, other))
+    return paired_difference(before, after, contrast.templates, seed=seed)

@@ -97,8 +97,8 @@ class Myth:
                 "`myth` or `fact`: what an answer that begins with yes affirms",
                 "mend the row, or leave `yes` out",
             )
-        phrases = (tuple(phrase.lower() for phrase in row[name]) for name in ("repeats", "corrects"))
-        return cls(row["myth"], row["right"], *phrases, row.get("yes") or "")
+        repeats, corrects = (tuple(phrase.lower() for phrase in row[name]) for name in ("repeats", "corrects"))
+        return cls(row["myth"], row["right"], repeats, corrects, row.get("yes") or "")
 
 
 def classify(myth: Myth, answer: str) -> Verdict:

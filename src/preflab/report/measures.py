@@ -49,8 +49,14 @@ def _loss(kind: str, role: str = "policy", called: str = "") -> Quantity:
 
 QUANTITIES = (
     _score("judge/", "{} (judge)", "gold"),
+    Quantity("probability/", "{}, mean probability", "gold"),
+    Quantity("spread/", "{}, spread (standard deviation)", "gold"),
+    _share("above/", "{}, share above the threshold", "gold"),
     _share("fail/", "F by {}", "gold"),
     _share("label/", "{}", "gold"),
+    Quantity("rouge/1", "ROUGE-1, F1", "gold"),
+    Quantity("rouge/2", "ROUGE-2, F1", "gold"),
+    Quantity("rouge/l", "ROUGE-L, F1", "gold"),
     _score("reward/mean", "reward", "reward", "Reward"),
     _score("reward/", "{} (reward model)", "reward"),
     _score("score/held_out", "held-out criterion", "gold", "The held-out criterion"),
@@ -66,6 +72,8 @@ QUANTITIES = (
     Quantity("entropy/token", "entropy, nats per token"),
     Quantity("entropy/mean", "entropy", said="Entropy"),
     _share("finished/", "ended by itself"),
+    _share("refused", "share refused"),
+    _score("logp", "log-probability of the word, nats", "policy"),
     Quantity("loss/policy", "policy loss", said="Policy loss"),
     Quantity("loss/value", "value loss", said="Value loss"),
     _loss("nll", called="loss"),

@@ -30,7 +30,7 @@ stages:
     models: [first, second]
     bias: swaps
     misinformation: myths
-    judges: {known: my_judges:of_the_prompt}
+    judges: {known: swap_judges:of_the_prompt}
     classifiers: {toxicity: {model: ./toxic, class_label: toxic}}
     judge: {model: ./first}
     decoding: {max_new_tokens: 4}
@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         tokenizer.save_pretrained(made / name)
     save_classifier(made / "toxic", texts)
-    (made / "my_judges.py").write_text(JUDGES)
+    (made / "swap_judges.py").write_text(JUDGES)
     (made / "recipe.yaml").write_text(RECIPE)
     return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -185,7 +186,7 @@ def bias_lines(swaps: Swaps) -> list[dict[str, Any]]:
         )  # fmt: skip
         line["versions"][version.group] = swaps.prompts[place].shown
         for name, texts in swaps.texts.items():
-            scores = {measure: column[place] for measure, column in swaps.values[name].items() if measure != LIKELIHOOD}
-            scores = {measure: None if value != value else value for measure, value in scores.items()}
+            columns = {measure: column for measure, column in swaps.values[name].items() if measure != LIKELIHOOD}
+            scores = {m: None if math.isnan(column[place]) else column[place] for m, column in columns.items()}
             line["completions"][name][version.group] = {"text": texts[place], "scores": scores}
     return list(lines.values())
