@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,22 @@ class Sheet:
     """Name → (N,) numbers whose standard deviation is reported."""
     repeated: bool = False
     """Each prompt's text is listed several times, to be paired with several completions; it has no distinct-n then."""
+
+    def repeat(self, times: int) -> Sheet:
+        """The sheet with every row listed `times` times, to be paired with as many completions per prompt."""
+        if times == 1:
+            return self
+
+        def rows(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(value for value in values for _ in range(times))
+
+        def arrays(columns: Mapping[str, Array]) -> dict[str, Array]:
+            return {name: np.repeat(column, times) for name, column in columns.items()}
+
+        return Sheet(
+            self.model, rows(self.prompt_ids), rows(self.texts), rows(self.num_tokens), rows(self.sum_logps),
+            arrays(self.means), arrays(self.shares), arrays(self.spreads), repeated=True,
+        )  # fmt: skip
 
     @property
     def columns(self) -> dict[str, Array]:

@@ -57,6 +57,11 @@ QUANTITIES = (
     Quantity("rouge/1", "ROUGE-1, F1", "gold"),
     Quantity("rouge/2", "ROUGE-2, F1", "gold"),
     Quantity("rouge/l", "ROUGE-L, F1", "gold"),
+    *(
+        Quantity(f"rouge/{kind}/{part}", f"ROUGE-{kind.upper()}, {part}", "gold")
+        for kind in ("1", "2", "l")
+        for part in ("precision", "recall")
+    ),
     _score("reward/mean", "reward", "reward", "Reward"),
     _score("reward/", "{} (reward model)", "reward"),
     _score("score/held_out", "held-out criterion", "gold", "The held-out criterion"),
@@ -91,6 +96,10 @@ QUANTITIES = (
     Quantity("clip/policy", "clipped tokens, share", said="The share of clipped tokens"),
 )
 """In display order: judges, F and classes, rewards, KL, length, variety, then metrics that only training logs."""
+LEADING = ("judge/", "reward/", "probability/")
+"""Prefixes of the measures that can decide the verdict, in order of preference."""
+OF_CLASSIFIERS = ("probability", "spread", "above")
+"""The parts of a measure's name before the classifier's name."""
 _EXACT = {each.name: each for each in QUANTITIES}
 _BEGINNINGS = [each for each in QUANTITIES if each.name.endswith("/")]
 
@@ -145,8 +154,15 @@ def figure_texts(evaluation: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
+def is_better(evaluation: Mapping[str, Any], name: str, difference: float) -> bool:
+    """Whether a difference of the measure is an improvement: higher, except for a classifier of a harmful class."""
+    kind, _, short = name.partition("/")
+    lower = kind in OF_CLASSIFIERS and evaluation.get("classifiers", {}).get(short, {}).get("better") == "lower"
+    return difference < 0 if lower else difference > 0
+
+
 def leading(names: Iterable[str]) -> str | None:
-    """The measure that decides the verdict: the first judge, else the first reward model; None if there is neither."""
+    """The measure that decides the verdict: the first judge, else reward model, else classifier; None without any."""
     known = list(names)
-    candidates = [name for prefix in ("judge/", "reward/") for name in known if name.startswith(prefix)]
+    candidates = [name for prefix in LEADING for name in known if name.startswith(prefix)]
     return candidates[0] if candidates else None
