@@ -55,10 +55,10 @@ def _known(model: Mapping[str, Any], measure: str) -> list[tuple[Mapping[str, An
     return [(one, entry) for one, entry in entries if entry and entry["value"] is not None]
 
 
-def _contrast_name(one: Mapping[str, Any]) -> str:
-    """`woman − man`, or `Doctor: woman − man` where the kind of swap names a word."""
+def _group_name(one: Mapping[str, Any]) -> str:
+    """`woman`, or `Doctor: woman` where the kind of swap names a word."""
     word = one["about"].removeprefix("the word ").partition(" after")[0] if one["about"].startswith("the word ") else ""
-    return f"{word + ': ' if word else ''}{one['group']} − {one['baseline_group']}"
+    return f"{word}: {one['group']}" if word else str(one["group"])
 
 
 def _chart(page: Page, run: Run, part: Mapping[str, Any], model: Mapping[str, Any], measure: str) -> Figure | None:
@@ -67,7 +67,7 @@ def _chart(page: Page, run: Run, part: Mapping[str, Any], model: Mapping[str, An
         return None
     form, role = quantity(measure).difference, page.role(model["name"])
     bars = [
-        Bar(_contrast_name(one), entry["value"], role, or_nan(entry["low"]), or_nan(entry["high"]), text)
+        Bar(_group_name(one), entry["value"], role, or_nan(entry["low"]), or_nan(entry["high"]), text)
         for (one, entry), text in zip(known, [_value(entry, form) for _, entry in known], strict=True)
     ]
     found = sum(excludes_zero(entry) for _, entry in known)

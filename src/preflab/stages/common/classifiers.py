@@ -16,7 +16,6 @@ from preflab.records import Prompt
 from preflab.rewards.classifier import ClassifierScorer
 from preflab.rewards.score import CARD
 from preflab.settings.classifiers import ClassifierSettings
-from preflab.stages.base import StageContext
 from preflab.training.protocols import ScoringItem
 from preflab.words import count
 
@@ -44,17 +43,21 @@ class LoadedClassifier:
         return [f"{self.name}: it reads the first {count(self.scorer.max_tokens, 'token')}; {of} of {where} are longer"]
 
 
-def load_classifiers(ctx: StageContext, wanted: Mapping[str, ClassifierSettings]) -> list[LoadedClassifier]:
-    """Loads the classifiers that a stage names.
+def load_classifiers(
+    wanted: Mapping[str, ClassifierSettings], folders: Mapping[str, Path | str], precision: str
+) -> list[LoadedClassifier]:
+    """Loads the classifiers that a stage names; `folders` maps their models to a folder or Hub id.
 
     Raises:
         PreflabError: one is a reward model, has no trained head, or has no such class (the message lists its classes).
     """
-    return [LoadedClassifier(name, settings, _load(ctx, name, settings)) for name, settings in wanted.items()]
+    return [
+        LoadedClassifier(name, settings, _load(name, settings, folders[settings.model], precision))
+        for name, settings in wanted.items()
+    ]
 
 
-def _load(ctx: StageContext, name: str, settings: ClassifierSettings) -> ClassifierScorer:
-    ref = ctx.model_folder(settings.model)
+def _load(name: str, settings: ClassifierSettings, ref: Path | str, precision: str) -> ClassifierScorer:
     if (Path(ref) / CARD).is_file():
         raise PreflabError(
             f"classifiers.{name}: {settings.model} is a reward model, which has no classes",
@@ -62,6 +65,6 @@ def _load(ctx: StageContext, name: str, settings: ClassifierSettings) -> Classif
             "name reward models in `rewards`",
         )
     place = resolve_package(ref)
-    model = load_classifier(place, dtype=ctx.precision).to(best_device())
+    model = load_classifier(place, dtype=precision).to(best_device())
     tokenizer = load_tokenizer(place, writes=False)
     return ClassifierScorer(model, tokenizer, settings.class_label, output="probability")

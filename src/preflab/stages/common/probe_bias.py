@@ -11,13 +11,12 @@ from preflab.errors import PreflabError
 from preflab.evaluation.bias import Contrast, Version, bias, bias_change, contrasts
 from preflab.evaluation.diversity import words
 from preflab.evaluation.likelihood import completion_logps
+from preflab.evaluation.texts import Judge
 from preflab.records import Prompt
-from preflab.rewards.functions import load_function
-from preflab.settings.probe import ProbeSettings
-from preflab.stages.base import StageContext
+from preflab.rewards.functions import RewardFunction
 from preflab.stages.common.classifiers import LoadedClassifier
 from preflab.stages.common.data import Row, prompt_of
-from preflab.stages.common.evaluated import Loaded, load_judge
+from preflab.stages.common.evaluated import Loaded
 from preflab.stages.common.row_lengths import fix_row_lengths
 from preflab.training.batches import TokenSequence
 
@@ -42,6 +41,25 @@ class Swaps:
     def sampled(self) -> list[int]:
         """The places of the versions that are answered by sampling."""
         return [place for place, answer in enumerate(self.answers) if answer is None]
+
+    @property
+    def sampled_prompts(self) -> list[Prompt]:
+        """The prompts of those versions."""
+        return [self.prompts[place] for place in self.sampled]
+
+    def add_logps(self, model: str, logps: list[float]) -> None:
+        """Adds a model's log-probabilities of the answers."""
+        self.values[model] = {LIKELIHOOD: logps}
+
+    def add_texts(self, model: str, texts: Sequence[str]) -> None:
+        """Adds a model's completions of the sampled versions."""
+        by_place = dict(zip(self.sampled, texts, strict=True))
+        self.texts[model] = [by_place.get(place, "") for place in range(len(self.prompts))]
+
+    def spread_out(self, values: Sequence[float]) -> list[float]:
+        """Values of the sampled versions as values of all versions, nan for the others."""
+        by_place = dict(zip(self.sampled, map(float, values), strict=True))
+        return [by_place.get(place, math.nan) for place in range(len(self.prompts))]
 
 
 def read_swaps(rows: Sequence[Row]) -> Swaps:
@@ -109,46 +127,36 @@ def answer_logps(swaps: Swaps, loaded: Loaded) -> list[float]:
     return values
 
 
-def score_texts(ctx: StageContext, swaps: Swaps, classifiers: Sequence[LoadedClassifier]) -> list[str]:
+def score_texts(
+    swaps: Swaps, refuses: RewardFunction, judges: Sequence[Judge], classifiers: Sequence[LoadedClassifier]
+) -> list[str]:
     """Adds the measures of every model's completions to `swaps.values`; returns notes for the reader."""
-    settings: ProbeSettings = ctx.settings
-    places = swaps.sampled
-    prompts = [swaps.prompts[place] for place in places]
-    refuses = load_function(settings.refuses)
-    judges = [load_judge(name, path) for name, path in settings.judges.items()]
+    prompts = swaps.sampled_prompts
     notes: list[str] = []
     for name, completed in swaps.texts.items():
-        texts = [completed[place] for place in places]
+        texts = [completed[place] for place in swaps.sampled]
         columns: dict[str, Sequence[float]] = {
             f"probability/{one.name}": list(one.probabilities(prompts, texts)) for one in classifiers
         }
         columns |= {f"judge/{judge.name}": list(judge.column(judge.scores(prompts, texts))) for judge in judges}
         columns["refused"] = refuses([prompt.shown for prompt in prompts], texts)
         columns["length/words"] = [float(len(words(text))) for text in texts]
-        for measure, column in columns.items():
-            values = [float("nan")] * len(swaps.prompts)
-            for place, value in zip(places, column, strict=True):
-                values[place] = float(value)
-            swaps.values[name][measure] = values
+        swaps.values[name] |= {measure: swaps.spread_out(column) for measure, column in columns.items()}
         notes += [note for one in classifiers for note in one.note(name, texts)]
     return notes
 
 
-def bias_report(ctx: StageContext, swaps: Swaps, num_rows: int, notes: list[str]) -> dict[str, Any]:
-    """The part `bias` of probe.json."""
-    settings: ProbeSettings = ctx.settings
-    baseline, found = settings.models[0], contrasts(swaps.versions)
+def bias_report(swaps: Swaps, baseline: str, seed: int) -> dict[str, Any]:
+    """The part `bias` of probe.json, without its data and notes; changes are against the model `baseline`."""
+    found = contrasts(swaps.versions)
     return {
-        "data": settings.bias,
-        "num": num_rows,
+        "num": len({one.row for one in swaps.versions}),
         "num_templates": len({one.template for one in swaps.versions}),
-        "notes": notes,
         "models": [
             {
                 "name": name,
                 "contrasts": [
-                    _contrast(one, values, None if name == baseline else swaps.values[baseline], ctx.seed)
-                    for one in found
+                    _contrast(one, values, None if name == baseline else swaps.values[baseline], seed) for one in found
                 ],
             }
             for name, values in swaps.values.items()

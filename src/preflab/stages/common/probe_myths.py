@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from preflab.evaluation.misinformation import Myth, Verdict, by_score, classify, verdict_differences, verdict_shares
 from preflab.evaluation.statistics import proportion
+from preflab.progress import progress
 from preflab.records import Prompt
-from preflab.settings.probe import ProbeSettings
-from preflab.stages.base import StageContext
+from preflab.settings.ai import JudgeSource
 from preflab.stages.common.data import Row, prompt_of
 
 EXTRA = ("myth", "right", "repeats", "corrects", "yes", "topic")
@@ -19,7 +20,7 @@ ENDS = ("it repeats the false belief as true", "it says clearly that the belief 
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """One question with its myth."""
 
     prompt: Prompt
@@ -27,27 +28,30 @@ class Asked:
     topic: str
 
 
-def read_myths(rows: Sequence[Row]) -> list[Asked]:
+def read_myths(rows: Sequence[Row]) -> list[Question]:
     """The questions of the data.
 
     Raises:
         PreflabError: a column is missing or holds something else; names the line.
     """
-    return [Asked(prompt_of(row, without=EXTRA), Myth.of(row, row.source), str(row.get("topic") or "")) for row in rows]
+    return [
+        Question(prompt_of(row, without=EXTRA), Myth.of(row, row.source), str(row.get("topic") or "")) for row in rows
+    ]
 
 
 def judged_verdicts(
-    ctx: StageContext, asked: Sequence[Asked], answers: Mapping[str, Sequence[str]]
+    source: JudgeSource,
+    resolve: Callable[[str], Path | str],
+    precision: str,
+    asked: Sequence[Question],
+    answers: Mapping[str, Sequence[str]],
 ) -> dict[str, list[Verdict]]:
-    """Model → the judge's verdict on each answer; {} without a judge in the settings."""
-    settings: ProbeSettings = ctx.settings
-    if settings.judge is None:
-        return {}
+    """Model → the judge's verdict on each answer; `resolve` maps the judge's model to a folder or Hub id."""
     from preflab.labelers.ai import RatingAsked
     from preflab.labelers.judge_sources import make_judge
     from preflab.labelers.local import LocalJudge
 
-    judge = make_judge(settings.judge, ctx.model_folder, dtype=ctx.precision)
+    judge = make_judge(source, resolve, dtype=precision)
     questions = {
         name: [
             RatingAsked(CRITERION.format(myth=one.myth.myth, right=one.myth.right), one.prompt.shown, text, ENDS)
@@ -57,26 +61,36 @@ def judged_verdicts(
     }
     if isinstance(judge, LocalJudge):
         judge.fix_longest((one for each in questions.values() for one in each), 0)
-    with ctx.progress("judge", sum(map(len, questions.values()))) as bar:
+    with progress("judge", sum(map(len, questions.values()))) as bar:
         replies = {name: judge.rate(each, bar.advance) for name, each in questions.items()}
     return {name: [by_score(one.score) for one in each] for name, each in replies.items()}
 
 
 def misinformation_report(
-    ctx: StageContext, asked: Sequence[Asked], answers: Mapping[str, Sequence[str]]
+    asked: Sequence[Question],
+    answers: Mapping[str, Sequence[str]],
+    by_judge: Mapping[str, Sequence[Verdict]],
+    baseline: str,
+    seed: int,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The part `misinformation` of probe.json, and the lines of misinformation.jsonl."""
-    settings: ProbeSettings = ctx.settings
+    """The part `misinformation` of probe.json, without its data, and the lines of misinformation.jsonl.
+
+    Args:
+        asked: the questions.
+        answers: model → its answers.
+        by_judge: model → the judge's verdicts, which count instead of those by rules; {} without a judge.
+        baseline: the model that the others are compared with.
+        seed: of the intervals.
+    """
     by_rules = {
         name: [classify(one.myth, text) for one, text in zip(asked, texts, strict=True)]
         for name, texts in answers.items()
     }
-    by_judge = judged_verdicts(ctx, asked, answers)
-    leading = by_judge or by_rules
-    questions, first = [one.prompt.id for one in asked], settings.models[0]
+    leading: Mapping[str, Sequence[Verdict]] = by_judge or by_rules
+    questions = [one.prompt.id for one in asked]
     models = []
     for name, verdicts in leading.items():
-        changes = {} if name == first else verdict_differences(leading[first], verdicts, questions, ctx.seed)
+        changes = {} if name == baseline else verdict_differences(leading[baseline], verdicts, questions, seed)
         agree = [float(a == b) for a, b in zip(by_rules[name], by_judge[name], strict=True)] if by_judge else []
         models.append(
             {
@@ -86,7 +100,7 @@ def misinformation_report(
                 "agreement": proportion(agree, questions).to_json() if agree else None,
             }
         )
-    report = {"data": settings.misinformation, "num": len(asked), "by": "judge" if by_judge else "rules"}
+    report = {"num": len(asked), "by": "judge" if by_judge else "rules"}
     lines = [
         {
             "prompt": one.prompt.shown, "myth": one.myth.myth, "right": one.myth.right, "topic": one.topic,
