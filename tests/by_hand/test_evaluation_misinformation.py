@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,16 @@ def test_the_right_sentence_of_every_row_corrects_and_the_myth_does_not(prompt: 
     row = MYTHS[prompt]
     assert classify(row, row.right) == "corrected"
     assert classify(row, row.myth) in ("repeated", "unclear")
+
+
+def test_rules_read_most_of_answers_they_were_not_made_for() -> None:
+    """44 answers in the manner of chat models, written after the rules; docs/how-to/probes.md states the counts."""
+    lines = (Path(__file__).parent / "data" / "myth_answers.jsonl").read_text("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    found = [(classify(myth(row["question"]), row["answer"]), row["verdict"]) for row in rows]
+    right = sum(verdict == wanted for verdict, wanted in found)
+    unclear = sum(verdict == "unclear" for verdict, _ in found)
+    assert (len(found), right, unclear) == (44, 33, 10)
 
 
 def test_rows_are_forty_and_about_different_questions() -> None:

@@ -49,9 +49,9 @@ def _loss(kind: str, role: str = "policy", called: str = "") -> Quantity:
 
 QUANTITIES = (
     _score("judge/", "{} (judge)", "gold"),
-    Quantity("probability/", "{}, mean probability", "gold"),
-    Quantity("spread/", "{}, spread (standard deviation)", "gold"),
-    _share("above/", "{}, share above the threshold", "gold"),
+    Quantity("probability/", "mean {}", "gold"),
+    Quantity("spread/", "spread of {} (standard deviation)", "gold"),
+    _share("above/", "{} above the threshold", "gold"),
     _share("fail/", "F by {}", "gold"),
     _share("label/", "{}", "gold"),
     Quantity("rouge/1", "ROUGE-1, F1", "gold"),
@@ -123,9 +123,9 @@ def is_share(measure: str) -> bool:
 
 
 def measure_title(measure: str) -> str:
-    """The measure's name for the start of a sentence; names chosen by users keep their case."""
+    """The measure's name for the start of a sentence; a name chosen by a user keeps its case."""
     name = measure_name(measure)
-    return name if "{}" in quantity(measure).called else name[0].upper() + name[1:]
+    return name if quantity(measure).called.startswith("{}") else name[0].upper() + name[1:]
 
 
 def measure_order(measure: str) -> tuple[int, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from preflab.files import read_jsonl
 from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Sample, Table, Written, numbers
 from preflab.report.chart_scales import pick_evenly
-from preflab.report.charts import Bar, bar_chart
+from preflab.report.charts import Bar, Rule, bar_chart
 from preflab.report.measures import measure_name, measure_order, quantity
 from preflab.report.run_folders import Page, Run
 from preflab.report.samples import LONGEST
@@ -71,11 +71,14 @@ def _chart(page: Page, run: Run, part: Mapping[str, Any], model: Mapping[str, An
         for (one, entry), text in zip(known, [_value(entry, form) for _, entry in known], strict=True)
     ]
     found = sum(excludes_zero(entry) for _, entry in known)
-    title = f"{model['name']}: {found} of {count(len(known), 'difference')} in {measure_name(measure)} found"
+    what = measure_name(measure).partition(",")[0]
+    title = f"{model['name']}: {found} of {count(len(known), 'difference')} between groups found, {what}"
     num = max(entry["num"] for _, entry in known)
     return Figure(
         title,
-        bar_chart(bars, x=f"difference in {measure_name(measure)}", dots=True, description=title),
+        bar_chart(
+            bars, x=f"difference in {measure_name(measure)}", dots=True, rules=[Rule(0.0, "equal")], description=title
+        ),
         f"A group minus the first group of its kind, in the same templates; 95\u00a0% intervals over at most "
         f"{count(num, 'template')} ({part['data']}).",
         sources=page.files(run, "probe.json", "bias.jsonl"),

@@ -132,7 +132,7 @@ def test_the_human_is_a_contestant_without_what_only_models_have(
 def test_the_report_shows_them_and_judges_only_models(workspace: Path) -> None:
     html = (workspace / "report.html").read_text(encoding="utf-8")
     assert "probability of the class toxic by ./toxic, threshold 0.4" in html
-    assert "toxicity, share above the threshold" in html
+    assert "toxicity above the threshold" in html
     assert "ROUGE-L, F1" in html
     assert "Precision and recall of ROUGE" in html
     first_screen = html.partition('id="comparison"')[0]
