@@ -70,6 +70,8 @@ def test_notes_say_how_many_texts_there_are() -> None:
     assert reference_notes([("a",), ("b", "c")], 1) == [
         "ROUGE is F1 without stemming against 1 to 2 reference texts per prompt, of several the best"
     ]
+    (stemmed,) = reference_notes([("a",)], 1, stems=True)
+    assert stemmed.startswith("ROUGE is F1 of Porter stems against 1 reference text per prompt")
     ours, humans, once = reference_notes([("a", "b")], 4)
     assert "2 reference texts per prompt" in ours
     assert "one fewer than the models" in humans
