@@ -99,7 +99,7 @@ def reference_notes(references: Sequence[Texts], num_completions: int, *, stems:
     fewest, most = min(map(len, references)), max(map(len, references))
     num = f"{count(fewest, 'reference text')}" if fewest == most else f"{fewest} to {most} reference texts"
     how = "of Porter stems" if stems else "without stemming"
-    notes = [f"ROUGE is F1 {how} against {num} per prompt, of several the best"]
+    notes = [f"ROUGE is F1 {how} against {num} per prompt" + (", of several the best" if most > 1 else "")]
     if fewest > 1:
         notes.append(f"{HUMAN}: ROUGE of the first text against the others, so against one fewer than the models")
     if num_completions > 1:
