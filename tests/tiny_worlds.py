@@ -62,7 +62,9 @@ def tiny_trunk(
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(sharpen)
     model.to(weights_dtype(precision, learns=lora is None))
-    return Trunk(model, tokenizer or SimpleNamespace(pad_token_id=0), lora=lora, roles=roles, seed=seed, compute=precision)
+    return Trunk(
+        model, tokenizer or SimpleNamespace(pad_token_id=0), lora=lora, roles=roles, seed=seed, compute=precision
+    )
 
 
 def all_sequences(vocab_size: int = 4, num_tokens: int = 2) -> list[TokenSequence]:
