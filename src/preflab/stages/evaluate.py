@@ -88,6 +88,7 @@ def _evaluation(
 
     settings = asked.settings
     worth = [f"judge/{name}" for name in settings.judges] + [f"reward/{name}" for name in settings.rewards]
+    worth += [f"probability/{name}" for name in settings.classifiers]
     return {
         "schema": 1,
         "baseline": settings.models[0],
