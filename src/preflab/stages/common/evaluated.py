@@ -29,7 +29,14 @@ from preflab.settings.evaluation import EvaluateSettings
 from preflab.settings.sampling import DecodingSettings
 from preflab.stages.common.classifiers import LoadedClassifier, load_classifiers
 from preflab.stages.common.evaluated_inputs import Asked
-from preflab.stages.common.reference_texts import HUMAN, human_completions, human_rouge, reference_notes, rouge_columns
+from preflab.stages.common.reference_texts import (
+    HUMAN,
+    human_completions,
+    human_rouge,
+    reference_notes,
+    repeated_prompts_note,
+    rouge_columns,
+)
 from preflab.stages.common.row_lengths import fix_row_lengths
 from preflab.stages.common.stage_facts import StageFacts
 from preflab.training.batches import TokenSequence
@@ -211,6 +218,7 @@ def _human(asked: Asked, classifiers: Sequence[LoadedClassifier]) -> tuple[Writt
     notes = _judge(one, asked, asked.prompts, classifiers)
     one.rouge = human_rouge(asked.reference_texts, stems=stems)
     one.rewards = _rewards(asked, None, asked.prompts, one.completions, [TokenSequence((), ())] * len(one.completions))
+    notes += repeated_prompts_note(asked.prompts)
     return one, notes + reference_notes(asked.reference_texts, num, stems=stems)
 
 

@@ -94,6 +94,15 @@ def human_rouge(references: Sequence[Texts], *, stems: bool = False) -> dict[str
     return rouge_columns([texts[0] for texts in references], [texts[1:] for texts in references], stems=stems)
 
 
+def repeated_prompts_note(prompts: Sequence[Prompt]) -> list[str]:
+    """A note if prompts with the same text are counted as different ones, which makes intervals too narrow."""
+    num = len(prompts) - len({prompt.shown for prompt in prompts})
+    if not num:
+        return []
+    have = "prompt has" if num == 1 else "prompts have"
+    return [f"{num:,} {have} the text of an earlier one and count as more prompts: put their texts into one row"]
+
+
 def reference_notes(references: Sequence[Texts], num_completions: int, *, stems: bool = False) -> list[str]:
     """Notes for the reader of the figures."""
     fewest, most = min(map(len, references)), max(map(len, references))
