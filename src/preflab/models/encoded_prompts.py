@@ -8,6 +8,9 @@ prompt tokens, H hidden.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -44,12 +47,13 @@ class KeptStates:
 
 
 _KEPT: WeakKeyDictionary[Any, KeptStates] = WeakKeyDictionary()
+_KEEPS: ContextVar[bool] = ContextVar("_KEEPS", default=True)
 
 
 def encode(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """(U, P, H) encoder states of right-padded prompts (U, P); states of padding are undefined."""
     encoder = model.get_encoder()
-    if not _is_frozen(encoder):
+    if not _KEEPS.get() or not _is_frozen(encoder):
         return encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
     with torch.inference_mode(False), torch.no_grad():  # states kept from sampling have to serve in training
         kept = _KEPT.setdefault(encoder, KeptStates())
@@ -71,6 +75,16 @@ def encode(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
 def forget_prompts(model: Any) -> None:
     """Drop the kept states of a model."""
     _KEPT.pop(model.get_encoder(), None)
+
+
+@contextmanager
+def encoding_anew() -> Iterator[None]:
+    """Inside the block every prompt passes through the encoder, with gradient, even if the encoder is frozen."""
+    token = _KEEPS.set(False)
+    try:
+        yield
+    finally:
+        _KEEPS.reset(token)
 
 
 def _is_frozen(encoder: Any) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from preflab.models.encoded_prompts import encoding_anew
 from preflab.models.families import token_logits
 from preflab.models.kinds import family_of
 from preflab.models.text_model import states_of, text_prefix
@@ -56,7 +57,8 @@ def find_linear_layers(model: Any) -> LinearLayers:
     }
     left_out = dict.fromkeys(_with_shared_weight(model, linear), SHARED)
     left_out |= {name: NOT_LINEAR for name, module in linear.items() if not _is_linear_map(module)}
-    left_out |= _without_effect(model, {name: module for name, module in linear.items() if name not in left_out})
+    with encoding_anew():  # kept states of prompts would hide the layers of a frozen encoder
+        left_out |= _without_effect(model, {name: module for name, module in linear.items() if name not in left_out})
     left_out |= {name: REFUSED for name in linear if _refused_by_peft(model, name.split(".")[-1])}
     fitting = {name: module for name, module in linear.items() if name not in left_out}
     return LinearLayers(fitting, {name: left_out[name] for name in linear if name in left_out}, prefix)
