@@ -12,11 +12,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutput
 
 from preflab.models.cross_attention import decoder_inputs
 from preflab.models.decoder_start import start_tokens
-from preflab.models.encoded_prompts import encode
+from preflab.models.encoded_prompts import EncoderStates, encode
 from preflab.training.batches import TokenBatch, TokenSequence
 from preflab.training.separate_prompts import SeparatePrompts, separate_prompts
 
@@ -58,7 +57,7 @@ class EncoderDecoder:
         """(B, L, V) logits of the model's own forward pass, in which rows have copies of their prompt's states."""
         rows, mask, written = inputs["prompt_rows"], inputs["attention_mask"], inputs["decoder_input_ids"]
         return model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=encode(model, inputs["input_ids"], mask)[rows]),
+            encoder_outputs=EncoderStates(last_hidden_state=encode(model, inputs["input_ids"], mask)[rows]),
             attention_mask=mask[rows],
             decoder_input_ids=written,
             decoder_attention_mask=torch.ones_like(written),
