@@ -344,7 +344,8 @@ def _gradients(subject: Subject, loss: Tensor) -> Tensor:
     """All gradients of the policy's adapter as one vector."""
     parameters = [parameter for _, parameter in subject.trunk.parameters_of("policy")]
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return torch.cat([g.flatten() for g in gradients if g is not None])
+    pairs = zip(parameters, gradients, strict=True)
+    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in pairs])
 
 
 def _largest(tensor: Tensor) -> float:

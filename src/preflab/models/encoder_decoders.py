@@ -19,6 +19,9 @@ from preflab.models.encoded_prompts import EncoderStates, encode
 from preflab.training.batches import TokenBatch, TokenSequence
 from preflab.training.separate_prompts import SeparatePrompts, separate_prompts
 
+SCALED_IF_TIED = ("umt5", "switch_transformers")
+"""Relatives of T5 that scale the decoder's states if the head has the embedding's weight; T5 has a setting for it."""
+
 
 class EncoderDecoder:
     """Prompts go through the encoder, completions through the decoder.
@@ -67,7 +70,9 @@ class EncoderDecoder:
     def read_by_head(self, model: Any, states: Tensor) -> Tensor:
         """(…, H) what the language-model head is applied to: T5 v1.0 scales states by d_model^(−1/2)."""
         config = model.config
-        return states * config.d_model**-0.5 if getattr(config, "scale_decoder_outputs", False) else states
+        tied = config.model_type in SCALED_IF_TIED and config.tie_word_embeddings
+        scaled = getattr(config, "scale_decoder_outputs", tied)
+        return states * config.d_model**-0.5 if scaled else states
 
     def without_head(self, model: Any) -> Any:
         """The model itself: encoder and decoder are separate parts, and no module without a head holds both."""
