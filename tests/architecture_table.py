@@ -487,14 +487,49 @@ OTHERS = {
     "xlm-roberta": reading("xlm-roberta", max_position_embeddings=130),
     "xlnet": plain("xlnet"),
     "gemma3, both ways": plain("gemma3_text", use_bidirectional_attention=True, query_pre_attn_scalar=8),
-    "bart": translating("bart"),
+}
+
+ENCODER_DECODERS = {
+    "bart": translating("bart", forced_bos_token_id=None),
+    "bart, forced": translating("bart", forced_bos_token_id=1),
+    "bigbird_pegasus": translating("bigbird_pegasus", attention_type="original_full"),
+    "bigbird_pegasus, sparse": translating("bigbird_pegasus", block_size=2, num_random_blocks=1),
+    "blenderbot": translating("blenderbot"),
+    "blenderbot-small": translating("blenderbot-small"),
+    "encoder-decoder": translating(
+        "encoder-decoder",
+        encoder={"model_type": "bert"},
+        decoder={"model_type": "bert", "is_decoder": True, "add_cross_attention": True},
+    ),
     "fsmt": translating("fsmt", src_vocab_size=ROWS, tgt_vocab_size=ROWS),
+    "led": translating(
+        "led", attention_window=4, max_encoder_position_embeddings=128, max_decoder_position_embeddings=128
+    ),
+    "longt5, local": translating("longt5", local_radius=4),
+    "longt5, global": translating(
+        "longt5", encoder_attention_type="transient-global", local_radius=4, global_block_size=4
+    ),
+    "m2m_100": translating("m2m_100", decoder_start_token_id=2),
     "marian": translating("marian"),
     "mbart": translating("mbart"),
     "mt5": translating("mt5"),
+    "mvp": translating("mvp"),
+    "nllb-moe": translating("nllb-moe", decoder_start_token_id=2),
     "pegasus": translating("pegasus"),
+    "pegasus_x": translating("pegasus_x", block_size=4, num_global_tokens=2),
+    "plbart": translating("plbart"),
+    "prophetnet": translating("prophetnet"),
+    "seamless_m4t": translating("seamless_m4t", decoder_start_token_id=2),
+    "seamless_m4t_v2": translating("seamless_m4t_v2", decoder_start_token_id=2),
     "switch_transformers": translating("switch_transformers", num_sparse_encoder_layers=1, num_sparse_decoder_layers=1),
     "t5": translating("t5"),
+    "t5, gated": translating(
+        "t5", feed_forward_proj="gated-gelu", tie_word_embeddings=False, scale_decoder_outputs=False
+    ),
+    "t5gemma": translating(
+        "t5gemma", encoder=WINDOW | {"query_pre_attn_scalar": 8}, decoder=WINDOW | {"query_pre_attn_scalar": 8}
+    ),
+    "t5gemma2": translating("t5gemma2"),
     "umt5": translating("umt5"),
 }
 
@@ -506,12 +541,20 @@ NAMED = (
 )  # fmt: skip
 """Those that stand for their kind in the slow tests; the others are among the tests called `every`."""
 
-ARCHITECTURES: dict[str, Architecture] = {**DECODERS, **MIXTURES, **RECURRENT, **SEEING, **OTHERS}
+ARCHITECTURES: dict[str, Architecture] = {
+    **DECODERS,
+    **MIXTURES,
+    **RECURRENT,
+    **ENCODER_DECODERS,
+    **SEEING,
+    **OTHERS,
+}
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Decoders": tuple(DECODERS),
     "Mixtures of experts": tuple(MIXTURES),
     "Recurrent and hybrid": tuple(RECURRENT),
+    "Encoder–decoders": tuple(ENCODER_DECODERS),
     "Text models that also see or hear": tuple(SEEING),
     "No language models": tuple(OTHERS),
 }

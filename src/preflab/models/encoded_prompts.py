@@ -55,14 +55,14 @@ class KeptStates:
             self.num_bytes -= self.states.popitem(last=False)[1].nbytes
 
 
+_READ_ANEW: ContextVar[bool] = ContextVar("read_anew", default=False)
 _KEPT: WeakKeyDictionary[Any, KeptStates] = WeakKeyDictionary()
-_KEEPS: ContextVar[bool] = ContextVar("_KEEPS", default=True)
 
 
 def encode(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """(U, P, H) encoder states of right-padded prompts (U, P); states of padding are undefined."""
     encoder = model.get_encoder()
-    if not _KEEPS.get() or not _is_frozen(encoder):
+    if _READ_ANEW.get() or not _is_frozen(encoder):
         return encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
     with torch.inference_mode(False), torch.no_grad():  # states kept from sampling have to serve in training
         kept = _KEPT.setdefault(encoder, KeptStates())
@@ -81,19 +81,19 @@ def encode(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         return torch.nn.utils.rnn.pad_sequence([states[prompt] for prompt in prompts], batch_first=True)
 
 
-def forget_prompts(model: Any) -> None:
-    """Drop the kept states of a model."""
-    _KEPT.pop(model.get_encoder(), None)
-
-
 @contextmanager
-def encoding_anew() -> Iterator[None]:
-    """Inside the block every prompt passes through the encoder, with gradient, even if the encoder is frozen."""
-    token = _KEEPS.set(False)
+def reading_anew() -> Iterator[None]:
+    """Run the encoder in every pass inside the block, for passes that need a gradient from a frozen encoder."""
+    token = _READ_ANEW.set(True)
     try:
         yield
     finally:
-        _KEEPS.reset(token)
+        _READ_ANEW.reset(token)
+
+
+def forget_prompts(model: Any) -> None:
+    """Drop the kept states of a model."""
+    _KEPT.pop(model.get_encoder(), None)
 
 
 def _is_frozen(encoder: Any) -> bool:

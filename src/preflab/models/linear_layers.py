@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from preflab.models.encoded_prompts import encoding_anew
+from preflab.models.encoded_prompts import reading_anew
 from preflab.models.facts import token_limits
 from preflab.models.families import token_logits
 from preflab.models.kinds import family_of
@@ -58,8 +58,7 @@ def find_linear_layers(model: Any) -> LinearLayers:
     }
     left_out = dict.fromkeys(_with_shared_weight(model, linear), SHARED)
     left_out |= {name: NOT_LINEAR for name, module in linear.items() if not _is_linear_map(module)}
-    with encoding_anew():  # kept states of prompts would hide the layers of a frozen encoder
-        left_out |= _without_effect(model, {name: module for name, module in linear.items() if name not in left_out})
+    left_out |= _without_effect(model, {name: module for name, module in linear.items() if name not in left_out})
     left_out |= {name: REFUSED for name in linear if _refused_by_peft(model, name.split(".")[-1])}
     fitting = {name: module for name, module in linear.items() if name not in left_out}
     return LinearLayers(fitting, {name: left_out[name] for name in linear if name in left_out}, prefix)
@@ -168,7 +167,8 @@ def _last_states(model: Any, num_tokens: int) -> torch.Tensor:
     longest = min(limits.both, limits.completion) - 2
     ids = tuple(number % num_rows for number in range(3, 3 + min(num_tokens, longest)))
     if hasattr(model, "get_output_embeddings") and model.get_output_embeddings() is not None:
-        return token_logits(family_of(model), model, [TokenSequence(ids[:1], ids[1:])])
+        with reading_anew():
+            return token_logits(family_of(model), model, [TokenSequence(ids[:1], ids[1:])])
     return states_of(model, torch.tensor([ids], device=model.device))
 
 

@@ -170,7 +170,7 @@ class TransformersEngine:
             if limits.room(length) < decoding.max_new_tokens:
                 raise PreflabError(
                     f"request {number}: {length} prompt tokens and {decoding.max_new_tokens} new ones",
-                    f"at most {limits.describe()}, the model's context",
+                    f"{limits.with_room()}, the model's context",
                     "shorten the prompt or lower max_new_tokens",
                 )
             if fixed and length + decoding.max_new_tokens > fixed:

@@ -57,7 +57,7 @@ def run(ctx: StageContext) -> StageResult:
         accelerator=accelerator,
         name=ctx.name,
     )
-    return finish_model(ctx, trunk, accelerator, metrics)
+    return finish_model(ctx.folder, trunk, accelerator, metrics)
 
 
 def _text(row: Row) -> str:

@@ -42,6 +42,11 @@ class TokenLimits:
         """Most tokens that can be written after a prompt of this length; 0 or less: none."""
         return 0 if num_prompt_tokens > self.prompt else min(self.both - num_prompt_tokens, self.completion)
 
+    def with_room(self) -> str:
+        """What prompt and new tokens may have, for an error about `max_new_tokens`."""
+        apart = min(self.prompt, self.completion) < NO_LIMIT
+        return f"at most {self.describe()}" if apart else f"together at most {self.both}"
+
     def describe(self) -> str:
         """The limits in words, for "at most …"."""
         apart = {"in the prompt": self.prompt, "in the completion": self.completion}

@@ -96,7 +96,7 @@ class LongRows:
         if self.room:
             raise PreflabError(
                 f"{where}: a prompt of {count(length - self.room, 'token')} and max_new_tokens {self.room}{more}",
-                f"at most {self._most}, the model's context",
+                f"{self.limits.with_room()}, the model's context",
                 f"shorten the prompt or lower max_new_tokens, or set too_long: leave_out{others_too}",
             )
         raise PreflabError(
