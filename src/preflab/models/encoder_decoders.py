@@ -15,6 +15,7 @@ from torch import Tensor
 
 from preflab.models.cross_attention import decoder_inputs
 from preflab.models.decoder_start import start_tokens
+from preflab.models.decoder_tokens import decoder_tokens
 from preflab.models.encoded_prompts import EncoderStates, encode
 from preflab.training.batches import TokenBatch, TokenSequence
 from preflab.training.separate_prompts import SeparatePrompts, separate_prompts
@@ -53,7 +54,7 @@ class EncoderDecoder:
         written = inputs["decoder_input_ids"]
         # Without a mask T5Gemma would hide padding tokens that the policy wrote.
         return model.get_decoder()(
-            input_ids=written, attention_mask=torch.ones_like(written), use_cache=False, **given
+            **decoder_tokens(model, written), attention_mask=torch.ones_like(written), use_cache=False, **given
         ).last_hidden_state
 
     def logits(self, model: Any, inputs: dict[str, Any]) -> Tensor:
@@ -62,7 +63,7 @@ class EncoderDecoder:
         return model(
             encoder_outputs=EncoderStates(last_hidden_state=encode(model, inputs["input_ids"], mask)[rows]),
             attention_mask=mask[rows],
-            decoder_input_ids=written,
+            **decoder_tokens(model, written, "decoder_"),
             decoder_attention_mask=torch.ones_like(written),
             use_cache=False,
         ).logits

@@ -15,6 +15,7 @@ from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
 
 from preflab.models.cross_attention import decoder_inputs, holds_once
 from preflab.models.decoder_start import start_tokens
+from preflab.models.decoder_tokens import decoder_tokens
 from preflab.models.encoded_prompts import EncoderStates, encode
 from preflab.sampling.cache import RowCache
 from preflab.sampling.passes import moved
@@ -87,7 +88,7 @@ class EncoderDecoderPass:
         arguments: dict[str, Any] = {
             "encoder_outputs": EncoderStates(last_hidden_state=given.pop("encoder_hidden_states")),
             "attention_mask": given.pop("encoder_attention_mask"),
-            "decoder_input_ids": ids,
+            **decoder_tokens(self.model, ids, "decoder_"),
             "past_key_values": EncoderDecoderCache(self.written, self.read),
             "use_cache": True,
             **given,
