@@ -86,7 +86,7 @@ def reading(model_type: str, **changes: Any) -> Architecture:
 
 
 def translating(model_type: str, **changes: Any) -> Architecture:
-    """An encoder–decoder."""
+    """An encoder–decoder that AutoModelForSeq2SeqLM opens."""
     return Architecture(model_type, {"decoder_start_token_id": 0, **changes}, "AutoModelForSeq2SeqLM")
 
 
@@ -490,10 +490,8 @@ OTHERS = {
 }
 
 ENCODER_DECODERS = {
-    "bart": translating("bart", forced_bos_token_id=None),
-    "bart, forced": translating("bart", forced_bos_token_id=1),
-    "bigbird_pegasus": translating("bigbird_pegasus", attention_type="original_full"),
-    "bigbird_pegasus, sparse": translating("bigbird_pegasus", block_size=2, num_random_blocks=1),
+    "bart": translating("bart"),
+    "bigbird_pegasus": translating("bigbird_pegasus", block_size=2, num_random_blocks=1),
     "blenderbot": translating("blenderbot"),
     "blenderbot-small": translating("blenderbot-small"),
     "encoder-decoder": translating(
@@ -527,9 +525,12 @@ ENCODER_DECODERS = {
         "t5", feed_forward_proj="gated-gelu", tie_word_embeddings=False, scale_decoder_outputs=False
     ),
     "t5gemma": translating(
-        "t5gemma", encoder=WINDOW | {"query_pre_attn_scalar": 8}, decoder=WINDOW | {"query_pre_attn_scalar": 8}
+        "t5gemma",
+        encoder=WINDOW | {"query_pre_attn_scalar": 8},
+        decoder=WINDOW | {"query_pre_attn_scalar": 8},
+        decoder_start_token_id=1,
     ),
-    "t5gemma2": translating("t5gemma2"),
+    "t5gemma2": translating("t5gemma2", decoder_start_token_id=1),
     "umt5": translating("umt5"),
 }
 
@@ -538,6 +539,7 @@ NAMED = (
     "gemma4", "granite", "opt", "phi3, longrope", "dbrx", "deepseek_v3", "gpt_oss", "llama4", "mixtral", "qwen3_moe",
     "bamba", "falcon_h1", "granitemoehybrid", "jamba", "lfm2", "mamba", "mamba2", "qwen3_5", "qwen3_next",
     "recurrent_gemma", "rwkv", "xlstm", "zamba2", "gemma3, seeing", "llava", "qwen2_5_vl", "qwen3_vl", "paligemma",
+    "bart", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5", "t5gemma", "umt5",
 )  # fmt: skip
 """Those that stand for their kind in the slow tests; the others are among the tests called `every`."""
 

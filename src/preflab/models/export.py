@@ -107,8 +107,14 @@ def export_reward(trunk: Trunk, out: Path) -> float:
         The largest difference between rewards from the reopened folder and from the trunk.
 
     Raises:
-        PreflabError: the rewards differ too much.
+        PreflabError: the rewards differ too much, or the model is an encoder–decoder.
     """
+    if trunk.family.reads_prompts_apart:
+        raise PreflabError(
+            f"a reward model on an {trunk.family.name}, which reads prompt and completion apart",
+            "a decoder or an encoder: a sequence classifier reads both as one text",
+            "score files with `preflab score FILE --by FOLDER`, or train the reward model on another base",
+        )
     model = merged_language_model(trunk, "reward")
     body = decoder_of(model) if model.get_output_embeddings() is not None else model
     tokenizer = padding_apart(trunk.tokenizer)
