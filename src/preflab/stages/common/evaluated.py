@@ -35,7 +35,7 @@ from preflab.training.protocols import SampleRequest, ScoringItem
 from preflab.words import count, number
 
 Array = NDArray[np.float64]
-NO_KL = "{}: no KL, its tokenizer is not that of the reference"
+NO_KL = "{}: no KL, because its tokenizer differs from the reference's"
 
 
 @dataclass
@@ -151,7 +151,7 @@ def write_all(asked: Asked) -> tuple[dict[str, Written], list[str]]:
         loaded = reference if name == asked.reference else Loaded.of(asked.folders[name], asked.stage.precision)
         if figure := loaded.fix_longest(prompts, most):
             longest = count(int(figure["longest_row"]), "token")
-            notes.append(f"{name}: rotary frequencies are those of rows of {longest}")
+            notes.append(f"{name}: rotary frequencies are fixed for rows of {longest}")
         completions, sequences = loaded.write(asked.stage, name, prompts, num, settings.decoding)
         one = Written(name, loaded.weights, num, completions, asked.judges)
         _judge(one, repeated, asked.classify)
@@ -208,14 +208,14 @@ def reference_rewards(asked: Asked, prompts: Sequence[Prompt]) -> tuple[Array, l
 
 def _notes(settings: EvaluateSettings, judges: Sequence[Judge]) -> list[str]:
     notes = [
-        f"{judge.name}: an F counts {number(judge.fail_utility)}"
+        f"{judge.name}: a completion marked F counts {number(judge.fail_utility)}"
         if judge.fail_utility is not None
-        else f"{judge.name}: completions it calls F are left out of its mean; see fail/{judge.name}"
+        else f"{judge.name}: completions marked F are left out of the mean; see fail/{judge.name}"
         for judge in judges
     ]
     if settings.decoding.truncated:
         notes.append(
-            "completions were drawn from a truncated distribution: entropy is of that one, KL of the whole one"
+            "completions were sampled from a truncated distribution: entropy describes it, KL the full distribution"
         )
     return notes
 
