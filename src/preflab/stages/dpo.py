@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from preflab.policy.dpo_groups import Group
     from preflab.rewards.rankings import Encoder
     from preflab.training.protocols import Sampler
+    from preflab.training.token_limits import TokenLimits
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ class _Base:
     """Hash of the weights before training."""
     reference: Path | str
     reference_hash: str
-    max_tokens: int
+    max_tokens: TokenLimits
     encoder: Encoder
 
     @classmethod
@@ -160,7 +161,7 @@ class _Base:
         reference_hash = start_hash if other is None else other.base_hash()
         kept = other is not None or settings.watch.num_samples > 0
         roles: tuple[Role, ...] = ("policy", "reference") if kept else ("policy",)
-        facts, max_tokens = opened.facts, opened.most_tokens(settings.max_tokens)
+        facts, max_tokens = opened.facts, opened.limits(settings.max_tokens)
         seed, compute = asked.stage.seed, asked.stage.precision
         trunk = opened.trunk(roles, lora=settings.lora, seed=seed, reference=other, compute=compute)
         encoder = Encoder(opened.tokenizer, True, 2**31, facts.stop_token_ids, opened.reads_prompts_apart)
@@ -213,10 +214,10 @@ def _longest_row(base: _Base, settings: DpoSettings) -> int | None:
     if reason is not None:
         logger.info("prompts are not shared between completions: %s", reason)
         return None
-    return min(settings.optimiser.tokens_per_micro_batch, base.max_tokens)
+    return min(settings.optimiser.tokens_per_micro_batch, base.max_tokens.both)
 
 
-def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, context: int) -> list[tuple[int, ...]]:
+def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, limits: TokenLimits) -> list[tuple[int, ...]]:
     """The token ids of the first `watch.num_samples` distinct held-out prompts that leave room for a completion.
 
     Raises:
@@ -224,12 +225,12 @@ def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, context: int
     """
     prompts = list(dict.fromkeys(group.sequences[0].prompt_ids for group in groups))
     most = settings.watch.decoding.max_new_tokens
-    fitting = [ids for ids in prompts if len(ids) + most <= context]
+    fitting = [ids for ids in prompts if limits.room(len(ids)) >= most]
     if settings.watch.num_samples and prompts and not fitting:
         raise PreflabError(
             f"held-out prompts of {count(min(map(len, prompts)), 'token')} or more and watch.decoding.max_new_tokens "
             f"{most}",
-            f"together at most {context} tokens, the model's context",
+            f"{limits.with_room()}, the model's context",
             "lower watch.decoding.max_new_tokens, or set watch.num_samples to 0",
         )
     return fitting[: settings.watch.num_samples]

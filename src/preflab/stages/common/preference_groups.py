@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from preflab.policy.dpo_groups import Group
     from preflab.records import Preference
     from preflab.rewards.rankings import Encoder, Ranking
+    from preflab.training.token_limits import TokenLimits
     from preflab.training.too_long import LongRows
 
 
@@ -34,7 +35,9 @@ class FoundGroups:
     """The groups that were too long, and how they are handled."""
 
 
-def find_groups(data: PreferenceData, encoder: Encoder, settings: DpoSettings, *, max_tokens: int) -> FoundGroups:
+def find_groups(
+    data: PreferenceData, encoder: Encoder, settings: DpoSettings, *, max_tokens: int | TokenLimits
+) -> FoundGroups:
     """Tokenizes the preferences and makes the pairs and verdicts that the losses need, split into train and held out.
 
     All groups of a prompt are on the same side of the split.
