@@ -113,10 +113,8 @@ def save_reward_model(trunk: Trunk, folder: Path, *, base: str, weights_hash: st
     with new_folder(folder) as beside:
         save_role(trunk, "reward", beside, base=weights_hash if trunk.lora else "")
         if trunk.lora is None:
-            model: Any = trunk.models["reward"]
-            model.config.save_pretrained(beside)
-            if encoder.apart:  # names the tokens that the decoder starts with
-                model.generation_config.save_pretrained(beside)
+            config: Any = trunk.models["reward"].config
+            config.save_pretrained(beside)
             encoder.tokenizer.save_pretrained(beside)
         write_json(beside / CARD, asdict(card))
 
@@ -197,12 +195,8 @@ def is_decoder(ref: Path | str) -> bool:
 def _load_base(folder: Path, card: RewardModelCard, dtype: str) -> tuple[Any, Any]:
     """(model, tokenizer) into which the saved role is loaded; with full fine-tuning its weights are still random."""
     if card.lora is None:
-        from transformers import GenerationConfig
-
         weights = tensor_names(folder / "weights.safetensors")
         model = make_body(card.body, read_config(folder), torch_dtype(dtype), weights)
-        if card.apart:
-            model.generation_config = GenerationConfig.from_pretrained(folder)
         return model, load_tokenizer(folder, writes=False)
     beside = (folder / card.base).resolve()
     ref = beside if beside.is_dir() else card.base
