@@ -312,7 +312,7 @@ def _people(
     settings: AiJudgeSettings = ctx.settings
     given, _ = listed_judgments(ctx, str(settings.people))
     theirs = [judgment for judgment in counted(given) if judgment.labeler_kind != "ai"]
-    num_both, agreement = agreement_with_people(judgments, theirs, ctx.seed % 2**32)
+    num_both, agreement = agreement_with_people(judgments, theirs)
     means = mean_ratings(theirs)
     lines = {
         name: calibrate(

@@ -37,9 +37,9 @@ from preflab.words import count, difference_sentence
 
 if TYPE_CHECKING:
     from preflab.evaluation.paired import Sheet
-    from preflab.evaluation.statistics import Interval
     from preflab.records import Evaluation, Prompt
     from preflab.stages.common.evaluated import Written
+    from preflab.statistics.interval import Interval
 
 VERSION = 2
 KEPT = ("judge/", "reward/", "kl/exact")
@@ -79,8 +79,8 @@ def _evaluation(
 ) -> dict[str, Any]:
     """The content of evaluation.json, without `tilted`."""
     from preflab.evaluation.frontier import frontier
-    from preflab.evaluation.statistics import sentence
     from preflab.evaluation.texts import counts
+    from preflab.statistics.interval import sentence
 
     settings: EvaluateSettings = ctx.settings
     judges = next(iter(written.values())).judges

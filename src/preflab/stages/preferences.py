@@ -72,7 +72,7 @@ def run(ctx: StageContext) -> StageResult:
     prompts = ctx.workspace.prompts(sorted({preference.prompt_id for preference in preferences}))
     query = {"campaign_id": listed["campaign_id"], **_told(reading, preferences)}
     write_snapshot(ctx.folder / "snapshot", preferences, prompts, completions, query=query)
-    found = agreement(judgments, reading)  # the default seed, as in the app: both show the same interval
+    found = agreement(judgments, reading)
     table = _labelers(ctx, found, [*judgments, *on_gold], reading)
     measured = {name: asdict(estimate) for name, estimate in coefficients(judgments).items()}
     write_json(ctx.folder / "agreement.json", report(found, table, pairs, reading) | {"coefficients": measured})

@@ -14,6 +14,7 @@ import report_runs
 from preflab.errors import PreflabError
 from preflab.report.page import STYLES, build_report
 from preflab.report.samples import restore_spaces
+from preflab.words import ALL_EQUAL
 
 HOSTILE = (
     '</p></style></title><script>alert(1)</script><img src=x onerror=alert(2)>"\'><a href="javascript:alert(3)">&amp;'
@@ -256,7 +257,7 @@ def test_no_difference_and_no_interval_are_said(tmp_path: Path) -> None:
     (folder / "evaluation.json").write_text(json.dumps(found))
     text = visible(build_report([folder], base=tmp_path))
     assert "No difference found between ppo and sft on gold (judge) (could have seen 0.14)." in text
-    none = {"value": 0.0, "low": None, "high": None, "num": 200, "note": "no variation"}
+    none = {"value": 0.0, "low": None, "high": None, "num": 200, "note": ALL_EQUAL}
     found["comparisons"][0]["differences"]["judge/gold"] = none
     (folder / "evaluation.json").write_text(json.dumps(found))
     assert "ppo and sft on gold (judge): equal on every prompt." in visible(build_report([folder], base=tmp_path))
