@@ -137,8 +137,13 @@ def figure_texts(evaluation: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
-def leading(names: Iterable[str]) -> str | None:
-    """The measure that decides the verdict: the first judge, else the first reward model; None if there is neither."""
-    known = list(names)
+def primary_of(evaluation: Mapping[str, Any], differences: Iterable[str]) -> str | None:
+    """The measure that decides the verdict; None if there is none, or if these differences lack it.
+
+    An evaluation by an earlier version names none: the first judge decided, else the first reward model.
+    """
+    known = list(differences)
+    if "primary" in evaluation:
+        return evaluation["primary"] if evaluation["primary"] in known else None
     candidates = [name for prefix in ("judge/", "reward/") for name in known if name.startswith(prefix)]
     return candidates[0] if candidates else None

@@ -248,6 +248,29 @@ def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
         build_report([tmp_path])
 
 
+def test_verdicts_are_corrected_for_their_family(tmp_path: Path) -> None:
+    folder = report_runs.evaluate_run(tmp_path / "runs")
+    found = json.loads((folder / "evaluation.json").read_text())
+    found["primary"] = "judge/gold"
+    for entry in found["comparisons"]:
+        for name, difference in entry["differences"].items():
+            difference |= {"p": 0.02, "p_holm": 0.02 if name == "judge/gold" else 0.16}
+    (folder / "evaluation.json").write_text(json.dumps(found))
+    text = visible(build_report([folder], base=tmp_path))
+    assert "Yes: ppo scores 1.09 higher than sft on gold (judge)" in text
+    assert "Primary measure: gold (judge). The other 8 measures are corrected as one family (Holm)." in text
+    assert "gold (judge), primary" in text
+    assert "higher, but not found among several measures (Holm)" in text
+    assert "hacks the reward" not in text, "the reward's rise is not found among several measures"
+    found["primary"] = "reward/rm"
+    found["comparisons"][0]["differences"]["reward/rm"]["p_holm"] = 0.02
+    (folder / "evaluation.json").write_text(json.dumps(found))
+    assert "Yes: ppo scores 1.22 higher than sft on rm (reward model)" in visible(build_report([folder], base=tmp_path))
+    found["primary"] = "label/curt"
+    (folder / "evaluation.json").write_text(json.dumps(found))
+    assert "Unknown: curt was not measured." in visible(build_report([folder], base=tmp_path))
+
+
 def test_no_difference_and_no_interval_are_said(tmp_path: Path) -> None:
     folder = report_runs.evaluate_run(tmp_path / "runs")
     found = json.loads((folder / "evaluation.json").read_text())
