@@ -1,4 +1,4 @@
-"""The worlds of `coverage.py`: data with a known true value, and whether the printed interval holds it."""
+"""The worlds of `coverage_of_intervals.py`: data with a known true value, and whether the printed interval holds it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.stats import binom, norm, t
 
 from preflab.feedback.alpha import Level, alpha_of, count_coincidences
 from preflab.feedback.kappa import cohen_of, fleiss, fleiss_addends
@@ -39,10 +39,11 @@ def _covered(low: Array, high: Array, truth: float, printed: NDArray[np.bool_] |
 
 
 def one_answer(share: float) -> Callable[[Generator, int, int], Covered]:
-    """One 0/1 answer per prompt."""
+    """One 0/1 answer per prompt; the numbers of 1 are spread evenly over their distribution, for less noise."""
 
     def simulate(generator: Generator, repeats: int, num: int) -> Covered:
-        hits = (generator.random((repeats, num)) < share).astype(float)
+        ones = binom.ppf((np.arange(repeats) + generator.random(repeats)) / repeats, num, share)
+        hits = (np.arange(num) < ones[:, None]).astype(float)
         return _covered(*share_ends(hits, np.ones_like(hits))[1:], share)
 
     return simulate

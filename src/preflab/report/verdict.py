@@ -10,6 +10,7 @@ from preflab.report.blocks import Answer
 from preflab.report.measures import figure_texts, measure_name, primary_of, quantity
 from preflab.report.run_folders import POLICIES, Page, Run
 from preflab.words import (
+    Form,
     count,
     difference_sentence,
     difference_text,
@@ -17,6 +18,7 @@ from preflab.words import (
     interval_text,
     is_found,
     listed,
+    number,
     percent,
 )
 
@@ -173,7 +175,7 @@ def _sure(page: Page) -> Answer:
     difference = first["differences"][name]
     span = interval_text(difference, quantity(name).difference)
     details.insert(0, f"Difference {span}, over prompts, 95\u00a0%.")
-    details.insert(1, _measures(evaluation, name))
+    details.insert(1, _measures(evaluation, name) + _size(difference, quantity(name).difference))
     return Answer(question, f"{num}, the same for every model, compared pair by pair.", details)
 
 
@@ -182,6 +184,19 @@ def _measures(evaluation: dict[str, Any], name: str) -> str:
     others = max(len(entry["differences"]) for entry in evaluation["comparisons"]) - 1
     rest = "" if others < 1 else f" The other {count(others, 'measure')} are corrected as one family (Holm)."
     return f"Primary measure: {measure_name(name)}.{rest}"
+
+
+def _size(difference: dict[str, Any], form: Form) -> str:
+    """If nothing was found: how many prompts would find half of what could have been seen; else ""."""
+    from preflab.statistics.interval import Interval
+    from preflab.statistics.sizes import deviation_of, prompts_needed
+
+    if difference["low"] is None or is_found(difference):
+        return ""
+    interval = Interval(difference["value"], difference["low"], difference["high"], difference["num"])
+    smaller = interval.detectable / 2
+    num = count(prompts_needed(smaller, deviation_of(interval)), "prompt")
+    return f" About {num} would find a difference of {form(smaller) if form is not number else number(smaller, 2)}."
 
 
 def _why_unknown(evaluation: dict[str, Any]) -> str:

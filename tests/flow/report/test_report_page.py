@@ -280,6 +280,9 @@ def test_no_difference_and_no_interval_are_said(tmp_path: Path) -> None:
     (folder / "evaluation.json").write_text(json.dumps(found))
     text = visible(build_report([folder], base=tmp_path))
     assert "No difference found between ppo and sft on gold (judge) (could have seen 0.14)." in text
+    # Half of that, 0.071, takes about four times the 200 prompts.
+    (num,) = re.findall(r"About (\d+) prompts would find a difference of 0.071.", text)
+    assert int(num) == pytest.approx(800, rel=0.02)
     none = {"value": 0.0, "low": None, "high": None, "num": 200, "note": ALL_EQUAL}
     found["comparisons"][0]["differences"]["judge/gold"] = none
     (folder / "evaluation.json").write_text(json.dumps(found))
