@@ -9,8 +9,6 @@ import pytest
 
 from preflab.evaluation.spread import spread_difference, spread_interval, spread_left_out
 
-Z = 1.959964
-
 
 def test_spread_is_the_standard_deviation_of_all_rows() -> None:
     # 0, 2 of prompt a and 4 of prompt b: mean 2, squares 4 + 0 + 4 = 8, √(8/3).
@@ -20,21 +18,33 @@ def test_spread_is_the_standard_deviation_of_all_rows() -> None:
     assert left_out == pytest.approx([0.0, 1.0])
 
 
+NINE_ZEROS = [0.0] * 9 + [10.0]
+"""Mean 1, spread √(100/10 − 1) = 3. Without a zero: √(100/9 − 100/81) = √800/9 = 3.142697; without the ten: 0."""
+ERROR = math.sqrt(9 / 10 * (9 / 10) * (800 / 81))
+"""Nine values a = √800/9 and one 0 around their mean: Σ = 9 a² − (9 a)²/10 = 9 a² / 10; times (C − 1)/C = 9/10."""
+T = 2.262157
+"""Student's 97.5 % quantile with 9 degrees of freedom."""
+
+
 def test_interval_is_tukeys_jackknife() -> None:
-    # Three prompts 0, 0, 6: without a 0 the rest is 0 and 6 (spread 3), without the 6 it is 0.
-    # Left out 3, 3, 0: mean 2, squares 1 + 1 + 4 = 6, SE² = 2/3 · 6 = 4, SE = 2. Spread: mean 2, √(24/3) = √8.
-    found = spread_interval([0.0, 0.0, 6.0], ["a", "b", "c"])
-    assert found.value == pytest.approx(math.sqrt(8))
-    assert (found.low, found.high) == (pytest.approx(math.sqrt(8) - 2 * Z), pytest.approx(math.sqrt(8) + 2 * Z))
-    assert found.num == 3
+    found = spread_interval(NINE_ZEROS, list("abcdefghij"))
+    assert found.value == pytest.approx(3)
+    assert (found.low, found.high) == (pytest.approx(3 - T * ERROR), pytest.approx(3 + T * ERROR))
+    assert found.num == 10
 
 
 def test_difference_leaves_a_prompt_out_of_both() -> None:
     # The second's scores are twice the first's: the spread doubles, so the difference is the first's spread.
-    first, second = np.array([0.0, 0.0, 6.0]), np.array([0.0, 0.0, 12.0])
-    found = spread_difference(first, second, ["a", "b", "c"])
+    first = np.array(NINE_ZEROS)
+    found = spread_difference(first, 2 * first, list("abcdefghij"))
+    assert found.value == pytest.approx(3)
+    assert found.high - found.value == pytest.approx(T * ERROR)
+
+
+def test_fewer_than_ten_prompts_have_no_interval() -> None:
+    found = spread_interval([0.0, 0.0, 6.0], ["a", "b", "c"])
     assert found.value == pytest.approx(math.sqrt(8))
-    assert found.high - found.value == pytest.approx(2 * Z)
+    assert not found.defined
 
 
 def test_a_common_offset_changes_nothing_and_missing_scores_are_left_out() -> None:

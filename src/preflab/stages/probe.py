@@ -325,7 +325,7 @@ def _misinformation(asked: _Asked, answers: dict[str, list[str]]) -> dict[str, A
         if settings.judge
         else {}
     )
-    report, lines = misinformation_report(asked.myths, answers, judged, settings.models[0], stage.seed)
+    report, lines = misinformation_report(asked.myths, answers, judged, settings.models[0])
     _write_lines(asked, "misinformation.jsonl", lines)
     return {"data": settings.misinformation, **report}
 

@@ -13,6 +13,7 @@ from preflab.evaluation.diversity import words
 from preflab.evaluation.likelihood import completion_logps
 from preflab.evaluation.texts import Judge
 from preflab.records import Prompt
+from preflab.report.measures import is_share
 from preflab.rewards.functions import RewardFunction
 from preflab.stages.common.classifiers import LoadedClassifier
 from preflab.stages.common.data import Row, prompt_of
@@ -168,7 +169,7 @@ def _contrast(
     one: Contrast, values: dict[str, list[float]], before: dict[str, list[float]] | None, seed: int
 ) -> dict[str, Any]:
     """A contrast's figures of one model, and their changes against the baseline's values `before`."""
-    figures = {measure: bias(one, column, seed) for measure, column in values.items()}
+    figures = {measure: bias(one, column, seed, share=is_share(measure)) for measure, column in values.items()}
     figures = {measure: interval for measure, interval in figures.items() if interval.num}
     changes = (
         {measure: bias_change(one, before[measure], values[measure], seed) for measure in figures} if before else {}

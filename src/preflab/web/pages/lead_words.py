@@ -84,10 +84,8 @@ def trust_details(quality: CampaignQuality) -> list[str]:
     share, labelers = quality.agreement.strict, quality.labelers
     lines = []
     if share.value is not None:
-        interval = "no interval yet" if share.low is None else "95\u00a0% interval"
-        lines.append(
-            f"{share_text(share)}, {interval}, {count(share.num_tasks, 'task')}; published for people: {HUMAN}."
-        )
+        interval = "" if share.low is None else ", 95\u00a0% interval"
+        lines.append(f"{share_text(share)}{interval}, {count(share.num_tasks, 'task')}; published for people: {HUMAN}.")
     ties, fails = quality.agreement.ties, quality.agreement.fails
     if ties.value is not None:
         lines.append(f"Ties: {share_value(ties)} of votes. F: {share_value(fails)} of completions shown.")
