@@ -16,10 +16,11 @@ from preflab.models.check_turns import check_turns
 from preflab.models.facts import ModelFacts
 from preflab.models.language_model import open_language_model
 from preflab.models.vocabulary import ADVICE, FITS
+from preflab.training.token_limits import TokenLimits
 
 
 def check_model(ref: Path | str, sampler_of: Callable[..., Any], *, dtype: str = "float32") -> list[CheckRow]:
-    """Run all checks of a causal language model: facts of the tokenizer, turns, then invariants on random inputs.
+    """Run all checks of a language model: facts of the tokenizer, turns, then invariants on random inputs.
 
     If the tokenizer does not fit the embedding, the invariants are skipped: no stage would load such a model.
 
@@ -55,40 +56,48 @@ def check_facts(facts: ModelFacts) -> list[CheckRow]:
             bool(known_stops) and len(known_stops) == len(facts.stop_token_ids),
             ", ".join(map(str, facts.stop_token_ids)) or "none",
             "at least one, all in the vocabulary",
-            "" if known_stops else "name eos_token_id in generation_config.json, or every completion runs to its limit",
+            "" if known_stops else "set eos_token_id in generation_config.json, or every completion runs to its limit",
         ),
         CheckRow(
             "padding apart from the end",
             True,
             f"pad {facts.pad_id}, ends {', '.join(map(str, facts.stop_token_ids))}",
-            "any: ends are found by mask",
-            "pad is an end token: preflab does not mind, tools that look for the id do" if facts.pad_is_eos else "",
+            "any: preflab finds ends by mask",
+            "pad is an end token: tools that find ends by this id fail, preflab does not" if facts.pad_is_eos else "",
         ),
         CheckRow(
             "BOS once",
             True,
-            f"BOS {'is' if facts.adds_bos else 'is not'} put before plain text",
+            f"BOS {'is' if facts.adds_bos else 'is not'} added before plain text",
             "once or never",
-            "a text that brings its BOS would get two; preflab takes one off" if facts.doubles_bos else "",
+            "a text that starts with BOS would get a second one; preflab removes it" if facts.doubles_bos else "",
         ),
-        CheckRow(
-            "prompts stay open",
-            True,
-            "an end is put after every text" if facts.adds_end else "nothing is put after a text",
-            "no end after a prompt",
-            "preflab takes it off prompts" if facts.adds_end else "",
-        ),
+        _end_of_prompts(facts),
         CheckRow(
             "chat template",
             True,
-            "there is one" if facts.has_chat_template else "none",
+            "present" if facts.has_chat_template else "none",
             "needed for conversations only",
-            "" if facts.has_chat_template else "use plain-text prompts, or put a chat_template.jinja into the folder",
+            "" if facts.has_chat_template else "use plain-text prompts, or copy a chat_template.jinja into the folder",
         ),
         CheckRow(
             "context",
             True,
-            f"{facts.context_length} tokens" if facts.context_length else "no limit in the configuration",
+            _limits(facts),
             "prompt + max_new_tokens within it",
         ),
     ]
+
+
+def _end_of_prompts(facts: ModelFacts) -> CheckRow:
+    measured = "an end token is added to every text" if facts.adds_end else "no end token is added"
+    if facts.reads_prompts_apart:
+        return CheckRow("end of prompts", True, measured, "as the encoder was trained: prompts keep it")
+    advice = "preflab removes it from prompts" if facts.adds_end else ""
+    return CheckRow("prompts stay open", True, measured, "no end token after a prompt", advice)
+
+
+def _limits(facts: ModelFacts) -> str:
+    if facts.limits == TokenLimits():
+        return "no limit in the configuration"
+    return facts.limits.describe() if facts.reads_prompts_apart else f"{facts.context_length} tokens"

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from preflab.errors import PreflabError
 from preflab.models.vocabulary import Vocabulary
+from preflab.training.token_limits import NO_LIMIT, TokenLimits
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class ModelFacts:
     end token."""
     context_length: int | None
     """Most tokens of prompt and completion together; None: no limit in the configuration."""
+    limits: TokenLimits
+    """The same for prompt and completion apart, which encoder–decoders limit."""
+    reads_prompts_apart: bool
+    """It is an encoder–decoder: the encoder reads the prompt, the decoder writes the completion."""
     vocabulary_size: int
     """Rows of the embedding, which may have more rows than the tokenizer has ids."""
     num_token_ids: int
@@ -34,7 +39,7 @@ class ModelFacts:
     adds_bos: bool
     """The tokenizer puts BOS before plain text."""
     adds_end: bool
-    """The tokenizer puts a special token after plain text; preflab removes it from prompts."""
+    """The tokenizer puts a special token after plain text; preflab removes it from prompts that are to be continued."""
     doubles_bos: bool
     """The tokenizer adds a second BOS to text that starts with one, such as a chat template's; preflab removes it."""
     has_chat_template: bool
@@ -56,6 +61,8 @@ def model_facts(model: Any, tokenizer: Any) -> ModelFacts:
         pad_id=tokenizer.pad_token_id,
         stop_token_ids=stop_token_ids(model, tokenizer),
         context_length=context_length(model.config),
+        limits=token_limits(model.config),
+        reads_prompts_apart=bool(getattr(model.config, "is_encoder_decoder", False)),
         vocabulary_size=config.vocab_size,
         num_token_ids=vocabulary.num_ids if (vocabulary := Vocabulary.of(tokenizer)) else len(tokenizer),
         adds_bos=bos is not None and full[:1] == [bos],
@@ -76,6 +83,21 @@ def context_length(config: Any) -> int | None:
     if positions and parameters.get("rope_type") == "dynamic":
         return int(positions * max(1.0, parameters.get("factor") or 1.0))
     return positions
+
+
+def token_limits(config: Any) -> TokenLimits:
+    """The most tokens that a model takes.
+
+    A decoder's context holds prompt and completion. Of an encoder–decoder, encoder and decoder have a limit each:
+    `max_position_embeddings` (BART, T5Gemma), or `n_positions`, the length that T5's encoder was trained with.
+    """
+    if not getattr(config, "is_encoder_decoder", False):
+        return TokenLimits(both=context_length(config) or NO_LIMIT)
+    parts = [config.get_text_config(encoder=True), config.get_text_config(decoder=True)]
+    encoder, decoder = (getattr(part, "max_position_embeddings", None) for part in parts)
+    trained = getattr(config, "n_positions", None)
+    # The decoder reads a start token, and often a forced one, before the completion.
+    return TokenLimits(prompt=encoder or trained or NO_LIMIT, completion=decoder - 2 if decoder else NO_LIMIT)
 
 
 def stop_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
@@ -136,5 +158,5 @@ def _tensors_of_folder(folder: Path) -> Iterator[tuple[str, Tensor]]:
                     yield name, opened.get_tensor(name)
         except SafetensorError as error:
             raise PreflabError(
-                f"{file}: corrupted ({error})", "a whole safetensors file", "copy or download it again"
+                f"{file}: corrupted ({error})", "a complete safetensors file", "copy or download it again"
             ) from error

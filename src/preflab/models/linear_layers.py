@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from preflab.models.encoded_prompts import reading_anew
 from preflab.models.families import token_logits
 from preflab.models.kinds import family_of
 from preflab.models.text_model import states_of, text_prefix
@@ -25,8 +26,8 @@ INJECTED = {"base_layer", "lora_A", "lora_B", "lora_dropout", "lora_embedding_A"
 REFUSED = "peft refuses it: fused kernels read its weight"
 BYPASSED = "its weight is read without calling it"
 SHARED = "another layer has the same weight"
-NOT_LINEAR = "it is no linear map"
-NOT_REACHED = "text alone does not reach it"
+NOT_LINEAR = "it is not a linear map"
+NOT_REACHED = "text input does not reach it"
 NO_GRADIENT = "no gradient reaches it"
 
 
@@ -164,7 +165,8 @@ def _last_states(model: Any, num_tokens: int) -> torch.Tensor:
     # Use two positions fewer: RoBERTa's positions start after the padding position.
     ids = tuple(number % num_rows for number in range(3, 3 + min(num_tokens, context - 2)))
     if hasattr(model, "get_output_embeddings") and model.get_output_embeddings() is not None:
-        return token_logits(family_of(model), model, [TokenSequence(ids[:1], ids[1:])])
+        with reading_anew():
+            return token_logits(family_of(model), model, [TokenSequence(ids[:1], ids[1:])])
     return states_of(model, torch.tensor([ids], device=model.device))
 
 

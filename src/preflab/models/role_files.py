@@ -18,7 +18,6 @@ from preflab.errors import PreflabError
 from preflab.files import new_folder, read_json, write_json
 from preflab.models.adapters import adapter_parameters, adapter_state, load_adapter_state, saved_config
 from preflab.models.merge import merged_language_model
-from preflab.models.text_model import decoder_of
 from preflab.models.trunk import Trunk
 from preflab.training.tensor_files import read_tensors, write_tensors
 from preflab.words import count
@@ -53,7 +52,7 @@ def load_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
     card = read_json(folder / "role.json")
     if base and card["base"] and card["base"] != base:
         raise PreflabError(
-            f"{folder}: made for the base {card['base']}", f"the base {base}", "load the base it was trained on"
+            f"{folder}: trained on the base {card['base']}", f"the base {base}", "load the base it was trained on"
         )
     if trunk.lora is not None:
         load_adapter_state(trunk.model, role, read_tensors(folder / "adapter_model.safetensors"), str(folder))
@@ -89,7 +88,8 @@ def init_value_from_reward(trunk: Trunk, source: Trunk) -> bool:
 
 
 def _copy_full(trunk: Trunk, source: Trunk) -> bool:
-    theirs = source.models["reward"] if source.lora is None else decoder_of(merged_language_model(source, "reward"))
+    merged = source.models["reward"] if source.lora is None else merged_language_model(source, "reward")
+    theirs = source.family.without_head(merged)
     ours, state = trunk.models["value"].state_dict(), theirs.state_dict()
     if ours.keys() != state.keys() or any(ours[name].shape != state[name].shape for name in ours):
         return False
@@ -105,9 +105,9 @@ def _fill(module: Any, path: Path) -> None:
     missing, surplus = sorted(known.keys() - state.keys() - tied), sorted(state.keys() - known.keys())
     if missing or surplus or any(known[name].shape != state[name].shape for name in state):
         raise PreflabError(
-            f"{path}: {count(len(missing), 'tensor')} missing, {len(surplus)} left over or of another shape",
+            f"{path}: {count(len(missing), 'tensor')} missing, {len(surplus)} unexpected or of another shape",
             f"the {len(known)} tensors of this module (first missing: {missing[:1]})",
-            "load it into the model it was saved from",
+            "load it into a model of the architecture it was saved from",
         )
     module.load_state_dict(state, strict=False)
 

@@ -29,6 +29,7 @@ from preflab.settings.learning import LoraSettings
 from preflab.training.batches import TokenSequence, token_budget_batches
 from preflab.training.protocols import Scores, ScoringItem
 from preflab.training.tensor_files import tensor_names
+from preflab.training.token_limits import NO_LIMIT
 
 CARD = "reward_model.json"
 
@@ -54,6 +55,10 @@ class RewardModelCard:
     """Tokens that stop the sampler of its base model; they are used to find the ends of turns."""
     body: str = ""
     """With full fine-tuning, the class of the model, see `models.bodies`."""
+    apart: bool = False
+    """True: an encoder–decoder, whose encoder reads the prompt."""
+    max_prompt: int = NO_LIMIT
+    max_completion: int = NO_LIMIT
 
     @classmethod
     def read(cls, folder: Path) -> RewardModelCard:
@@ -72,7 +77,8 @@ class RewardModelCard:
 
     def encoder(self, tokenizer: Any) -> Encoder:
         """The encoder that makes the model's token ids."""
-        return Encoder(tokenizer, self.causal, self.max_tokens, self.stops)
+        limits = (self.max_prompt, self.max_completion)
+        return Encoder(tokenizer, self.causal, self.max_tokens, self.stops, self.apart, *limits)
 
 
 def save_reward_model(trunk: Trunk, folder: Path, *, base: str, weights_hash: str, encoder: Encoder) -> None:
@@ -100,6 +106,9 @@ def save_reward_model(trunk: Trunk, folder: Path, *, base: str, weights_hash: st
         lora=trunk.lora.model_dump(mode="json") if trunk.lora else None,
         stops=encoder.stops,
         body="" if trunk.lora else name_body(trunk.models["reward"]),
+        apart=encoder.apart,
+        max_prompt=encoder.max_prompt,
+        max_completion=encoder.max_completion,
     )
     with new_folder(folder) as beside:
         save_role(trunk, "reward", beside, base=weights_hash if trunk.lora else "")

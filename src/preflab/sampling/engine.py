@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preflab.errors import PreflabError
-from preflab.models.facts import context_length
+from preflab.models.facts import token_limits
 from preflab.models.packed import packed_linear
 from preflab.models.precision import computing_dtype, without_gradients
 from preflab.models.rotary import RowLengths
@@ -151,33 +151,33 @@ class TransformersEngine:
         if not self.keep_states or computing_dtype(self.model) != torch.float32 or not 0 < size <= MAX_STATES:
             yield
             return
-        hook = head.register_forward_pre_hook(lambda _, given: rows.see(given[0]) if given else None)
+        hook = head.register_forward_pre_hook(lambda _, inputs: rows.see(inputs[0]) if inputs else None)
         try:
             yield
         finally:
             hook.remove()
 
     def _refuse_what_does_not_fit(self, requests: Sequence[SampleRequest], decoding: DecodingSettings) -> None:
-        context, fixed = context_length(self.model.config), self.row_lengths.longest
+        limits, fixed = token_limits(self.model.config), self.row_lengths.longest
         for number, request in enumerate(requests):
             length = len(request.prompt_ids)
             if length == 0:
                 raise PreflabError(
-                    f"request {number}: a prompt without tokens",
+                    f"request {number}: the prompt has no tokens",
                     "at least one token (a BOS token counts)",
-                    "give the prompt a text, or use a tokenizer that adds a BOS token",
+                    "write a text into the prompt, or use a tokenizer that adds a BOS token",
                 )
-            if context and length + decoding.max_new_tokens > context:
+            if limits.room(length) < decoding.max_new_tokens:
                 raise PreflabError(
                     f"request {number}: {length} prompt tokens and {decoding.max_new_tokens} new ones",
-                    f"together at most {context}, the model's context",
+                    f"{limits.with_room()}, the model's context",
                     "shorten the prompt or lower max_new_tokens",
                 )
             if fixed and length + decoding.max_new_tokens > fixed:
                 raise PreflabError(
                     f"request {number}: {length} prompt tokens and {decoding.max_new_tokens} new ones",
-                    f"together at most {fixed}, for which rotary frequencies are fixed",
-                    "fix them for the longest prompt and max_new_tokens",
+                    f"together at most {fixed}, the length for which rotary frequencies are fixed",
+                    "fix them for the longest prompt plus max_new_tokens",
                 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from preflab.settings.base import MOST_COMPLETIONS, StageSettings, setting
+from preflab.settings.classifiers import ClassifierSettings
 from preflab.settings.sampling import DecodingSettings
 
 
@@ -40,7 +41,7 @@ class EvaluateSettings(StageSettings):
     primary: str | None = setting(
         None,
         "The measure that decides, named before the run: `judge/NAME`, `reward/NAME`, `label/CLASS` or another one.",
-        "choice: None: the first judge, else the first reward model; the run says which",
+        "choice: None: the first judge, else reward model, else classifier; the run says which",
         counts="if_set",
     )
     labels: str | None = setting(
@@ -48,6 +49,26 @@ class EvaluateSettings(StageSettings):
         "`module:function` that names the class of a text (rude, curt, …); classes are counted per model.",
         "choice",
         refers="function",
+    )
+    classifiers: dict[str, ClassifierSettings] = setting(
+        {},
+        "Name → a classifier whose probability of one class is measured, such as toxicity: mean, spread, share above a "
+        "threshold.",
+        "choice: none",
+        counts="if_set",
+    )
+    reference_texts: tuple[str, ...] = setting(
+        (),
+        "Columns of the prompts that hold texts written by people, one or a list in each: ROUGE is measured against "
+        "them, and the first of each prompt is compared with the models, as `human`.",
+        "choice: none",
+        counts="if_set",
+    )
+    rouge_stems: bool = setting(
+        False,
+        "Compare the Porter stems of words for ROUGE, as rouge-score does with `use_stemmer=True`; for English alone.",
+        "choice: the same rule for every language",
+        counts="if_set",
     )
     num_completions: int = setting(1, "Completions per prompt and model.", "choice", ge=1, le=MOST_COMPLETIONS)
     max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)

@@ -13,11 +13,10 @@ reference weights and tokens.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,14 +26,15 @@ from preflab.settings.dpo import DpoSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.preference_data import PreferenceData, read_preferences
 from preflab.stages.common.preference_groups import FoundGroups, find_groups
+from preflab.stages.common.stage_facts import StageFacts
 from preflab.words import count, three_digits
 
 if TYPE_CHECKING:
     from preflab.models.trunk import Role, Trunk
     from preflab.policy.dpo_groups import Group
     from preflab.rewards.rankings import Encoder
-    from preflab.settings.recipe import EngineName
     from preflab.training.protocols import Sampler
+    from preflab.training.token_limits import TokenLimits
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +49,11 @@ def run(ctx: StageContext) -> StageResult:
     """Train, resuming from a checkpoint if there is one; save the policy role, the merged model and its reward card."""
     from preflab.policy.dpo import DpoRun, train_dpo
     from preflab.policy.dpo_logps import ReferenceCache
-    from preflab.stages.common.learning import CHECKPOINT
+    from preflab.stages.common.learning import CHECKPOINT, save_language_model
     from preflab.training.row_order import steps_per_epoch
 
     asked = _Asked.of(ctx)
-    settings, accelerator = asked.settings, asked.accelerator
+    settings, stage, accelerator = asked.settings, asked.stage, asked.accelerator
     base = _Base.load(asked)
     groups = find_groups(asked.data, base.encoder, settings, max_tokens=base.max_tokens)
     watched = _sample_prompts(groups.held_out, settings, base.max_tokens)
@@ -65,15 +65,15 @@ def run(ctx: StageContext) -> StageResult:
         held_out=groups.held_out,
         num_steps=settings.num_epochs * steps_per_epoch(len(groups.train), settings.num_groups_per_step),
         cache=ReferenceCache(
-            asked.folder.parent / CACHE,
+            stage.folder.parent / CACHE,
             base.reference_hash,
             _passes(asked),
             base.trunk.vocabulary,
             base.trunk.row_lengths.longest,
         ),
-        folder=asked.folder,
-        seed=asked.seed,
-        name=asked.name,
+        folder=stage.folder,
+        seed=stage.seed,
+        name=stage.name,
         sampler=_engine(asked, base),
         sample_prompts=watched,
         longest_row=_longest_row(base, settings),
@@ -81,12 +81,12 @@ def run(ctx: StageContext) -> StageResult:
     )
     train_dpo(dpo)
     if accelerator.is_main_process:
-        asked.save_policy(base.trunk)
+        save_language_model(stage.folder, base.trunk)
         base.save(asked)
-        shutil.rmtree(asked.folder / CHECKPOINT, ignore_errors=True)
+        shutil.rmtree(stage.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return _result(asked.folder, groups, lengths)
+    return _result(stage.folder, groups, lengths)
 
 
 @dataclass(frozen=True)
@@ -94,19 +94,13 @@ class _Asked:
     """The checked inputs of the stage, before a model is opened."""
 
     settings: DpoSettings
-    name: str
-    seed: int
-    folder: Path
+    stage: StageFacts
     data: PreferenceData
     start: Path | str
     """The model to be trained."""
     reference: Path | str | None
     """The reference model; None if it is `start`."""
-    precision: str
-    engine: EngineName
     accelerator: Any
-    save_policy: Callable[[Trunk], None]
-    """Writes the merged policy."""
 
     @classmethod
     def of(cls, ctx: StageContext) -> _Asked:
@@ -115,32 +109,27 @@ class _Asked:
         Raises:
             PreflabError: preferences cannot be read, or a tracker is not installed.
         """
-        from preflab.stages.common.learning import accelerator_for, save_language_model
+        from preflab.stages.common.learning import accelerator_for
 
         settings: DpoSettings = ctx.settings
         other = settings.reference
         return cls(
             settings=settings,
-            name=ctx.name,
-            seed=ctx.seed,
-            folder=ctx.folder,
+            stage=StageFacts.of(ctx),
             data=read_preferences(ctx, settings.preferences),
             start=ctx.model_folder(settings.model),
             reference=None if other in (None, settings.model) else ctx.model_folder(other),
-            precision=ctx.precision,
-            engine=ctx.device.engine,
             accelerator=accelerator_for(ctx, settings.run),
-            save_policy=functools.partial(save_language_model, ctx),
         )
 
 
 def _fix_longest(
-    trunk: Trunk, found: FoundGroups, watched: Sequence[tuple[int, ...]], settings: DpoSettings
+    trunk: Trunk, groups: FoundGroups, watched: Sequence[tuple[int, ...]], settings: DpoSettings
 ) -> dict[str, float]:
     """Fix rotary frequencies for the longest prompt with its completion, in the data and in the watched samples."""
     from preflab.stages.common.row_lengths import fix_row_lengths
 
-    rows: list[Sized] = [s for group in (*found.train, *found.held_out) for s in group.sequences]
+    rows: list[Sized] = [s for group in (*groups.train, *groups.held_out) for s in group.sequences]
     rows += [range(len(ids) + settings.watch.decoding.max_new_tokens) for ids in watched]
     return fix_row_lengths(trunk.row_lengths, rows)
 
@@ -154,7 +143,7 @@ class _Base:
     """Hash of the weights before training."""
     reference: Path | str
     reference_hash: str
-    max_tokens: int
+    max_tokens: TokenLimits
     encoder: Encoder
 
     @classmethod
@@ -165,16 +154,17 @@ class _Base:
         from preflab.rewards.rankings import Encoder
 
         settings, reference = asked.settings, asked.reference or asked.start
-        dtype = weights_dtype(asked.precision, learns=settings.lora is None)
+        dtype = weights_dtype(asked.stage.precision, learns=settings.lora is None)
         opened = open_language_model(asked.start, dtype=dtype)
         start_hash = opened.base_hash()
         other = None if asked.reference is None else opened.another(asked.reference)
         reference_hash = start_hash if other is None else other.base_hash()
         kept = other is not None or settings.watch.num_samples > 0
         roles: tuple[Role, ...] = ("policy", "reference") if kept else ("policy",)
-        facts, max_tokens = opened.facts, opened.most_tokens(settings.max_tokens)
-        trunk = opened.trunk(roles, lora=settings.lora, seed=asked.seed, reference=other, compute=asked.precision)
-        encoder = Encoder(opened.tokenizer, True, 2**31, facts.stop_token_ids)
+        facts, max_tokens = opened.facts, opened.limits(settings.max_tokens)
+        seed, compute = asked.stage.seed, asked.stage.precision
+        trunk = opened.trunk(roles, lora=settings.lora, seed=seed, reference=other, compute=compute)
+        encoder = Encoder(opened.tokenizer, True, 2**31, facts.stop_token_ids, opened.reads_prompts_apart)
         return cls(trunk, start_hash, reference, reference_hash, max_tokens, encoder)
 
     def save(self, asked: _Asked) -> None:
@@ -183,9 +173,10 @@ class _Base:
         from preflab.models.role_files import save_role
         from preflab.policy.dpo_losses import implicit_reward
 
-        save_role(self.trunk, "policy", asked.folder / "policy", base=self.weights_hash if self.trunk.lora else "")
+        folder = asked.stage.folder
+        save_role(self.trunk, "policy", folder / "policy", base=self.weights_hash if self.trunk.lora else "")
         local = Path(self.reference).is_dir()
-        model = asked.folder / "model"
+        model = folder / "model"
         beside = os.path.relpath(Path(self.reference).resolve(), model.resolve())
         card = {
             "format": 1,
@@ -201,31 +192,32 @@ def _passes(asked: _Asked) -> str:
 
     With adapters the base weights are in half precision and round more than the float32 weights of full fine-tuning.
     """
-    if asked.precision == "float32":
-        return asked.precision
-    weights = "float32" if asked.settings.lora is None else asked.precision
-    return f"{asked.precision} by autocast, {weights} weights"
+    precision = asked.stage.precision
+    if precision == "float32":
+        return precision
+    weights = "float32" if asked.settings.lora is None else precision
+    return f"{precision} by autocast, {weights} weights"
 
 
 def _engine(asked: _Asked, base: _Base) -> Sampler:
     """The engine that samples from the policy role."""
     from preflab.sampling.engines import EngineSource, make_engine
 
-    return make_engine(EngineSource.of_trunk(base.trunk, base.encoder.renderer.stop_token_ids), asked.engine)
+    return make_engine(EngineSource.of_trunk(base.trunk, base.encoder.renderer.stop_token_ids), asked.stage.engine)
 
 
 def _longest_row(base: _Base, settings: DpoSettings) -> int | None:
     """Most tokens of a row in which completions share their prompt; None if settings or model do not allow sharing."""
     from preflab.models.prompt_sharing import why_not_shared
 
-    reason = why_not_shared(base.trunk.language_model("policy")) if settings.share_prompts else "the settings say so"
+    reason = why_not_shared(base.trunk.language_model("policy")) if settings.share_prompts else "share_prompts is false"
     if reason is not None:
         logger.info("prompts are not shared between completions: %s", reason)
         return None
-    return min(settings.optimiser.tokens_per_micro_batch, base.max_tokens)
+    return min(settings.optimiser.tokens_per_micro_batch, base.max_tokens.both)
 
 
-def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, context: int) -> list[tuple[int, ...]]:
+def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, limits: TokenLimits) -> list[tuple[int, ...]]:
     """The token ids of the first `watch.num_samples` distinct held-out prompts that leave room for a completion.
 
     Raises:
@@ -233,19 +225,19 @@ def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, context: int
     """
     prompts = list(dict.fromkeys(group.sequences[0].prompt_ids for group in groups))
     most = settings.watch.decoding.max_new_tokens
-    fitting = [ids for ids in prompts if len(ids) + most <= context]
+    fitting = [ids for ids in prompts if limits.room(len(ids)) >= most]
     if settings.watch.num_samples and prompts and not fitting:
         raise PreflabError(
             f"held-out prompts of {count(min(map(len, prompts)), 'token')} or more and watch.decoding.max_new_tokens "
             f"{most}",
-            f"together at most {context}, for samples to be watched",
+            f"{limits.with_room()}, the model's context",
             "lower watch.decoding.max_new_tokens, or set watch.num_samples to 0",
         )
     return fitting[: settings.watch.num_samples]
 
 
-def _result(folder: Path, found: FoundGroups, further: Mapping[str, float]) -> StageResult:
-    """The stage's figures and summary, from its files and what was found of the groups."""
+def _result(folder: Path, groups: FoundGroups, further: Mapping[str, float]) -> StageResult:
+    """The stage's figures and summary, from its files and the groups."""
     from preflab.files import read_jsonl
     from preflab.training.standstill import said_of_alarms
 
@@ -253,21 +245,21 @@ def _result(folder: Path, found: FoundGroups, further: Mapping[str, float]) -> S
     last = rows[-1]
     figures: dict[str, Any] = {
         "num_steps": len(rows),
-        "num_groups": len(found.train),
-        "num_held_out": len(found.held_out),
-        "num_equal_pairs": found.num_equal,
+        "num_groups": len(groups.train),
+        "num_held_out": len(groups.held_out),
+        "num_equal_pairs": groups.num_equal,
         "num_alarms": len(alarms),
-        **found.long.figures,
+        **groups.long.figures,
         **further,
         **{name: last[name] for name in ("held_out/accuracy", "held_out/margin", "kl/exact") if name in last},
     }
     parts = [f"loss {three_digits(rows[0]['loss/total'])} → {three_digits(last['loss/total'])}"]
     if "held_out/accuracy" in last:
         parts.append(
-            f"accuracy {three_digits(last['held_out/accuracy'])} on {count(len(found.held_out), 'held-out group')}"
+            f"accuracy {three_digits(last['held_out/accuracy'])} on {count(len(groups.held_out), 'held-out group')}"
         )
     if "kl/exact" in last:
         parts.append(f"KL {three_digits(last['kl/exact'])} nats")
     if alarms:
         parts.append(count(len(alarms), "alarm"))
-    return StageResult(", ".join(parts) + found.long.said + said_of_alarms(alarms, last), figures)
+    return StageResult(", ".join(parts) + groups.long.said + said_of_alarms(alarms, last), figures)

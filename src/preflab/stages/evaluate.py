@@ -3,10 +3,12 @@
 All models sample with the same seed for the same prompt and index. Files in the run folder:
 
 samples.jsonl    one line per prompt: {"prompt_id", "prompt", "completions": {model: [{"id", "text", "finish_reason",
-                 "scores": {"judge/<name>" | "reward/<name>": number or null (F)}, "label", "kl"}]}}
+                 "scores": {"judge/<name>" | "reward/<name>" | …: number or null (F)}, "label", "kl"}]}}
 evaluation.json  {"schema": 1, "baseline", "reference", "decoding", "notes": [sentence],
                  "prompts": {"name", "num", "num_completions"},
                  "judges": {name: {"function", "fail_utility"}},
+                 "classifiers": {name: {"model", "class_label", "threshold", "better"}},
+                 "human": null or the name of the contestant whose completions are the reference texts,
                  "models": [{"name", "weights", "num_completions", "counts": {class: number of completions},
                              "figures": {measure: interval}}],
                  "primary": null or the measure that decides,
@@ -20,20 +22,21 @@ evaluation.json  {"schema": 1, "baseline", "reference", "decoding", "notes": [se
 An interval is {"value", "low", "high", "num", "note", "p"}; where low and high are null, `note` says why. `p` is the
 p-value of a difference, `p_holm` the same corrected within its family (`evaluation.verdicts`).
 Measures: judge/<name>, fail/<name> (share of F), label/<class> (share), reward/<stage>, kl/exact (nats per completion),
-length/tokens, length/words, repeat/share, distinct/1, distinct/2, entropy/token, finished/share.
+length/tokens, length/words, repeat/share, distinct/1, distinct/2, entropy/token, finished/share; of a classifier
+probability/<name> (mean), spread/<name> (standard deviation), above/<name> (share above the threshold); with reference
+texts rouge/1, rouge/2, rouge/l (F1), each also with /precision and /recall.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from preflab.files import read_json, write_json, write_text
+from preflab.files import write_json, write_text
 from preflab.maths.chance import describe_chance
 from preflab.report.measures import measure_name, quantity
 from preflab.report.names import short_names
-from preflab.settings.evaluation import EvaluateSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.primary_measure import PrimaryMeasure, primary_measure
 from preflab.words import count, difference_sentence
@@ -42,10 +45,11 @@ if TYPE_CHECKING:
     from preflab.evaluation.paired import Sheet
     from preflab.records import Evaluation, Prompt
     from preflab.stages.common.evaluated import Written
+    from preflab.stages.common.evaluated_inputs import Asked
     from preflab.statistics.interval import Interval
 
 VERSION = 3
-KEPT = ("judge/", "reward/", "kl/exact")
+KEPT = ("judge/", "reward/", "probability/", "kl/exact")
 """Differences of measures with these prefixes become figures of the stage."""
 
 
@@ -53,30 +57,29 @@ def run(ctx: StageContext) -> StageResult:
     """Sample, judge and compare; records and files are written only at the end."""
     from preflab.evaluation.paired import binary_as_shares, differences, figures
     from preflab.stages.common.evaluated import write_all
-    from preflab.stages.common.evaluated_prompts import evaluated_prompts
+    from preflab.stages.common.evaluated_inputs import ask
 
-    settings: EvaluateSettings = ctx.settings
-    primary = primary_measure(settings)
-    prompts, left_out = evaluated_prompts(ctx)
-    written, notes = write_all(ctx, prompts)
-    notes += left_out + ([primary.note] if primary.note else [])
+    primary = primary_measure(ctx.settings)
+    asked = ask(ctx)
+    prompts, baseline = asked.prompts, asked.settings.models[0]
+    written, notes = write_all(asked)
+    notes += asked.left_out + ([primary.note] if primary.note else [])
     sheets = {name: one.sheet() for name, one in written.items()}
     shares = binary_as_shares(sheets)
-    measured = {name: figures(sheet, seed=ctx.seed) for name, sheet in shares.items()}
-    baseline = settings.models[0]
-    compared = {name: differences(shares[baseline], shares[name], seed=ctx.seed) for name in shares if name != baseline}
-    report = _evaluation(ctx, prompts, written, measured, compared, primary, notes)
-    report["tilted"] = _tilted(ctx, prompts, sheets) if settings.tilted_optimum else None
-    _store(ctx, prompts, written, measured, compared)
+    measured = {name: figures(sheet, seed=asked.stage.seed) for name, sheet in shares.items()}
+    others = [name for name in sheets if name != baseline]
+    compared = {name: differences(shares[baseline], shares[name], seed=asked.stage.seed) for name in others}
+    report = _evaluation(asked, written, measured, compared, primary, notes)
+    report["tilted"] = _tilted(asked, sheets) if asked.settings.tilted_optimum else None
+    ctx.workspace.put(_records(asked, written, measured, compared))
     rows = [_sample_row(prompt, index, written) for index, prompt in enumerate(prompts)]
     write_text(ctx.folder / "samples.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     write_json(ctx.folder / "evaluation.json", report)
-    return _result(ctx, report)
+    return _result(report, asked.accuracies)
 
 
 def _evaluation(
-    ctx: StageContext,
-    prompts: Sequence[Prompt],
+    asked: Asked,
     written: dict[str, Written],
     found: dict[str, dict[str, Interval]],
     compared: dict[str, dict[str, Interval]],
@@ -87,22 +90,33 @@ def _evaluation(
     from preflab.evaluation.frontier import frontier
     from preflab.evaluation.texts import counts
     from preflab.evaluation.verdicts import with_verdicts
+    from preflab.stages.common.reference_texts import HUMAN
     from preflab.statistics.interval import sentence
 
-    settings: EvaluateSettings = ctx.settings
-    judges = next(iter(written.values())).judges
+    settings = asked.settings
     worth = [f"judge/{name}" for name in settings.judges] + [f"reward/{name}" for name in settings.rewards]
+    worth += [f"probability/{name}" for name in settings.classifiers]
     return {
         "schema": 1,
         "baseline": settings.models[0],
-        "reference": settings.reference or settings.models[0],
+        "reference": asked.reference,
         "decoding": settings.decoding.model_dump(mode="json"),
         "notes": notes,
-        "prompts": {"name": settings.prompts, "num": len(prompts), "num_completions": settings.num_completions},
+        "prompts": {"name": settings.prompts, "num": len(asked.prompts), "num_completions": settings.num_completions},
         "judges": {
             judge.name: {"function": settings.judges[judge.name], "fail_utility": judge.fail_utility}
-            for judge in judges
+            for judge in asked.judges
         },
+        "classifiers": {
+            name: {
+                "model": one.model,
+                "class_label": one.class_label,
+                "threshold": one.threshold,
+                "better": one.better,
+            }
+            for name, one in settings.classifiers.items()
+        },
+        "human": HUMAN if asked.reference_texts else None,
         "models": [
             {
                 "name": name,
@@ -121,7 +135,7 @@ def _evaluation(
                 "differences": verdicts,
                 "sentences": {measure: sentence(interval, measure) for measure, interval in compared[name].items()},
             }
-            for name, verdicts in with_verdicts(compared, primary.measure).items()
+            for name, verdicts in with_verdicts(compared, primary.measure, apart=(HUMAN,)).items()
         ],
         "frontier": [
             {"model": point.model, "distance": point.distance.to_json(), "worth": _json(dict(point.worth))}
@@ -142,7 +156,7 @@ def _sample_row(prompt: Prompt, index: int, written: dict[str, Written]) -> dict
     }
 
 
-def _tilted(ctx: StageContext, prompts: Sequence[Prompt], sheets: dict[str, Sheet]) -> dict[str, Any]:
+def _tilted(asked: Asked, sheets: dict[str, Sheet]) -> dict[str, Any]:
     """The best value of the judge that is possible at each KL, and each model's value and KL on the same prompts."""
     import numpy as np
 
@@ -150,9 +164,9 @@ def _tilted(ctx: StageContext, prompts: Sequence[Prompt], sheets: dict[str, Shee
     from preflab.maths.best_of_n import best_of_n_kl_bound
     from preflab.stages.common.evaluated import reference_rewards
 
-    settings: EvaluateSettings = ctx.settings
-    chosen = prompts[: settings.num_tilted_prompts]
-    rewards, prompt_ids = reference_rewards(ctx, chosen)
+    settings = asked.settings
+    chosen = asked.prompts[: settings.num_tilted_prompts]
+    rewards, prompt_ids = reference_rewards(asked, chosen)
     curve = tilted_curve(rewards, prompt_ids)
     name, ids = f"judge/{settings.tilted_optimum}", {prompt.id for prompt in chosen}
     models = []
@@ -164,7 +178,7 @@ def _tilted(ctx: StageContext, prompts: Sequence[Prompt], sheets: dict[str, Shee
     num = min(prompt_ids.count(prompt_id) for prompt_id in ids)
     return {
         "judge": settings.tilted_optimum,
-        "reference": settings.reference or settings.models[0],
+        "reference": asked.reference,
         "num_prompts": len(chosen),
         "num_completions": settings.num_tilted_completions,
         "curve": [
@@ -185,17 +199,16 @@ def _tilted(ctx: StageContext, prompts: Sequence[Prompt], sheets: dict[str, Shee
     }
 
 
-def _store(
-    ctx: StageContext,
-    prompts: Sequence[Prompt],
+def _records(
+    asked: Asked,
     written: dict[str, Written],
     found: dict[str, dict[str, Interval]],
     compared: dict[str, dict[str, Interval]],
-) -> None:
-    """Stores prompts, completions and every figure with a defined interval in the workspace, in one transaction."""
+) -> list[Any]:
+    """The records for the workspace: prompts, completions and every figure with a defined interval."""
     completions = {one.weights: [record.id for record in one.completions] for one in written.values()}
-    records: list[Any] = [*prompts, *(record for one in written.values() for record in one.completions)]
-    baseline = written[ctx.settings.models[0]].weights
+    records: list[Any] = [*asked.prompts, *(record for one in written.values() for record in one.completions)]
+    baseline = written[asked.settings.models[0]].weights
     for name, measures in found.items():
         weights = written[name].weights
         records += [_record(m, weights, i, "", completions[weights]) for m, i in measures.items() if i.defined]
@@ -203,7 +216,7 @@ def _store(
         weights = written[name].weights
         both = [*completions[weights], *completions[baseline]]
         records += [_record(m, weights, i, baseline, both) for m, i in measures.items() if i.defined]
-    ctx.workspace.put(records)
+    return records
 
 
 def _record(measure: str, model: str, interval: Interval, baseline: str, completions: list[str]) -> Evaluation:
@@ -217,7 +230,7 @@ def _record(measure: str, model: str, interval: Interval, baseline: str, complet
     )  # fmt: skip
 
 
-def _result(ctx: StageContext, report: dict[str, Any]) -> StageResult:
+def _result(report: dict[str, Any], accuracies: Mapping[str, Mapping[str, Any]]) -> StageResult:
     """The summary: each model's difference by the primary measure, worded as on the report's first screen."""
     sentences: list[str] = []
     figures: dict[str, float | str] = {}
@@ -232,16 +245,13 @@ def _result(ctx: StageContext, report: dict[str, Any]) -> StageResult:
     if not sentences:
         num = f"{count(len(report['models']), 'model')} on {count(report['prompts']['num'], 'prompt')}"
         return StageResult(num, figures)
-    return StageResult("; ".join([*sentences, *_doubts(ctx, primary)]), figures)
+    return StageResult("; ".join([*sentences, *_doubts(primary, accuracies)]), figures)
 
 
-def _doubts(ctx: StageContext, primary: str) -> list[str]:
+def _doubts(primary: str, accuracies: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A warning if the primary measure is a reward model whose held-out accuracy is not better than chance."""
     name = primary.removeprefix("reward/")
-    if not primary.startswith("reward/") or name not in ctx.inputs:
-        return []
-    path = ctx.inputs[name].folder / "reward_report.json"
-    held_out = (read_json(path).get("held_out") if path.is_file() else None) or {}
+    held_out = accuracies.get(name, {}) if primary.startswith("reward/") else {}
     if "accuracy" not in held_out:
         return []
     doubt = describe_chance(held_out["accuracy"], count(held_out["num_pairs"], "held-out pair"))

@@ -33,7 +33,7 @@ def run(ctx: StageContext) -> StageResult:
     for row, sequence in zip(rows, sequences, strict=True):
         if len(sequence) > settings.context:
             raise PreflabError(
-                f"{row.source}: {len(sequence)} tokens with begin and end",
+                f"{row.source}: {len(sequence)} tokens, including the begin and end tokens",
                 f"at most {settings.context} (the setting `context` of stage {ctx.name})",
                 "shorten the text or raise `context`",
             )
@@ -57,7 +57,7 @@ def run(ctx: StageContext) -> StageResult:
         accelerator=accelerator,
         name=ctx.name,
     )
-    return finish_model(ctx, trunk, accelerator, metrics)
+    return finish_model(ctx.folder, trunk, accelerator, metrics)
 
 
 def _text(row: Row) -> str:
@@ -69,9 +69,9 @@ def _text(row: Row) -> str:
     text = row.column("text")
     if not isinstance(text, str):
         raise PreflabError(
-            f"{row.source}: the column `text` holds {type(text).__name__}",
-            "text",
-            "write the row's text, or learn conversations with stage `sft`",
+            f"{row.source}: the column `text` contains {type(text).__name__}",
+            "a text",
+            "write a text into the row, or train on conversations with stage `sft`",
         )
     return text
 
@@ -82,7 +82,7 @@ def _refuse_conversations(rows: Sequence[Row]) -> None:
     columns = sorted(rows[0].defaulted.intersection(OF_CONVERSATION))
     if columns:
         raise PreflabError(
-            f"{rows[0].source}: a default for `{columns[0]}`, and texts are no conversations",
-            "texts as they are to be learned",
-            "take it out of `defaults`",
+            f"{rows[0].source}: `defaults` sets `{columns[0]}`, which only conversations have",
+            "plain texts",
+            "remove it from `defaults`",
         )

@@ -89,7 +89,7 @@ def evaluation(worth: float) -> dict[str, Any]:
     differences = {"judge/gold": estimate(0.1, 0.2), "reward/rm": estimate(worth, 0.1)}
     return {
         "prompts": {"name": "prompts.held_out", "num": 50, "num_completions": 1}, "baseline": "sft", "reference": "sft",
-        "notes": ["gold: an F counts −3"], "judges": {"gold": {"function": "my:gold"}},
+        "notes": ["gold: a completion marked F counts −3"], "judges": {"gold": {"function": "my:gold"}},
         "models": [{"name": name, "figures": found} for name, found in figures.items()],
         "comparisons": [{"model": "ppo", "baseline": "sft", "differences": differences}],
     }  # fmt: skip
@@ -152,7 +152,7 @@ def test_alarms_are_named_with_how_often_they_fired(runs: dict[str, Path]) -> No
 def test_limits_say_whose_labels_and_what_nobody_measured(runs: dict[str, Path]) -> None:
     limits = card_of(runs["ppo"]).split("## Limits")[1].split("##")[0]
     assert "The labels of stage labels are simulated" in limits
-    assert "Sycophancy and over-refusal were not probed." in limits
+    assert "Sycophancy, over-refusal, bias and misinformation were not probed." in limits
     assert "whether people would prefer it" not in limits  # gold was no training reward
     report = json.loads((runs["eval"] / "evaluation.json").read_text())
     report["judges"] = {}
