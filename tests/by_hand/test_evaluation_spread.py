@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from math import exp, log, sqrt
 
 import numpy as np
 import pytest
 
 from preflab.evaluation.spread import spread_difference, spread_interval, spread_left_out
+from preflab.statistics.interval import NO_VARIATION
+
+SCORES = [0.0] * 24 + [5.0] * 6
+T29 = 2.045230
+"""97.5 % quantile of Student's t with 29 degrees of freedom."""
 
 
 def test_spread_is_the_standard_deviation_of_all_rows() -> None:
@@ -18,33 +24,34 @@ def test_spread_is_the_standard_deviation_of_all_rows() -> None:
     assert left_out == pytest.approx([0.0, 1.0])
 
 
-NINE_ZEROS = [0.0] * 9 + [10.0]
-"""Mean 1, spread √(100/10 − 1) = 3. Without a zero: √(100/9 − 100/81) = √800/9 = 3.142697; without the ten: 0."""
-ERROR = math.sqrt(9 / 10 * (9 / 10) * (800 / 81))
-"""Nine values a = √800/9 and one 0 around their mean: Σ = 9 a² − (9 a)²/10 = 9 a² / 10; times (C − 1)/C = 9/10."""
-T = 2.262157
-"""Student's 97.5 % quantile with 9 degrees of freedom."""
+def test_interval_is_tukeys_jackknife_of_the_logarithm() -> None:
+    """24 prompts with 0 and six with 5: mean 1, spread 2. Without a 0 it is √3450 / 29, without a 5 √3000 / 29.
 
-
-def test_interval_is_tukeys_jackknife() -> None:
-    found = spread_interval(NINE_ZEROS, list("abcdefghij"))
-    assert found.value == pytest.approx(3)
-    assert (found.low, found.high) == (pytest.approx(3 - T * ERROR), pytest.approx(3 + T * ERROR))
-    assert found.num == 10
+    Of the logarithms, δ = ½ ln 1.15 apart, Σ = 24 (δ/5)² + 6 (4δ/5)² = 4.8 δ², error² = 29/30 · Σ; the bias is 29 times
+    their mean less ln 2.
+    """
+    found = spread_interval(SCORES, list(range(30)))
+    zero, five = log(sqrt(3450) / 29), log(sqrt(3000) / 29)
+    bias, error = 29 * ((24 * zero + 6 * five) / 30 - log(2)), sqrt(29 / 30 * 4.8) * log(1.15) / 2
+    ends = [exp(log(2) - bias + side * T29 * error) for side in (-1, 1)]
+    assert (found.value, found.low, found.high) == pytest.approx((2.0, *ends), rel=1e-6)
+    assert found.num == 30
 
 
 def test_difference_leaves_a_prompt_out_of_both() -> None:
     # The second's scores are twice the first's: the spread doubles, so the difference is the first's spread.
-    first = np.array(NINE_ZEROS)
-    found = spread_difference(first, 2 * first, list("abcdefghij"))
-    assert found.value == pytest.approx(3)
-    assert found.high - found.value == pytest.approx(T * ERROR)
+    found = spread_difference(SCORES, 2 * np.array(SCORES), list(range(30)))
+    assert found.value == pytest.approx(2.0)
+    error = sqrt(29 / 30 * 4.8) * (sqrt(3450) - sqrt(3000)) / 29
+    assert found.high - found.value == pytest.approx(T29 * error, rel=1e-6)
 
 
-def test_fewer_than_ten_prompts_have_no_interval() -> None:
-    found = spread_interval([0.0, 0.0, 6.0], ["a", "b", "c"])
-    assert found.value == pytest.approx(math.sqrt(8))
-    assert not found.defined
+def test_spread_without_an_interval() -> None:
+    assert spread_interval([0.0, 0.0, 6.0], ["a", "b", "c"]).note == "no interval: too few (n = 3)"
+    assert spread_interval(SCORES[1:], list(range(29))).note == "no interval: too few (n = 29)"
+    assert spread_interval([3.0] * 40, list(range(40))).note == NO_VARIATION
+    # Without the one that differs there is no spread, and no logarithm.
+    assert spread_interval([0.0] * 39 + [1.0], list(range(40))).note == "no interval: too few differ (n = 40)"
 
 
 def test_a_common_offset_changes_nothing_and_missing_scores_are_left_out() -> None:

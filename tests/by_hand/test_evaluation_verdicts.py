@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from preflab.errors import PreflabError
-from preflab.evaluation.verdicts import with_verdicts
+from preflab.evaluation.verdicts import as_family, with_verdicts
 from preflab.report.measures import primary_of
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.stages.common.primary_measure import primary_measure
@@ -42,6 +42,18 @@ def test_the_primary_differences_of_several_models_are_one_family() -> None:
     assert with_verdicts(compared, None)["ppo"]["judge/gold"]["p_holm"] == pytest.approx(0.03)
 
 
+def test_texts_of_people_are_no_member_of_the_models_family() -> None:
+    compared = {name: {"judge/gold": interval(p)} for name, p in (("ppo", 0.03), ("human", 0.02))}
+    found = with_verdicts(compared, "judge/gold", apart=("human",))
+    assert [found[name]["judge/gold"]["p_holm"] for name in compared] == [0.03, 0.02]
+
+
+def test_differences_of_one_family_are_corrected_together() -> None:
+    found = as_family({("gender", "length"): interval(0.02), ("age", "length"): interval(0.03)})
+    assert [one["p_holm"] for one in found.values()] == pytest.approx([0.04, 0.04])
+    assert found["age", "length"]["p"] == 0.03
+
+
 def test_the_recipe_names_the_primary_measure() -> None:
     judges = {"tone": "judges:tone", "gold": "judges:gold"}
     assert primary_measure(settings(judges=judges, primary="judge/gold")).measure == "judge/gold"
@@ -50,7 +62,7 @@ def test_the_recipe_names_the_primary_measure() -> None:
     assert primary_measure(settings(labels="judges:class", primary="label/rude")).measure == "label/rude"
     with pytest.raises(PreflabError, match="near it: judge/gold"):
         primary_measure(settings(judges=judges, primary="judge/gould"))
-    with pytest.raises(PreflabError, match="no measure of this evaluation"):
+    with pytest.raises(PreflabError, match="not a measure of this evaluation"):
         primary_measure(settings(primary="label/rude"))
 
 
@@ -65,6 +77,10 @@ def test_a_default_primary_measure_is_said() -> None:
     assert "rm (reward model), the first reward model" in reward.note
     assert primary_measure(settings()) == primary_measure(settings(models=("sft",)))
     assert primary_measure(settings()).measure is None
+    classifiers = {"toxic": {"model": "m", "class_label": "toxic"}}
+    assert primary_measure(settings(classifiers=classifiers)).measure == "probability/toxic"
+    assert primary_measure(settings(classifiers=classifiers, primary="above/toxic")).measure == "above/toxic"
+    assert primary_measure(settings(reference_texts=("summary",), primary="rouge/l")).measure == "rouge/l"
     assert primary_measure(settings(models=("sft",), rewards=("rm",))).note == ""
 
 

@@ -170,6 +170,8 @@ def test_too_few_prompts_have_no_interval() -> None:
     assert mean_interval([1.0]).note == "no interval: too few (n = 1)"
     assert mean_interval(range(9)).note == "no interval: too few (n = 9)"
     assert mean_interval(range(10)).defined
+    assert paired_difference([0.0] * 5, range(5)).note == "no interval: too few (n = 5)"
+    assert paired_difference([0.0] * 6, range(6)).defined
     for found in (mean_interval([]), mean_interval([math.nan]), paired_difference([1.0], [math.nan])):
         assert math.isnan(found.value)
         assert (found.num, found.note, found.defined) == (0, NOTHING, False)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from preflab.errors import PreflabError
-from preflab.statistics.agreement import coefficient_interval
+from preflab.statistics.agreement import coefficient_ends, coefficient_interval
 from preflab.statistics.families import holm
 from preflab.statistics.interval import NO_VARIATION, NOTHING, Interval, sentence
-from preflab.statistics.jackknife import jackknife_interval
+from preflab.statistics.jackknife import jackknife_error, jackknife_interval
 from preflab.statistics.runs import difference_over_runs, mean_over_runs
 from preflab.statistics.sizes import deviation_of, prompts_needed
 
@@ -141,3 +141,47 @@ def test_an_interval_at_zero_finds_nothing() -> None:
     assert Interval(0.5, 0.0, 1.0, 9).to_json() == {
         "value": 0.5, "low": 0.0, "high": 1.0, "num": 9, "note": "", "p": None,
     }  # fmt: skip
+
+
+def test_many_data_sets_at_once_have_the_errors_of_each() -> None:
+    left_out = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 6.0]])
+    # 2/3 (1 + 0 + 1) and 2/3 (4 + 4 + 16).
+    assert jackknife_error(left_out).tolist() == pytest.approx([math.sqrt(4 / 3), 4.0])
+    shares = np.stack([EIGHT_OF_TEN, EIGHT_OF_TEN[::-1] * [[1.0, 2.0]]])
+    value, low, high = coefficient_ends(shares, lambda sums: sums[:, 0] / sums[:, 1])
+    assert value.tolist() == pytest.approx([0.8, 0.4])
+    for place in (0, 1):
+        alone = coefficient_interval(shares[place], lambda sums: sums[:, 0] / sums[:, 1])
+        assert (low[place], high[place]) == pytest.approx((alone.low, alone.high))
+
+
+def test_coefficient_of_two_tasks_on_the_atanh_scale() -> None:
+    """Shares 1/4 and 3/4: ½, without one of them 3/4 or 1/4. Error √(1/2 · 2/16) / (3/4) = 1/3; at level ½ t is 1."""
+    counts = np.array([[1.0, 4.0], [3.0, 4.0]])
+    value, low, high = coefficient_ends(counts, lambda sums: sums[:, 0] / sums[:, 1], 0.5)
+    assert float(value) == 0.5
+    assert (float(low), float(high)) == pytest.approx(tuple(math.tanh(math.atanh(0.5) + s / 3) for s in (-1, 1)))
+    assert np.isnan(coefficient_ends(counts[:1], lambda sums: sums[:, 0] / sums[:, 1])[1:]).all()
+
+
+def test_what_has_no_interval_keeps_its_value_and_number() -> None:
+    for found, value, num in (
+        (mean_over_runs([1.0, 1.0]), 1.0, 2),
+        (mean_over_runs([3.0]), 3.0, 1),
+        (jackknife_interval(4.0, [2.0, 2.0, 2.0]), 4.0, 3),
+        (jackknife_interval(4.0, [2.0, 1.0, 2.0]), 4.0, 3),
+        (coefficient_interval(EIGHT_OF_TEN[:9], lambda sums: sums[:, 0] / sums[:, 1]), 8 / 9, 9),
+        (coefficient_interval(np.ones((12, 2)), lambda sums: sums[:, 0] / sums[:, 1]), 1.0, 12),
+    ):
+        assert (found.value, found.num) == (pytest.approx(value), num)
+        assert math.isnan(found.low)
+        assert math.isnan(found.high)
+    assert (mean_over_runs([]).num, math.isnan(mean_over_runs([]).value)) == (0, True)
+    nothing = jackknife_interval(math.nan, [math.nan] * 12)
+    assert (nothing.num, math.isnan(nothing.value)) == (12, True)
+
+
+def test_sizes_depend_on_power_and_level() -> None:
+    """Effect ½: 44 pairs for 90 % power, 51 for 80 % at the 99 % level, as in G*Power."""
+    assert prompts_needed(0.5, 1.0, power=0.9) == 44
+    assert prompts_needed(0.5, 1.0, level=0.99) == 51

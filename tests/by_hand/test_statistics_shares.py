@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from preflab.statistics.interval import NOTHING
-from preflab.statistics.shares import interval_of_counts, share_difference, share_interval, wilson
+from preflab.statistics.shares import (
+    interval_of_counts,
+    share_difference,
+    share_difference_ends,
+    share_ends,
+    share_interval,
+    wilson,
+)
 
 Z, T9 = 1.959964, 2.262157
 """97.5 % quantiles of the normal distribution and of Student's t with nine degrees of freedom."""
@@ -130,3 +137,20 @@ def test_the_p_value_of_a_difference_agrees_with_its_interval() -> None:
         first, second = generator.random((2, 20)) < 0.3
         found = share_difference(first, second | (generator.random(20) < 0.3))
         assert found.excludes_zero == (found.p < 0.05)
+
+
+def test_many_data_sets_at_once_have_the_ends_of_each() -> None:
+    hits, rows = np.array([[2.0, 0, 1, 1, 2, 0, 1, 0, 1, 1], [0.0] * 9 + [3.0]]), np.array([[2.0] * 10, [3.0] * 10])
+    for place, ends in enumerate(zip(*share_ends(hits, rows), strict=True)):
+        alone = interval_of_counts(hits[place], rows[place])
+        assert ends == pytest.approx((alone.value, alone.low, alone.high))
+    apart = np.array([[0.0] * 6 + [1.0] * 4, [-0.5] * 3 + [0.0] * 7])
+    for place, parts in enumerate(zip(*share_difference_ends(apart), strict=True)):
+        assert parts == pytest.approx(tuple(float(part) for part in share_difference_ends(apart[place])))
+
+
+def test_what_has_no_interval_keeps_its_value_and_number() -> None:
+    one = share_difference([0.0, math.nan], [1.0, 1.0])
+    assert (one.value, one.num, one.defined) == (1.0, 1, False)
+    none = share_difference([math.nan], [1.0])
+    assert (math.isnan(none.value), none.num, none.defined) == (True, 0, False)

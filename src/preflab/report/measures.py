@@ -164,8 +164,7 @@ def is_better(evaluation: Mapping[str, Any], name: str, difference: float) -> bo
 def primary_of(evaluation: Mapping[str, Any], differences: Iterable[str]) -> str | None:
     """The measure that decides the verdict; None if there is none, or if these differences lack it.
 
-    An evaluation by an earlier version names none: the first judge decided, else the first reward model, else the
-    first classifier.
+    An evaluation by an earlier version names none: the first judge, reward model or classifier decided.
     """
     known = list(differences)
     if "primary" in evaluation:

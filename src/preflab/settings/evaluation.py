@@ -40,8 +40,7 @@ class EvaluateSettings(StageSettings):
     rewards: tuple[str, ...] = setting((), "Reward stages whose scores are reported too.", "choice", refers="reward")
     primary: str | None = setting(
         None,
-        "The measure that decides, named before the run: `judge/NAME`, `reward/NAME`, `probability/NAME`, "
-        "`label/CLASS` or another one.",
+        "The measure that decides, named before the run: `judge/NAME`, `reward/NAME`, `label/CLASS` or another one.",
         "choice: None: the first judge, else reward model, else classifier; the run says which",
         counts="if_set",
     )

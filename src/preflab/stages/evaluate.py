@@ -38,6 +38,7 @@ from preflab.maths.chance import describe_chance
 from preflab.report.measures import measure_name, quantity
 from preflab.report.names import short_names
 from preflab.stages.base import StageContext, StageResult
+from preflab.stages.common.primary_measure import PrimaryMeasure, primary_measure
 from preflab.words import count, difference_sentence
 
 if TYPE_CHECKING:
@@ -58,16 +59,17 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.stages.common.evaluated import write_all
     from preflab.stages.common.evaluated_inputs import ask
 
+    primary = primary_measure(ctx.settings)
     asked = ask(ctx)
     prompts, baseline = asked.prompts, asked.settings.models[0]
     written, notes = write_all(asked)
-    notes += asked.left_out + ([asked.primary.note] if asked.primary.note else [])
+    notes += asked.left_out + ([primary.note] if primary.note else [])
     sheets = {name: one.sheet() for name, one in written.items()}
-    shares, seed = binary_as_shares(sheets), asked.stage.seed
-    measured = {name: figures(sheet, seed=seed) for name, sheet in shares.items()}
-    others = [name for name in shares if name != baseline]
-    compared = {name: differences(shares[baseline], shares[name], seed=seed) for name in others}
-    report = _evaluation(asked, written, measured, compared, notes)
+    shares = binary_as_shares(sheets)
+    measured = {name: figures(sheet, seed=asked.stage.seed) for name, sheet in shares.items()}
+    others = [name for name in sheets if name != baseline]
+    compared = {name: differences(shares[baseline], shares[name], seed=asked.stage.seed) for name in others}
+    report = _evaluation(asked, written, measured, compared, primary, notes)
     report["tilted"] = _tilted(asked, sheets) if asked.settings.tilted_optimum else None
     ctx.workspace.put(_records(asked, written, measured, compared))
     rows = [_sample_row(prompt, index, written) for index, prompt in enumerate(prompts)]
@@ -81,6 +83,7 @@ def _evaluation(
     written: dict[str, Written],
     found: dict[str, dict[str, Interval]],
     compared: dict[str, dict[str, Interval]],
+    primary: PrimaryMeasure,
     notes: list[str],
 ) -> dict[str, Any]:
     """The content of evaluation.json, without `tilted`."""
@@ -124,7 +127,7 @@ def _evaluation(
             }
             for name, measures in found.items()
         ],
-        "primary": asked.primary.measure,
+        "primary": primary.measure,
         "comparisons": [
             {
                 "model": name,
@@ -132,7 +135,7 @@ def _evaluation(
                 "differences": verdicts,
                 "sentences": {measure: sentence(interval, measure) for measure, interval in compared[name].items()},
             }
-            for name, verdicts in with_verdicts(compared, asked.primary.measure).items()
+            for name, verdicts in with_verdicts(compared, primary.measure, apart=(HUMAN,)).items()
         ],
         "frontier": [
             {"model": point.model, "distance": point.distance.to_json(), "worth": _json(dict(point.worth))}

@@ -15,10 +15,12 @@ LEVEL = 0.95
 POWER = 0.8
 """Probability with which a true difference of size `detectable` is found."""
 FEWEST = 10
-"""Fewest prompts, tasks or questions for an interval of a mean, of a difference of means or of a coefficient.
+"""Fewest prompts, tasks or questions for an interval of a mean, of a coefficient or of a figure of a set.
 
 Below it the intervals of skewed values cover less than 93 %. Shares have intervals from one prompt on.
 """
+FEWEST_PAIRED = 6
+"""Fewest prompts for an interval of a paired difference: with fewer, even differences of one sign may be chance."""
 NOTHING = "no interval: nothing was measured"
 NO_VARIATION = ALL_EQUAL
 

@@ -19,6 +19,7 @@ from scipy.stats import t
 from preflab.statistics.clusters import Array, cluster_totals
 from preflab.statistics.interval import (
     FEWEST,
+    FEWEST_PAIRED,
     LEVEL,
     NO_VARIATION,
     NOTHING,
@@ -55,7 +56,7 @@ def mean_interval(
     """
     sums, totals = cluster_totals(values, weights, clusters)
     used = totals > 0
-    return _interval([(sums[used], totals[used])], level, seed)
+    return _interval([(sums[used], totals[used])], FEWEST, level, seed)
 
 
 def paired_difference(
@@ -81,11 +82,12 @@ def paired_difference(
     sums_b, totals_b = cluster_totals(second, weights_second, clusters)
     both = (totals_a > 0) & (totals_b > 0)
     if np.array_equal(totals_a[both], totals_b[both]):
-        return _interval([((sums_b - sums_a)[both], totals_b[both])], level, seed)
-    return _interval([(-sums_a[both], totals_a[both]), (sums_b[both], totals_b[both])], level, seed)
+        return _interval([((sums_b - sums_a)[both], totals_b[both])], FEWEST_PAIRED, level, seed)
+    terms = [(-sums_a[both], totals_a[both]), (sums_b[both], totals_b[both])]
+    return _interval(terms, FEWEST_PAIRED, level, seed)
 
 
-def _interval(terms: Terms, level: float, seed: int) -> Interval:
+def _interval(terms: Terms, fewest: int, level: float, seed: int) -> Interval:
     num = len(terms[0][0])
     if num == 0:
         return undefined(math.nan, 0, NOTHING)
@@ -95,7 +97,7 @@ def _interval(terms: Terms, level: float, seed: int) -> Interval:
     left_out = sum((sums.sum() - sums) / (totals.sum() - totals) for sums, totals in terms)
     if np.ptp(left_out) <= 1e-12 * max(1.0, float(np.abs(left_out).max())):
         return undefined(value, num, NO_VARIATION)
-    if num < FEWEST:
+    if num < fewest:
         return undefined(value, num, too_few(num))
     low, high, p = (float(part) for part in mean_ends(terms, level, seed))
     if not (math.isfinite(low) and math.isfinite(high)):

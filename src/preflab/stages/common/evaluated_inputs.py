@@ -16,7 +16,6 @@ from preflab.rewards.functions import RewardFunction, load_function
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.stages.base import StageContext
 from preflab.stages.common.evaluated_prompts import evaluated_prompts
-from preflab.stages.common.primary_measure import PrimaryMeasure, primary_measure
 from preflab.stages.common.reference_texts import HUMAN, read_reference_texts
 from preflab.stages.common.stage_facts import StageFacts
 from preflab.stages.common.stored import Stored, stored_completions
@@ -32,8 +31,6 @@ class Asked:
     """The prompts that all models answer."""
     left_out: list[str]
     """A note about prompts that were left out, if any."""
-    primary: PrimaryMeasure
-    """The measure that decides."""
     judges: list[Judge]
     classify: RewardFunction | None
     """Names the class of each text; None without `labels`."""
@@ -56,12 +53,10 @@ def ask(ctx: StageContext) -> Asked:
     """Read the prompts and stored completions, load the functions, and locate the models.
 
     Raises:
-        PreflabError: no prompt leaves room for a completion, `tilted_optimum` is no judge, `primary` is no measure
-            of this evaluation, a stage has another number of completions for one of the prompts, or a prompt has no
-            reference text.
+        PreflabError: no prompt leaves room for a completion, `tilted_optimum` is no judge, a stage has another
+            number of completions for one of the prompts, or a prompt has no reference text.
     """
     settings: EvaluateSettings = ctx.settings
-    primary = primary_measure(settings)
     prompts, left_out = evaluated_prompts(ctx)
     judges = [load_judge(name, path) for name, path in settings.judges.items()]
     _check_optimum(settings)
@@ -72,7 +67,6 @@ def ask(ctx: StageContext) -> Asked:
         stage=StageFacts.of(ctx),
         prompts=prompts,
         left_out=left_out,
-        primary=primary,
         judges=judges,
         classify=load_function(settings.labels) if settings.labels else None,
         reference_texts=read_reference_texts(prompts, settings.reference_texts) if settings.reference_texts else [],

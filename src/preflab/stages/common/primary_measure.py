@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preflab.errors import PreflabError, nearest
-from preflab.report.measures import measure_name
+from preflab.report.measures import OF_CLASSIFIERS, measure_name
 from preflab.settings.evaluation import EvaluateSettings
 
 ALWAYS = (
@@ -14,11 +13,13 @@ ALWAYS = (
     "finished/share",
 )  # fmt: skip
 """Measures of every evaluation."""
+ROUGE = ("rouge/1", "rouge/2", "rouge/l")
+"""Measures with reference texts."""
 
 
 @dataclass(frozen=True)
 class PrimaryMeasure:
-    """The measure whose verdict comes first; None where no judge, reward model or classifier scores."""
+    """The measure whose verdict comes first; None where neither a judge nor a reward model scores."""
 
     measure: str | None
     note: str
@@ -26,37 +27,41 @@ class PrimaryMeasure:
 
 
 def primary_measure(settings: EvaluateSettings) -> PrimaryMeasure:
-    """The measure that `primary` names; by default the first judge, else reward model, else classifier.
+    """The measure that `primary` names; by default the first judge, else the first reward model, else classifier.
 
     Raises:
         PreflabError: `primary` names a measure that this evaluation does not have.
     """
-    judges = [(f"judge/{name}", "judge") for name in settings.judges]
-    rewards = [(f"reward/{name}", "reward model") for name in settings.rewards]
-    classifiers = [(f"probability/{name}", "classifier") for name in settings.classifiers]
-    deciding = [*judges, *rewards, *classifiers]
     if settings.primary is not None:
-        _check(settings, [measure for measure, _ in deciding])
+        _check(settings)
         return PrimaryMeasure(settings.primary, "")
-    if not deciding:
-        return PrimaryMeasure(None, "")
-    measure, kind = deciding[0]
-    if len(settings.models) + len(settings.completions) < 2:
+    scores = {
+        "judge": [f"judge/{name}" for name in settings.judges],
+        "reward model": [f"reward/{name}" for name in settings.rewards],
+        "classifier": [f"probability/{name}" for name in settings.classifiers],
+    }
+    kind, measure = next(((kind, names[0]) for kind, names in scores.items() if names), ("", None))
+    num_compared = len(settings.models) + len(settings.completions) + bool(settings.reference_texts)
+    if measure is None or num_compared < 2:
         return PrimaryMeasure(measure, "")
     note = f"Primary measure by default: {measure_name(measure)}, the first {kind}; name one by `primary: {measure}`"
     return PrimaryMeasure(measure, note)
 
 
-def _check(settings: EvaluateSettings, scores: Sequence[str]) -> None:
+def _check(settings: EvaluateSettings) -> None:
     name = str(settings.primary)
-    known = [*scores, *(f"fail/{judge}" for judge in settings.judges), *ALWAYS]
-    known += [f"{part}/{classifier}" for classifier in settings.classifiers for part in ("spread", "above")]
-    known += ["rouge/1", "rouge/2", "rouge/l"] if settings.reference_texts else []
+    known = [
+        *(f"{kind}/{judge}" for kind in ("judge", "fail") for judge in settings.judges),
+        *(f"reward/{stage}" for stage in settings.rewards),
+        *(f"{kind}/{one}" for kind in OF_CLASSIFIERS for one in settings.classifiers),
+        *(ROUGE if settings.reference_texts else ()),
+        *ALWAYS,
+    ]
     if name in known or (settings.labels and name.startswith("label/")):
         return
     near = nearest(name, known)
     raise PreflabError(
-        f"primary: {name!r} is no measure of this evaluation",
+        f"primary: {name!r} is not a measure of this evaluation",
         f"one of {', '.join(known)}" + (f"; near it: {near}" if near else ""),
-        "name the judge, reward model or classifier that decides, such as `judge/NAME`",
+        "name the judge or reward model that decides, such as `judge/NAME`",
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.evaluation.misinformation import Myth, Verdict, by_score, classify, verdict_differences, verdict_shares
+from preflab.evaluation.verdicts import as_family
 from preflab.progress import progress
 from preflab.records import Prompt
 from preflab.settings.ai import JudgeSource
@@ -94,7 +95,7 @@ def misinformation_report(
             {
                 "name": name,
                 "figures": {m: interval.to_json() for m, interval in verdict_shares(verdicts, questions).items()},
-                "changes": {m: interval.to_json() for m, interval in changes.items()},
+                "changes": as_family(changes),
                 "agreement": share_interval(agree, questions).to_json() if agree else None,
             }
         )

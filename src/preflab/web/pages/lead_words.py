@@ -207,8 +207,9 @@ def need_sentence(num_pairs: int, need: Need) -> str:
         return f"Nothing can be said about {wanted} yet: no label has decided a pair."
     if need.labels == 0:
         return f"{wanted} are there already."
-    rate = interval_text(asdict(need.rate))
-    sentence = f"{wanted} need about {count(need.labels, 'more label')}, at {rate} preferences a label so far"
+    rate, _, ends_or_note = interval_text(asdict(need.rate)).partition(" (")
+    so_far = f"{rate} preferences a label so far" + (f" ({ends_or_note}" if ends_or_note else "")
+    sentence = f"{wanted} need about {count(need.labels, 'more label')}, at {so_far}"
     if need.num_tasks:
         return f"{sentence}; this campaign has fewer to give, so that is about {count(need.num_tasks, 'further task')}."
     return f"{sentence}."
