@@ -73,7 +73,7 @@ def test_layers_that_text_does_not_reach_carry_no_adapter() -> None:
     # The block in the middle attends to images alone; its MLP is skipped with it.
     assert inside_blocks(targets.left_out) == {f"cross_attn.{name}_proj" for name in "qkvo"} | MLP
     assert all(".layers.1." in name for name in targets.left_out)
-    assert set(targets.left_out.values()) == {"text alone does not reach it"}
+    assert set(targets.left_out.values()) == {"text input does not reach it"}
 
 
 def test_layers_that_share_their_weight_carry_no_adapter() -> None:
@@ -86,7 +86,7 @@ def test_layers_that_share_their_weight_carry_no_adapter() -> None:
 
 def test_a_router_that_is_no_linear_map_carries_no_adapter() -> None:
     targets = find_targets(build("llama4"), LoraSettings())
-    assert targets.left_out["model.layers.1.feed_forward.router"] == "it is no linear map"
+    assert targets.left_out["model.layers.1.feed_forward.router"] == "it is not a linear map"
 
 
 def test_what_is_left_out_is_said_in_one_line() -> None:
@@ -130,8 +130,8 @@ def test_two_projections_in_one_weight_get_twice_the_rank() -> None:
         ("llama", ("q_porj",), "no linear layer is called q_porj"),
         ("mamba", ("in_proj", "out_proj"), "out_proj cannot carry an adapter: peft refuses it"),
         ("mamba", ("dt_proj",), "dt_proj cannot carry an adapter: its weight is read without calling it"),
-        ("llama4", ("router",), "router cannot carry an adapter: it is no linear map"),
-        ("mllama", ("cross_attn.q_proj",), "cross_attn.q_proj cannot carry an adapter: text alone does not reach it"),
+        ("llama4", ("router",), "router cannot carry an adapter: it is not a linear map"),
+        ("mllama", ("cross_attn.q_proj",), "cross_attn.q_proj cannot carry an adapter: text input does not reach it"),
         ("qwen3_moe", ("gate_proj",), "without also targeting up_proj"),
         ("gemma3, seeing", ("fc1",), "no linear layer is called fc1"),
     ],

@@ -48,7 +48,7 @@ def test_what_learns_is_float32_and_what_is_frozen_has_the_precision() -> None:
     assert half_precision("bfloat16") == torch.bfloat16
     assert half_precision(torch.float16) == torch.float16
     assert half_precision("float32") is half_precision(None) is None
-    with pytest.raises(PreflabError, match="the precision bfloat17"):
+    with pytest.raises(PreflabError, match="unknown precision: bfloat17"):
         weights_dtype("bfloat17", learns=False)
 
 

@@ -129,7 +129,7 @@ def test_a_model_that_is_not_here_is_named_with_the_command_that_fetches_it(tmp_
     (tmp_path / "model").mkdir()
     with pytest.raises(PreflabError) as refused:
         look_at_model(f"{tmp_path}/modle")
-    assert refused.value.do == f"look at the path; near it: {tmp_path}/model"
+    assert refused.value.do == f"check the path; near it: {tmp_path}/model"
 
 
 @pytest.mark.parametrize(

@@ -72,9 +72,9 @@ def test_a_file_is_not_a_folder(folder: Path) -> None:
 
 def test_a_hub_id_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     error = refused(lambda: load_causal_lm("nobody/no-such-model", dtype="float32"))
-    assert error.found.startswith("nobody/no-such-model: no folder here, and the Hub did not give it")
+    assert error.found.startswith("nobody/no-such-model: there is no such folder, and the Hub did not provide it")
     assert "network" in error.do
-    assert "no folder here" in refused(lambda: load_tokenizer("nobody/no-such-model")).found
+    assert "there is no such folder" in refused(lambda: load_tokenizer("nobody/no-such-model")).found
 
 
 def test_a_mistyped_folder_is_told_what_is_near_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,29 +94,29 @@ def test_a_mistyped_folder_is_told_what_is_near_it(tmp_path: Path, monkeypatch: 
     for word, meant in near.items():
         error = refused(lambda word=word: load_tokenizer(word))
         assert error.found == f"{word}: there is no such folder"
-        assert error.do == f"look at the path; near it: {meant}"
+        assert error.do == f"check the path; near it: {meant}"
     monkeypatch.setattr("preflab.models.loading.HF_HUB_OFFLINE", False)  # a gated model beside a fetched one
     asked = []
     monkeypatch.setattr("preflab.models.loading.why_unreachable", lambda ref: asked.append(ref) or "no network")
     error = refused(lambda: load_tokenizer("modle"))  # at once: the Hub is not asked
     assert (error.found, asked) == ("modle: there is no such folder", [])
-    assert error.do == "look at the path; near it: model; a model of the Hub is named in full, owner/modle"
+    assert error.do == "check the path; near it: model; for a model of the Hub, write owner/modle"
     assert "(no network)" in refused(lambda: load_tokenizer("nobody/model")).found
     assert asked == ["nobody/model"]
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("preflab.models.loading.HF_HUB_OFFLINE", False)
-    assert ", and the Hub did not give it (" in refused(lambda: load_tokenizer("owner/other")).found
+    assert ", and the Hub did not provide it (" in refused(lambda: load_tokenizer("owner/other")).found
     monkeypatch.setattr("preflab.models.loading.HF_HUB_OFFLINE", True)
     error = refused(lambda: load_tokenizer("runs/other"))
-    assert (error.found, error.do) == ("runs/other: there is no such folder", "look at the path")
-    assert "the Hub did not give it" in refused(lambda: load_tokenizer("nobody/model")).found
-    assert "the Hub did not give it" in refused(lambda: load_tokenizer("gpt2")).found
+    assert (error.found, error.do) == ("runs/other: there is no such folder", "check the path")
+    assert "the Hub did not provide it" in refused(lambda: load_tokenizer("nobody/model")).found
+    assert "the Hub did not provide it" in refused(lambda: load_tokenizer("gpt2")).found
 
 
 def test_a_folder_without_a_configuration(folder: Path) -> None:
     (folder / "config.json").unlink()
-    assert "no config.json in it" in refused(lambda: load_causal_lm(folder, dtype="float32")).found
+    assert "config.json is missing" in refused(lambda: load_causal_lm(folder, dtype="float32")).found
 
 
 def test_a_folder_without_a_tokenizer(folder: Path) -> None:
@@ -125,12 +125,12 @@ def test_a_folder_without_a_tokenizer(folder: Path) -> None:
     error = refused(lambda: load_tokenizer(folder))
     assert error.found == f"{folder}: a model without a tokenizer"
     assert error.expected == "a model folder with its tokenizer (tokenizer.json, …)"
-    assert error.do == f"save it there: tokenizer.save_pretrained('{folder}')"
+    assert error.do == f"save the tokenizer there: tokenizer.save_pretrained('{folder}')"
 
 
 def test_a_folder_without_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
-    assert "config.json, but no weights" in refused(lambda: load_causal_lm(folder, dtype="float32")).found
+    assert "config.json is there, but no weights" in refused(lambda: load_causal_lm(folder, dtype="float32")).found
     (folder / "adapter_config.json").write_text("{}")
     assert "preflab export" in refused(lambda: load_causal_lm(folder, dtype="float32")).expected
 
@@ -151,7 +151,9 @@ def test_an_index_that_leads_out_of_its_folder(folder: Path, place: str) -> None
     (folder / "model.safetensors").unlink()
     index = {"metadata": {}, "weight_map": {"model.embed_tokens.weight": place}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert f"the shard {place!r} lies elsewhere" in refused(lambda: load_causal_lm(folder, dtype="float32")).found
+    assert (
+        f"the shard {place!r} is outside the folder" in refused(lambda: load_causal_lm(folder, dtype="float32")).found
+    )
 
 
 @pytest.mark.parametrize("index", [[], {}, {"weight_map": ["a"]}, {"weight_map": {"a": 3}}])
@@ -174,7 +176,7 @@ def test_a_pickle_of_more_than_tensors_is_refused_in_our_own_words(
     (folder / "model.safetensors").unlink()
     torch.save({"a": Runs()}, folder / "pytorch_model.bin")
     error = refused(lambda: load_causal_lm(folder, dtype="float32"))
-    assert "a pickle of more than tensors" in error.found
+    assert "a pickle file with more than tensors" in error.found
     assert "weights_only" not in str(error)
     assert "this ran" not in capsys.readouterr().out
 
@@ -186,7 +188,7 @@ def test_a_million_layers_are_not_built(folder: Path, place: str) -> None:
         folder / "config.json", lambda config: config.update({"text_config": layers} if place == "inside" else layers)
     )
     error = refused(lambda: load_causal_lm(folder, dtype="float32"))
-    assert "config.json says 1,000,000 layers, and the weights hold 1" in error.found
+    assert "config.json says 1,000,000 layers, but the weights have only 1" in error.found
 
 
 @pytest.mark.parametrize("keep", [0, 7, 3000])
@@ -327,7 +329,7 @@ def test_a_hub_that_does_not_answer_is_tried_once_and_quietly(tmp_path: Path) ->
     )  # fmt: skip
     seconds = time.monotonic() - started
     assert ended.returncode == 2
-    assert "nobody/model: no folder here, and the Hub did not give it (" in ended.stderr
+    assert "nobody/model: there is no such folder, and the Hub did not provide it (" in ended.stderr
     assert "Retrying" not in ended.stderr
     assert len(ended.stderr.splitlines()) <= 5
     assert seconds < 60

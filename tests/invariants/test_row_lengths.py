@@ -172,7 +172,7 @@ def test_without_a_stage_each_row_is_as_if_it_were_alone(kind: str) -> None:
 def test_rows_that_share_a_prompt_need_a_length_that_is_fixed() -> None:
     trunk = Trunk(tiny("phi3"), SimpleNamespace(pad_token_id=0), lora=LORA, roles=("policy",))
     sequences = [TokenSequence(PROMPTS[1], (7,) * 3), TokenSequence(PROMPTS[1], (8,) * 14)]
-    with pytest.raises(PreflabError, match="23 to 34 tokens that share rows"):
+    with pytest.raises(PreflabError, match="23 to 34 tokens share rows"):
         trunk(share_rows(sequences, 0, 64), ("policy",))
     trunk.row_lengths.fix(34)
     with torch.no_grad():

@@ -221,9 +221,9 @@ def test_a_prompt_that_leaves_no_room_is_refused() -> None:
 
 def test_bad_requests_are_refused() -> None:
     model = tiny_model("llama")
-    with pytest.raises(PreflabError, match="request 0: a prompt without tokens"):
+    with pytest.raises(PreflabError, match="request 0: the prompt has no tokens"):
         engine(model).sample([SampleRequest((), 0)], DECODING)
     with pytest.raises(PreflabError, match="stop token 97 is not in the vocabulary"):
         engine(model, stop_token_ids=(97,)).sample(REQUESTS, DECODING)
-    with pytest.raises(PreflabError, match="without a tokenizer"):
+    with pytest.raises(PreflabError, match="the sampler has no tokenizer"):
         engine(model).sample(REQUESTS, DecodingSettings(stop_strings=("x",)))

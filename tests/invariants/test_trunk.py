@@ -205,7 +205,7 @@ def test_saved_roles_come_back_and_wrong_ones_are_refused(
     again = fresh(batch(), (role,))[role]
     third = next(p for p in (again.logps, again.values, again.rewards) if p is not None)
     assert torch.equal(first, third)
-    with pytest.raises(PreflabError, match="made for the base model-a"):
+    with pytest.raises(PreflabError, match="trained on the base model-a"):
         load_role(fresh, role, tmp_path / "role", base="model-b")
     if role != "policy":
         (tmp_path / "role" / "head.safetensors").unlink()
@@ -274,7 +274,7 @@ def test_a_scaled_model_does_not_fit_the_chunked_path(caplog: pytest.LogCaptureF
     # As the reference of a policy that does fit: both then go through their own logits, and it is said.
     caplog.clear()
     trunk = Trunk(tiny_llama(), SimpleNamespace(pad_token_id=0), lora=LORA, roles=("policy",), reference=scaled)
-    assert "whole logits" in caplog.text
+    assert "full logits" in caplog.text
     rows = batch()
     with torch.no_grad():
         said = trunk(rows, ("policy", "reference"))["reference"].logps[0, 0]

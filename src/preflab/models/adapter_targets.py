@@ -125,7 +125,7 @@ def read_targets(model: Any, config: Mapping[str, Any], tensors: Iterable[str]) 
 
 
 def _check_named(
-    endings: tuple[str, ...], found: list[str], layers: LinearLayers, weights: Mapping[str, nn.Parameter]
+    endings: tuple[str, ...], matched: list[str], layers: LinearLayers, weights: Mapping[str, nn.Parameter]
 ) -> None:
     known = {**layers.fitting, **weights, **layers.left_out}
     for ending in endings:
@@ -134,10 +134,10 @@ def _check_named(
         if places and len(refused) == len(places):
             raise PreflabError(
                 f"lora.target_modules: {ending} cannot carry an adapter: {layers.left_out[refused[0]]}",
-                "layers of the text model that are called as linear maps",
-                f'leave {ending} out, or use "all-linear", which does',
+                "linear layers that the text model calls",
+                f'remove {ending}, or use "all-linear", which leaves such layers out',
             )
-    if found:
+    if matched:
         return
     leaves = sorted({name.split(".")[-1] for name in layers.fitting} | {".".join(n.split(".")[-2:]) for n in weights})
     near = nearest(endings[0], leaves) if endings else ""
@@ -186,7 +186,7 @@ def _converted_by_peft(model: Any, wanted: str | set[str], rank: int = 1, alpha:
         convert_peft_config_for_transformers(config, model, None)
     except ValueError as error:
         raise PreflabError(
-            f"lora.target_modules: {error}", "both of two projections that are one weight", "name the other one, too"
+            f"lora.target_modules: {error}", "both projections, which are one weight", "add the other one"
         ) from error
     return config
 

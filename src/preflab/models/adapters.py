@@ -68,9 +68,9 @@ def check_beside(model: Any, targets: AdapterTargets) -> None:
         if others and targets.parameters and others != set(targets.parameters):
             differing = sorted(others ^ set(targets.parameters))[0]
             raise PreflabError(
-                f"two adapters of one base on different weights of experts (for example {differing})",
-                "the same weights of experts for all adapters that share a base",
-                "train them with the same lora.target_modules",
+                f"two adapters of one base model on different weights of experts (for example {differing})",
+                "the same weights of experts in all adapters that share a base model",
+                "train both with the same lora.target_modules",
             )
 
 
@@ -139,10 +139,10 @@ def load_adapter_state(model: nn.Module, name: str, state: dict[str, Tensor], wh
     missing, surplus = sorted(parameters.keys() - state.keys()), sorted(state.keys() - parameters.keys())
     if missing or surplus:
         raise PreflabError(
-            f"{where}: {count(len(missing), 'adapter tensor')} missing, {len(surplus)} not wanted"
+            f"{where}: {count(len(missing), 'adapter tensor')} missing, {len(surplus)} unexpected"
             f" (first: {(missing or surplus)[0]})",
             "an adapter made for this base model with the same target modules",
-            "train the adapter on this base, or load the base it was trained on",
+            "load the base model it was trained on, or train the adapter again on this one",
         )
     for key, parameter in parameters.items():
         if parameter.shape != state[key].shape:

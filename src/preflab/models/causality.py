@@ -36,12 +36,12 @@ def why_not_causal(model: Any) -> str | None:
         logits = token_logits(family_of(model), model, rows).view(2, NUM_SHARED - 1 + NUM_OTHER, -1)
         logits = logits[:, :NUM_SHARED].float()
     except UNFIT as error:
-        return f"it cannot be asked with text alone ({first_line(error)})"
+        return f"it cannot run with text as its only input ({first_line(error)})"
     change = (logits[0] - logits[1]).abs().max().item()
     spread = logits[0].masked_fill(logits[0] <= torch.finfo(model.dtype).min, 0.0).std().item()
     if change <= ALLOWED.get(model.dtype, 1e-3) * max(spread, 1e-3):
         return None
-    return f"its logits change by {change:.1e} with later tokens, so it does not write from left to right"
+    return f"its logits change by {change:.1e} with later tokens, so it is not causal"
 
 
 def first_line(error: BaseException) -> str:

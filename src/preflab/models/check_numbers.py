@@ -141,20 +141,20 @@ def _limits_crossed(subject: Subject) -> CheckRow:
     """Not a test: reports which limits the rows of the other checks crossed."""
     limits = subject.limits
     longest = max(len(sequence) for sequence in subject.sequences)
-    missed = f"{', '.join(map(str, limits.beyond))} not crossed: rows of a model of this size have at most"
+    missed = f"{', '.join(map(str, limits.beyond))} not tested: for this model size, the rows of the check have at most"
     return CheckRow(
         "limits crossed",
         True,
         ", ".join(map(str, limits.crossed)) or "none",
         "windows, scans and rotary scalings",
-        f"{missed} {limits.longest_row} tokens here" if limits.beyond else f"rows of up to {longest} tokens",
+        f"{missed} {limits.longest_row} tokens" if limits.beyond else f"rows of up to {longest} tokens",
     )
 
 
 def _decode_path(subject: Subject) -> CheckRow:
     """Not a test: reports how the sampler feeds the model."""
     path = getattr(subject.sampler, "decode_path", "its own")
-    slow = "no cache fits: every step goes through the whole sequence, which is slow" if path == "plain" else ""
+    slow = "no cache fits: every step recomputes the whole sequence, which is slow" if path == "plain" else ""
     return CheckRow("decoding", True, path, "any that gives the model's own logits", slow)
 
 
@@ -162,7 +162,7 @@ def _repeatable(subject: Subject) -> CheckRow:
     with torch.no_grad():
         first, second = (_logps(subject, subject.batch()) for _ in range(2))
     return measured_row(
-        "the same twice", _largest(first - second), 0.0, "nats", "dropout or another randomness is still on"
+        "repeatable", _largest(first - second), 0.0, "nats", "dropout or another random operation is active"
     )
 
 
@@ -172,7 +172,7 @@ def _padding_amount(subject: Subject) -> CheckRow:
         alone = [_logps(subject, subject.batch(slice(row, row + 1)))[0] for row in range(len(subject.requests))]
     measured = max(_largest(one - all_[: len(one)]) for one, all_ in zip(alone, together, strict=True))
     return measured_row(
-        "padding amount", measured, subject.allowed.nats, "nats", "the model looks beyond a token: it is not causal"
+        "padding amount", measured, subject.allowed.nats, "nats", "logits depend on later tokens: not a causal model"
     )
 
 
@@ -192,8 +192,8 @@ def _padding_side(subject: Subject) -> CheckRow:
     measured = _largest(left.float().log_softmax(-1) - torch.stack(plain).float().log_softmax(-1))
     path = getattr(subject.sampler, "decode_path", "")
     if measured > subject.allowed.nats and path.endswith(UNPADDED):
-        advice = f"preflab does not pad it ({path}); elsewhere, do not pad it on the left"
-        return CheckRow("padding side", True, f"{measured:.1e} nats", "any: it is decoded unpadded", advice)
+        advice = f"preflab does not pad it ({path}); in other programs, do not pad it on the left"
+        return CheckRow("padding side", True, f"{measured:.1e} nats", "any: it is decoded without padding", advice)
     return measured_row("padding side", measured, subject.allowed.nats, "nats", "do not pad it on the left")
 
 
@@ -206,11 +206,11 @@ def _batch_composition(subject: Subject) -> CheckRow:
     # In half precision rounding may move a draw across a boundary between two tokens; that is no error.
     holds = measured <= allowed and (differing == 0 or subject.trunk.model.dtype != torch.float32)
     return CheckRow(
-        "samples whatever shares the batch",
+        "samples independent of the batch",
         holds,
         f"{differing} of {len(again)} differ, {measured:.1e} nats",
         f"0, {allowed:.0e} nats",
-        "" if holds else "sample with max_batch_rows: 1, and say which architecture it is",
+        "" if holds else "sample with max_batch_rows: 1, and please report this architecture",
     )
 
 
@@ -231,7 +231,7 @@ def _first_kl(subject: Subject) -> CheckRow:
     with torch.no_grad():
         kl = subject.trunk(subject.batch(), ("policy",), exact_kl=True)["policy"].kl
     return measured_row(
-        "first KL is 0", _largest(kl), 1e-6, "nats", "a fresh adapter changes the model: do not train it so"
+        "first KL is 0", _largest(kl), 1e-6, "nats", "a new adapter changes the output: do not train it with LoRA"
     )
 
 
@@ -239,7 +239,7 @@ def _chunked(subject: Subject) -> CheckRow:
     """Compare log-probabilities, entropy and gradient of the chunked path with those from the model's own logits."""
     name = "chunked log-probabilities"
     if subject.trunk.plain_because:
-        return CheckRow(name, True, "not used", "–", f"slower and larger: {subject.trunk.plain_because}")
+        return CheckRow(name, True, "not used", "–", f"slower, and needs more memory: {subject.trunk.plain_because}")
     batch = subject.batch()
     mask = batch.completion_mask
     output = subject.trunk(batch, ("policy",), entropy=True)["policy"]
@@ -290,7 +290,7 @@ def _saved_head(subject: Subject) -> CheckRow:
         load_role(trunk, "value", Path(folder) / "value")
     after = trunk(subject.batch(), ("value",))["value"].values
     return measured_row(
-        "head saved and loaded", _largest(after - before), 0.0, "", "a saved run would not continue as it was"
+        "head saved and loaded", _largest(after - before), 0.0, "", "a resumed run would differ from the saved one"
     )
 
 

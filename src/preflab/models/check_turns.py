@@ -56,13 +56,13 @@ def check_turns(renderer: Renderer) -> list[CheckRow]:
     except PreflabError as error:
         return [*rows, CheckRow("turn end", False, error.found, "a template that writes all turns", error.do)]
     assert frame is not None
-    own = [_turn_end(renderer, frame), _generation_prompt(frame), _rendered(renderer, frame), _chat_texts(renderer)]
-    return [*rows, *own, _thinking_as_text(renderer), _date(renderer)]
+    chat = [_turn_end(renderer, frame), _generation_prompt(frame), _rendered(renderer, frame), _chat_texts(renderer)]
+    return [*rows, *chat, _thinking_as_text(renderer), _date(renderer)]
 
 
 def _end_of_text(renderer: Renderer) -> CheckRow:
     end = renderer.tokenizer.eos_token
-    advice = "" if end is not None else "name eos_token in tokenizer_config.json"
+    advice = "" if end is not None else "set eos_token in tokenizer_config.json"
     return CheckRow("end of plain text", end is not None, str(end), "learned and stopped at", advice)
 
 
@@ -76,11 +76,11 @@ def _turn_end(renderer: Renderer, frame: Frame) -> CheckRow:
     mark, *stops = renderer.tokenizer.convert_ids_to_tokens([last, *renderer.stop_token_ids])
     advice = ""
     if frame.end_id is None:
-        advice = f"the template ends no turn: {mark} is put after it, learned and stopped at"
+        advice = f"the template does not end turns: preflab adds {mark}, trains on it and stops at it"
     elif frame.added:
-        advice = f"the template ends no turn: {mark}, which opens the user's next one, ends it"
+        advice = f"the template does not end turns: preflab stops at {mark}, which starts the user's next turn"
     elif last not in renderer.configured:
-        advice = f"the configuration does not stop at {mark}: preflab does, and writes it into the models it trains"
+        advice = f"the configuration does not stop at {mark}: preflab does, and adds it to the models it trains"
     holds = last in renderer.stop_token_ids
     return CheckRow(
         "turn end", holds, f"{mark}; stops at {', '.join(map(str, stops))}", "learned and stopped at", advice
@@ -95,11 +95,11 @@ def _generation_prompt(frame: Frame) -> CheckRow:
         measured = "closes thinking"
     if frame.header:
         measured = "none"
-        advice = f"the template has none: {frame.header.strip()!r} is put before the assistant speaks"
+        advice = f"the template has none: preflab adds {frame.header.strip()!r} before the assistant's turn"
     elif frame.lead is None:
-        advice = "completions have to think as the model does; others are refused by line"
+        advice = "completions need thinking in the model's form; rows without it are refused"
     elif frame.lead.strip():
-        advice = f"the template writes {frame.lead!r} before an answer without thinking, which is learned with it"
+        advice = f"the template writes {frame.lead!r} before an answer without thinking, and training includes it"
     return CheckRow("generation prompt", True, measured, "thinking opened once", advice)
 
 
@@ -124,7 +124,7 @@ def _rendered(renderer: Renderer, frame: Frame) -> CheckRow:
             "rows with these are refused: " + ", ".join(f"{name} ({why})" for name, why in refused.items())
         )
     measured = f"{num_equal} of {len(CONVERSATIONS)}" + (f", {len(refused)} refused" if refused else "")
-    return CheckRow("turns as the template's", holds, measured, "equal, or listed below", "; ".join(differences))
+    return CheckRow("turns equal the template's", holds, measured, "equal, or listed below", "; ".join(differences))
 
 
 def difference(renderer: Renderer, prompt: Prompt, answer: Message) -> str:
@@ -143,20 +143,16 @@ def difference(renderer: Renderer, prompt: Prompt, answer: Message) -> str:
     ids = (*sequence.prompt_ids, *sequence.completion_ids)
     if rendered[: len(ids)] == ids:
         return ""
-    return (
-        "its end is added"
-        if rendered == ids[:-1]
-        else "the template writes the turns before it in another way afterwards"
-    )
+    return "its end is added" if rendered == ids[:-1] else "the template changes earlier turns once an answer follows"
 
 
 def _plain_texts(renderer: Renderer) -> CheckRow:
-    advice = "the tokenizer changes these: a completion is what the tokenizer gives back"
+    advice = "the tokenizer changes these texts, and completions contain the changed form"
     return _letters("plain text letter for letter", Prompt.make(text="The end.\n"), renderer, advice)
 
 
 def _chat_texts(renderer: Renderer) -> CheckRow:
-    advice = "the chat template changes these before they are learned"
+    advice = "the chat template changes these texts before training"
     return _letters("turns letter for letter", CONVERSATIONS[ONE][0], renderer, advice)
 
 
@@ -169,9 +165,9 @@ def _thinking_as_text(renderer: Renderer) -> CheckRow:
     except PreflabError as error:  # the template refuses even this short conversation
         return CheckRow(name, True, "refused", expected, short(error))
     if not sampled:
-        return CheckRow(name, True, "no thinking", expected, "the template writes no thinking beside an answer")
+        return CheckRow(name, True, "no thinking", expected, "the template writes no thinking before an answer")
     changed = list(filter(None, (_changed_by_text(renderer, prompt, ids) for ids in sampled)))
-    advice = f"read from text, a sample has another score than its tokens: {'; '.join(changed)}" if changed else ""
+    advice = f"tokens and scores change if a sample is read again from text: {'; '.join(changed)}" if changed else ""
     return CheckRow(name, True, f"{len(sampled) - len(changed)} of {len(sampled)} forms", expected, advice)
 
 
@@ -222,8 +218,8 @@ def _answer(renderer: Renderer, words: str) -> str:
 
 def _date(renderer: Renderer) -> CheckRow:
     writes = "strftime_now" in renderer.template.source
-    advice = "a conversation has other tokens tomorrow: give the date in chat_template_kwargs" if writes else ""
-    return CheckRow("the same tomorrow", True, "writes the date" if writes else "no date", "either", advice)
+    advice = "tokens depend on the current date: set the date in chat_template_kwargs" if writes else ""
+    return CheckRow("independent of the date", True, "writes the date" if writes else "no date", "either", advice)
 
 
 def short(error: PreflabError) -> str:

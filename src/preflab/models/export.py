@@ -156,8 +156,8 @@ def _read_config(adapter: Path) -> dict[str, Any]:
         if config.get(key) not in values:
             raise PreflabError(
                 f"{adapter / 'adapter_config.json'}: {key} = {config.get(key)}",
-                "a plain LoRA adapter",
-                "merge it with the library that made it",
+                "a plain LoRA adapter, without DoRA, rsLoRA, biases or modules_to_save",
+                "merge it with the library that trained it",
             )
     return config
 
@@ -177,20 +177,20 @@ def _opened_classifier(folder: Path, like: Any) -> Any:
     return type(like).from_pretrained(folder, config=AutoConfig.from_pretrained(folder), dtype=like.dtype).eval()
 
 
-def _compared(found: Tensor, expected: Tensor, out: Path, effect: Tensor | None) -> float:
+def _compared(reopened: Tensor, expected: Tensor, out: Path, effect: Tensor | None) -> float:
     """The largest difference between two outputs.
 
     Raises:
         PreflabError: the difference is larger than rounding explains, relative to the output or to training's effect.
     """
-    difference = (found.float() - expected.float()).abs().max().item()
-    allowed = ALLOWED[found.dtype] * max(1.0, expected.abs().max().item())
+    difference = (reopened.float() - expected.float()).abs().max().item()
+    allowed = ALLOWED[reopened.dtype] * max(1.0, expected.abs().max().item())
     if effect is not None:
         allowed = max(allowed, MERGED * effect.float().abs().max().item())
     if not difference <= allowed:
         raise PreflabError(
             f"{out}: the exported model differs from the trained one by {difference:.1e}",
-            f"at most {allowed:.1e}",
-            "export in float32; if it differs there too, this architecture cannot be merged",
+            f"a difference of at most {allowed:.1e}",
+            "export in float32; if the difference remains, this architecture cannot be merged",
         )
     return difference

@@ -136,5 +136,5 @@ def _tensors_of_folder(folder: Path) -> Iterator[tuple[str, Tensor]]:
                     yield name, opened.get_tensor(name)
         except SafetensorError as error:
             raise PreflabError(
-                f"{file}: corrupted ({error})", "a whole safetensors file", "copy or download it again"
+                f"{file}: corrupted ({error})", "a complete safetensors file", "copy or download it again"
             ) from error

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
+from preflab.models.encoder_decoders import EncoderDecoder
 from preflab.models.text_model import decoder_of
 from preflab.training.batches import TokenBatch, TokenSequence
 from preflab.training.joined_rows import JoinedRows, join_rows
@@ -24,11 +25,16 @@ Kind = Literal["decoder", "encoder", "encoder–decoder", "other"]
 class Family(Protocol):
     """Defines how the models of one family read prompts and write completions."""
 
+    name: str
+    """The family's name in messages."""
+    reads_prompts_apart: bool
+    """Whether a prompt is complete before the completion begins: the encoder reads it, with an end token if the
+    tokenizer adds one, and the completion's text starts anew."""
     openers: ClassVar[tuple[str, ...]]
     """Auto classes of transformers that open the family's language models, in order of preference; empty if the family
     does not generate text."""
 
-    def __init__(self, config: Any) -> None: ...
+    def __init__(self, model: Any) -> None: ...
 
     def collate(self, sequences: Sequence[TokenSequence], pad_id: int) -> TokenBatch:
         """A batch of the sequences in the layout that `inputs` takes.
@@ -38,13 +44,16 @@ class Family(Protocol):
         """
 
     def inputs(self, batch: TokenBatch, dtype: torch.dtype) -> dict[str, Any]:
-        """Arguments of the forward pass; their first dimension is the batch's rows. The pass computes in `dtype`."""
+        """Arguments of the forward pass, which computes in `dtype`."""
 
     def states(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """(rows, L, H) last hidden states of a model, which may have a language-model head."""
 
     def logits(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """(rows, L, V) logits of the model's own forward pass."""
+
+    def read_by_head(self, model: Any, states: Tensor) -> Tensor:
+        """(…, H) what the language-model head is applied to, from last hidden states."""
 
     def without_head(self, model: Any) -> Any:
         """The part of a model that computes its hidden states."""
@@ -53,6 +62,8 @@ class Family(Protocol):
 class Decoder:
     """Reads prompt and completion in one row, in which each token attends to earlier tokens only."""
 
+    name = "decoder"
+    reads_prompts_apart = False
     openers: ClassVar[tuple[str, ...]] = (
         "AutoModelForCausalLM",
         "AutoModelForImageTextToText",
@@ -61,7 +72,7 @@ class Decoder:
     """The last two classes hold a text model beside a vision or audio tower. The whole model is opened, so that a saved
     model opens with the same class again."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, model: Any) -> None:
         pass
 
     def collate(self, sequences: Sequence[TokenSequence], pad_id: int) -> TokenBatch:
@@ -80,6 +91,10 @@ class Decoder:
         """(rows, L, V) logits of the model, with the scaling or soft cap that its configuration sets."""
         return model(**inputs, use_cache=False).logits
 
+    def read_by_head(self, model: Any, states: Tensor) -> Tensor:
+        """The states themselves; models that scale them are found by `models.logit_path`."""
+        return states
+
     def without_head(self, model: Any) -> Any:
         """The text model."""
         return decoder_of(model) if model.get_output_embeddings() is not None else model
@@ -91,9 +106,11 @@ class Encoder:
     An encoder serves as a reward model only; it does not generate text.
     """
 
+    name = "encoder"
+    reads_prompts_apart = False
     openers: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, model: Any) -> None:
         pass
 
     def collate(self, sequences: Sequence[TokenSequence], pad_id: int) -> JoinedRows:
@@ -112,19 +129,23 @@ class Encoder:
         """Raises TypeError, because an encoder has no language-model head."""
         raise TypeError("an encoder has no language-model head")
 
+    def read_by_head(self, model: Any, states: Tensor) -> Tensor:
+        """The states themselves."""
+        return states
+
     def without_head(self, model: Any) -> Any:
         """The model itself, which has no head."""
         return model
 
 
-WRITERS: dict[Kind, type[Family]] = {"decoder": Decoder}
+WRITERS: dict[Kind, type[Family]] = {"decoder": Decoder, "encoder–decoder": EncoderDecoder}
 """Kind of model → its family, for the kinds that generate text. Other kinds are refused where a policy is needed."""
 
 
 def token_states(family: Family, model: Any, sequences: Sequence[TokenSequence], pad_id: int = 0) -> Tensor:
-    """(N, H) last hidden states from which each completion token is predicted."""
+    """(N, H) what the head reads to predict each completion token."""
     batch = family.collate(sequences, pad_id).to(model.device)
-    return at_tokens(family.states(model, family.inputs(batch, model.dtype)), batch)
+    return family.read_by_head(model, at_tokens(family.states(model, family.inputs(batch, model.dtype)), batch))
 
 
 def token_logits(family: Family, model: Any, sequences: Sequence[TokenSequence], pad_id: int = 0) -> Tensor:

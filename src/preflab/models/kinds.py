@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError
+from preflab.models.encoder_decoders import EncoderDecoder
 from preflab.models.families import WRITERS, Decoder, Encoder, Family, Kind
 
 OPENERS = tuple(opener for family in WRITERS.values() for opener in family.openers)
 """Classes that open language models, in order of preference."""
 
 REFUSED: dict[Kind, tuple[str, str]] = {
-    "encoder": ("an encoder, in which each token sees those after it", "use an encoder as a reward model only"),
-    "encoder–decoder": ("an encoder–decoder, which preflab does not support yet", "choose a decoder"),
-    "other": ("no language model that transformers knows", "choose a decoder"),
+    "encoder": ("an encoder, in which each token attends to later tokens", "use an encoder as a reward model only"),
+    "other": ("not a language model that transformers knows", "choose another model"),
 }
-SCORES = "scores what others write and writes nothing"
-EXPECTED = "a language model that writes from left to right, such as Llama, Qwen, Gemma, GPT-2 or Mamba"
+SCORES = "scores completions and cannot generate text"
+EXPECTED = "a language model that generates from left to right, such as Llama, Qwen, GPT-2, Mamba, T5 or BART"
 
 
 def kind_of(config: Any) -> Kind:
@@ -28,9 +28,8 @@ def kind_of(config: Any) -> Kind:
     """
     from transformers import MODEL_FOR_MASKED_LM_MAPPING
 
-    text_config = getattr(config, "text_config", None)
-    if any(getattr(part, "is_encoder_decoder", False) for part in (config, text_config)):
-        return "encoder–decoder"
+    if _is_encoder_decoder(config):
+        return "encoder–decoder" if opener_of(config) else "other"
     can_be_encoder = type(config) in MODEL_FOR_MASKED_LM_MAPPING
     if can_be_encoder and not (getattr(config, "is_decoder", False) or getattr(config, "causal", False)):
         return "encoder"
@@ -40,8 +39,8 @@ def kind_of(config: Any) -> Kind:
 def family_of(model: Any) -> Family:
     """The family of an open model. A model without a language-model head counts as an encoder, whatever its origin."""
     if model.get_output_embeddings() is None:
-        return Encoder(model.config)
-    return WRITERS.get(kind_of(model.config), Decoder)(model.config)
+        return Encoder(model)
+    return WRITERS.get(kind_of(model.config), Decoder)(model)
 
 
 def check_same_family(model: Any, reference: Any) -> None:
@@ -50,7 +49,7 @@ def check_same_family(model: Any, reference: Any) -> None:
     Raises:
         PreflabError: the two models belong to different families.
     """
-    names = [type(family_of(each)).__name__.lower() for each in (model, reference)]
+    names = [family_of(each).name for each in (model, reference)]
     if names[0] != names[1]:
         raise PreflabError(
             f"a reference of the family {names[1]} for a model of the family {names[0]}",
@@ -62,9 +61,11 @@ def check_same_family(model: Any, reference: Any) -> None:
 def opener_of(config: Any) -> str | None:
     """The name of the auto class that opens a configuration's language model; None if no class does.
 
-    A class that opens one of the configuration's `architectures` comes first, then the order of `OPENERS` decides.
+    A class that opens one of the configuration's `architectures` comes first, then the order of `OPENERS` decides. The
+    decoders of BART and its relatives open on their own, too, so encoder–decoders are opened by their family's classes.
     """
-    fitting = [opener for opener in OPENERS if _class_names(opener, config)]
+    openers = EncoderDecoder.openers if _is_encoder_decoder(config) else OPENERS
+    fitting = [opener for opener in openers if _class_names(opener, config)]
     named = set(config.architectures or ())
     return next((opener for opener in fitting if named & _class_names(opener, config)), next(iter(fitting), None))
 
@@ -93,7 +94,7 @@ def check_no_reward_model(ref: Path | str) -> None:
         raise PreflabError(
             f"{ref}: a reward model, which {SCORES}",
             EXPECTED,
-            f"score completions with `preflab score FILE --by {ref}`, or name a model that writes",
+            f"score completions with `preflab score FILE --by {ref}`, or name a language model",
         )
 
 
@@ -101,14 +102,14 @@ def check_writes(ref: Path | str, config: Any) -> None:
     """Refuse models that cannot generate text.
 
     Raises:
-        PreflabError: an encoder, an encoder–decoder, a sequence classifier, or no language model at all.
+        PreflabError: an encoder, a sequence classifier, or no language model at all.
     """
     kind = kind_of(config)
     if kind in WRITERS and classifies(config):
         raise PreflabError(
             f"{ref}: {config.architectures[0]} {SCORES}",
             EXPECTED,
-            f"score completions with `preflab score FILE --by {ref} --class CLASS`, or name a model that writes",
+            f"score completions with `preflab score FILE --by {ref} --class CLASS`, or name a language model",
         )
     if kind not in WRITERS:
         what, do = REFUSED[kind]
@@ -116,15 +117,22 @@ def check_writes(ref: Path | str, config: Any) -> None:
 
 
 def check_reads(ref: Path | str, config: Any) -> None:
-    """Refuse models that cannot carry a reward head: an encoder–decoder has no single row of states.
+    """Refuse models that cannot carry a reward head: encoder–decoders that read or write other things than text.
 
     Raises:
-        PreflabError: an encoder–decoder.
+        PreflabError: such an encoder–decoder.
     """
-    if (kind := kind_of(config)) == "encoder–decoder" and kind not in WRITERS:
-        what, do = REFUSED["encoder–decoder"]
-        or_encoder = "or an encoder for a reward model"
-        raise PreflabError(f"{ref}: {config.model_type} is {what}", f"a decoder, {or_encoder}", f"{do}, {or_encoder}")
+    if _is_encoder_decoder(config) and kind_of(config) not in WRITERS:
+        raise PreflabError(
+            f"{ref}: {config.model_type} is an encoder–decoder that transformers does not open as a text model",
+            "a decoder, an encoder, or an encoder–decoder of text such as T5 or BART",
+            "choose another model",
+        )
+
+
+def _is_encoder_decoder(config: Any) -> bool:
+    parts = (config, getattr(config, "text_config", None))
+    return any(getattr(part, "is_encoder_decoder", False) for part in parts)
 
 
 def _class_names(opener: str, config: Any) -> set[str]:

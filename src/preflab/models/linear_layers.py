@@ -25,8 +25,8 @@ INJECTED = {"base_layer", "lora_A", "lora_B", "lora_dropout", "lora_embedding_A"
 REFUSED = "peft refuses it: fused kernels read its weight"
 BYPASSED = "its weight is read without calling it"
 SHARED = "another layer has the same weight"
-NOT_LINEAR = "it is no linear map"
-NOT_REACHED = "text alone does not reach it"
+NOT_LINEAR = "it is not a linear map"
+NOT_REACHED = "text input does not reach it"
 NO_GRADIENT = "no gradient reaches it"
 
 

@@ -133,7 +133,7 @@ def torch_dtype(name: str | torch.dtype) -> torch.dtype:
     if isinstance(name, torch.dtype):
         return name
     if name not in DTYPES:
-        raise PreflabError(f"the precision {name}", "one of " + ", ".join(DTYPES), "name one of them")
+        raise PreflabError(f"unknown precision: {name}", "one of " + ", ".join(DTYPES), "use one of them")
     return DTYPES[name]
 
 
@@ -153,10 +153,10 @@ def check_there(ref: Path | str, *needed: str) -> None:
     folder = Path(ref)
     if folder.is_dir():
         if not any((folder / name).is_file() for name in needed):
-            raise PreflabError(f"{folder}: no {needed[0]} in it", "a model folder" + _hint(folder), "look at the path")
+            raise PreflabError(f"{folder}: {needed[0]} is missing", "a model folder" + _hint(folder), "check the path")
         return
     if folder.is_file():
-        raise PreflabError(f"{folder}: a file", "a model folder", "give the folder that holds config.json")
+        raise PreflabError(f"{folder}: this is a file", "a model folder", "name the folder that contains config.json")
     if not HUB_ID.fullmatch(str(ref)):
         raise no_folder(ref)
     if not HF_HUB_OFFLINE:
@@ -175,7 +175,7 @@ def check_tokenizer(ref: Path | str) -> None:
         raise PreflabError(
             f"{folder}: a model without a tokenizer",
             f"a model folder with its tokenizer ({TOKENIZERS[0]}, …)",
-            f"save it there: tokenizer.save_pretrained({str(folder)!r})",
+            f"save the tokenizer there: tokenizer.save_pretrained({str(folder)!r})",
         )
     check_there(ref, *(("config.json",) if without else TOKENIZERS))
 
@@ -192,7 +192,7 @@ def _check_hub(ref: str) -> None:
         return
     if "/" not in ref and _near_folders(Path(ref)):
         error = no_folder(ref)
-        raise PreflabError(error.found, error.expected, f"{error.do}; a model of the Hub is named in full, owner/{ref}")
+        raise PreflabError(error.found, error.expected, f"{error.do}; for a model of the Hub, write owner/{ref}")
     with no_retry_lines():
         why = why_unreachable(ref)
     if why:
@@ -201,17 +201,17 @@ def _check_hub(ref: str) -> None:
 
 def _not_given(ref: Path | str, hub_says: str, what: str) -> PreflabError:
     return PreflabError(
-        f"{ref}: no folder here, and the Hub did not give it ({hub_says})",
+        f"{ref}: there is no such folder, and the Hub did not provide it ({hub_says})",
         what,
-        "give a folder, or download the model where there is a network (HF_HUB_OFFLINE unset)",
+        "name a folder, or download the model with a network connection (HF_HUB_OFFLINE unset)",
     )
 
 
 def no_folder(ref: Path | str, hub_says: str = "") -> PreflabError:
     """The error for a folder that does not exist. It lists folders with similar names, and the Hub's answer if any."""
     near = _near_folders(Path(ref))
-    do = "look at the path" + (f"; near it: {', '.join(near)}" if near else "")
-    problem = f"{ref}: there is no such folder" + (f", and the Hub did not give it ({hub_says})" if hub_says else "")
+    do = "check the path" + (f"; near it: {', '.join(near)}" if near else "")
+    problem = f"{ref}: there is no such folder" + (f", and the Hub did not provide it ({hub_says})" if hub_says else "")
     return PreflabError(problem, "a model folder or a Hub id", do)
 
 
@@ -247,9 +247,9 @@ def _load(kind: Any, ref: Path | str, dtype: str | torch.dtype, what: str, *, ma
     missing = sorted(name for name in report["missing_keys"] if not (may_lack and name.startswith(may_lack)))
     if missing:
         raise PreflabError(
-            f"{ref}: {count(len(missing), 'weight is', 'weights are')} missing (first: {missing[0]}): left random",
-            f"{what} with all its weights",
-            "choose the folder that was trained for this, or load it as what it is",
+            f"{ref}: {count(len(missing), 'weight is', 'weights are')} missing (first: {missing[0]})",
+            f"{what} with all its weights; missing ones would be random",
+            "name a model folder that contains these weights",
         )
     return model.eval()
 
@@ -261,7 +261,7 @@ def _check_weights(folder: Path) -> None:
     files = [name for name in WEIGHTS if (folder / name).is_file()]
     if not files:
         raise PreflabError(
-            f"{folder}: config.json, but no weights",
+            f"{folder}: config.json is there, but no weights",
             "model.safetensors, or its shards with their index" + _hint(folder),
             "copy the weights into the folder",
         )
@@ -274,7 +274,7 @@ def _check_weights(folder: Path) -> None:
                 num_tensors += len(safe_open(folder / name, framework="pt").keys())
             except SafetensorError as error:
                 raise PreflabError(
-                    f"{folder / name}: corrupted ({error})", "a whole safetensors file", "copy or download it again"
+                    f"{folder / name}: corrupted ({error})", "a complete safetensors file", "copy or download it again"
                 ) from error
     _check_layers(folder, num_tensors)
 
@@ -290,9 +290,9 @@ def _check_layers(folder: Path, num_tensors: int) -> None:
     most = max((num for num in counts if isinstance(num, int)), default=0)
     if num_tensors and most > max(num_tensors, MOST_LAYERS):
         raise PreflabError(
-            f"{folder}: config.json says {most:,} layers, and the weights hold {num_tensors:,} tensors",
+            f"{folder}: config.json says {most:,} layers, but the weights have only {num_tensors:,} tensors",
             "a configuration that belongs to the weights",
-            "copy or download both again",
+            "copy or download config.json and the weights again",
         )
 
 
@@ -303,21 +303,21 @@ def _shards(folder: Path, name: str) -> list[str]:
     index = read_json(folder / name)
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
-        raise PreflabError(f"{folder / name}: no weight_map", "tensor → the shard that holds it", "copy it again")
+        raise PreflabError(f"{folder / name}: no weight_map", "the shard of each tensor", "copy or download it again")
     shards = sorted(set(places.values()))
     for shard in shards:
         if Path(shard).name != shard:
             raise PreflabError(
-                f"{folder / name}: the shard {shard!r} lies elsewhere",
+                f"{folder / name}: the shard {shard!r} is outside the folder",
                 "names of files in the model's folder",
-                "do not use this model, or copy its shards into the folder and mend the index",
+                "do not use this model, or copy its shards into the folder and correct their paths in the index",
             )
     return shards
 
 
 def _hint(folder: Path) -> str:
     if (folder / "adapter_config.json").is_file():
-        return "; this one holds an adapter, which `preflab export` merges into a model"
+        return "; this folder contains an adapter, which `preflab export` merges into a model"
     return ""
 
 
@@ -329,24 +329,24 @@ def _readable(ref: Path | str, what: str) -> Iterator[None]:
             yield
     except pickle.UnpicklingError as error:
         raise PreflabError(
-            f"{ref}: its weights are a pickle of more than tensors, which could run code on this machine",
-            "weights in model.safetensors, or a pickle of tensors alone",
-            "take a version of the model with safetensors; do not load this one otherwise unless you trust its source",
+            f"{ref}: its weights are a pickle file with more than tensors, which could run code on this machine",
+            "weights in model.safetensors, or a pickle file with tensors only",
+            "use a version of the model with safetensors; load this one elsewhere only if you trust its source",
         ) from error
     except (OSError, ValueError, RuntimeError, ImportError, KeyError, json.JSONDecodeError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "trust_remote_code" in str(error):
             raise PreflabError(
-                f"{ref}: its code ships with the model, and preflab runs no such code",
-                "an architecture that transformers itself has",
-                "choose a version of the model for transformers",
+                f"{ref}: it needs code that ships with the model, which preflab does not run",
+                "an architecture that is part of transformers",
+                "choose a model whose architecture is part of transformers",
             ) from error
         if not Path(ref).is_dir() and looks_local(ref):
             raise no_folder(ref, "" if HF_HUB_OFFLINE else first_line) from error
         if not Path(ref).is_dir():
             raise _not_given(ref, first_line, what) from error
         problem = f"{ref}: cannot be loaded as {what} ({first_line})"
-        raise PreflabError(problem, what, "look at its config.json and its files") from error
+        raise PreflabError(problem, what, "check config.json and the other files of the model") from error
 
 
 @contextmanager
@@ -373,7 +373,7 @@ def _take_end_token_of_model(tokenizer: Any, ref: Path | str) -> None:
     if ids is None:
         raise PreflabError(
             f"{ref}: the tokenizer has no end-of-sequence token (eos_token)",
-            "one, so that completions can end",
+            "an end token, so that completions can end",
             'add "eos_token" to its tokenizer_config.json',
         )
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ids if isinstance(ids, int) else ids[-1])
@@ -392,8 +392,8 @@ def _choose_pad_token(tokenizer: Any, ref: Path | str) -> None:
     tokenizer.pad_token = spare_pad_token(tokenizer) or tokenizer.eos_token
     if tokenizer.pad_token is None:
         raise PreflabError(
-            f"{ref}: the tokenizer has no padding token (pad_token), and none that could serve",
+            f"{ref}: the tokenizer has no padding token (pad_token), and no token that could be used instead",
             "a padding, unknown or end token",
             'add "pad_token" to its tokenizer_config.json',
         )
-    logger.info("%s: the tokenizer has no padding token; %s pads", ref, tokenizer.pad_token)
+    logger.info("%s: the tokenizer has no padding token; %s is used", ref, tokenizer.pad_token)

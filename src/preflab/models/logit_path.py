@@ -53,9 +53,11 @@ def why_not_chunked(model: Any) -> str | None:
 
 
 def head_of(model: Any) -> Head:
-    """The language-model head's weight and bias."""
+    """The language-model head's weight and bias; BART and Marian keep the bias in `final_logits_bias`."""
     output = model.get_output_embeddings()
-    return Head(output.weight, getattr(output, "bias", None))
+    beside = getattr(model, "final_logits_bias", None)
+    bias = getattr(output, "bias", None) if beside is None else beside[0]
+    return Head(output.weight, bias)
 
 
 def plain_statistics(

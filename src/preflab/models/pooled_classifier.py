@@ -76,5 +76,5 @@ def _make_body(config: PreTrainedConfig) -> nn.Module:
     if not module:
         return AutoModel.from_config(config)
     if module.partition(".")[0] != "transformers":
-        raise ValueError(f"preflab_reward_body is {module}:{name}; only classes of transformers are made")
+        raise ValueError(f"preflab_reward_body is {module}:{name}, not a class of transformers: export the model again")
     return getattr(importlib.import_module(module), name)(config)

@@ -29,7 +29,7 @@ def why_not_shared(model: Any) -> str | None:
     Checks the configuration and compares hidden states on one short batch with prompts of two lengths.
     """
     if not isinstance(family_of(model), Decoder):
-        return "it reads prompts apart from completions"
+        return "it processes prompts and completions separately"
     config = model.config.get_text_config()
     for key in WINDOWS:
         if getattr(config, key, None) and getattr(config, "use_sliding_window", True):
@@ -45,10 +45,10 @@ def why_not_shared(model: Any) -> str | None:
         try:
             plain, ours = _states(model, join_rows(sequences, 0)), _states(model, share_rows(sequences, 0, 100))
         except (TypeError, ValueError, RuntimeError, IndexError) as error:
-            return f"it does not take such rows ({str(error).splitlines()[0][:80]})"
+            return f"it does not accept rows with several completions ({str(error).splitlines()[0][:80]})"
     difference = ((ours - plain).abs().max() / plain.abs().max().clamp(min=1e-6)).item()
     tolerance = TOLERANCE.get(model.dtype, 1e-4)
-    return None if difference <= tolerance else f"its states differ by {difference:.1e} of their size"
+    return None if difference <= tolerance else f"its states differ by {difference:.1e} of their largest value"
 
 
 def _states(model: Any, batch: JoinedRows) -> torch.Tensor:

@@ -38,22 +38,22 @@ def hub_target(repo_id: str, *, private: bool) -> HubTarget:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise PreflabError(f"--to-hub {repo_id}: {error}", "OWNER/NAME", "mend the name") from error
+        raise PreflabError(f"--to-hub {repo_id}: {error}", "OWNER/NAME", "correct the name after --to-hub") from error
     if repo_id.count("/") != 1:
-        raise PreflabError(f"--to-hub {repo_id}", "OWNER/NAME", "add the user or organisation it belongs to")
+        raise PreflabError(f"--to-hub {repo_id}: no owner", "OWNER/NAME", "add the user or organisation that owns it")
     if constants.HF_HUB_OFFLINE:
         raise PreflabError(
-            "HF_HUB_OFFLINE is set: the Hub may not be asked", "a network", "unset it, or export without --to-hub"
+            "HF_HUB_OFFLINE is set, so nothing can be pushed", "it unset", "unset it, or export without --to-hub"
         )
     token = get_token()
     if not token:
         raise PreflabError(
-            "no token for the Hub",
-            "HF_TOKEN in the environment, or the token that `hf auth login` keeps",
-            "make one with the right to write at https://huggingface.co/settings/tokens",
+            "there is no token for the Hub",
+            "HF_TOKEN in the environment, or a token stored by `hf auth login`",
+            "create one with write permission at https://huggingface.co/settings/tokens",
         )
     api = HfApi(token=token)
-    with _said(f"{repo_id}: the Hub cannot be asked", "HF_TOKEN that may write there, and a network"):
+    with _hub_errors(f"{repo_id}: the Hub cannot be reached", "HF_TOKEN with write permission, and a network"):
         api.whoami()
         _refuse_other(api, repo_id, private)
     return HubTarget(repo_id, private, api)
@@ -66,7 +66,7 @@ def push(folder: Path, target: HubTarget, message: str) -> str:
         PreflabError: the Hub refuses, or the network fails. The local folder stays.
     """
     again = f"the model is in {folder}; push it with `hf upload {target.repo_id} {folder}`"
-    with _said(f"{target.repo_id}: the push failed", "a repository that takes it", again):
+    with _hub_errors(f"{target.repo_id}: the push failed", "a repository that accepts it", again):
         target.api.create_repo(target.repo_id, private=target.private, exist_ok=True)
         done = target.api.upload_folder(repo_id=target.repo_id, folder_path=str(folder), commit_message=message)
     return str(done.commit_url)
@@ -87,18 +87,18 @@ def _refuse_other(api: Any, repo_id: str, private: bool) -> None:
     files = sorted(each.rfilename for each in info.siblings or [] if each.rfilename not in MAY_BE_THERE)
     if files:
         raise PreflabError(
-            f"{repo_id} has {count(len(files), 'file')} already (the first: {files[0]})",
+            f"{repo_id} already has {count(len(files), 'file')} (first: {files[0]})",
             "a new or empty repository",
-            f"name another, or export without --to-hub and push with `hf upload {repo_id} FOLDER`",
+            f"choose another one, or export without --to-hub and push with `hf upload {repo_id} FOLDER`",
         )
     if private and not info.private:
         raise PreflabError(
-            f"{repo_id} is public", "a private repository", "make it private on the Hub, or name another"
+            f"{repo_id} is public", "a private repository", "make it private on the Hub, or choose another one"
         )
 
 
 @contextmanager
-def _said(what: str, expected: str, do: str = "") -> Iterator[None]:
+def _hub_errors(what: str, expected: str, do: str = "") -> Iterator[None]:
     """Turn errors of the Hub's client into a PreflabError that says what to do."""
     from huggingface_hub import errors
 

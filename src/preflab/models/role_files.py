@@ -53,7 +53,7 @@ def load_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
     card = read_json(folder / "role.json")
     if base and card["base"] and card["base"] != base:
         raise PreflabError(
-            f"{folder}: made for the base {card['base']}", f"the base {base}", "load the base it was trained on"
+            f"{folder}: trained on the base {card['base']}", f"the base {base}", "load the base it was trained on"
         )
     if trunk.lora is not None:
         load_adapter_state(trunk.model, role, read_tensors(folder / "adapter_model.safetensors"), str(folder))
@@ -105,9 +105,9 @@ def _fill(module: Any, path: Path) -> None:
     missing, surplus = sorted(known.keys() - state.keys() - tied), sorted(state.keys() - known.keys())
     if missing or surplus or any(known[name].shape != state[name].shape for name in state):
         raise PreflabError(
-            f"{path}: {count(len(missing), 'tensor')} missing, {len(surplus)} left over or of another shape",
+            f"{path}: {count(len(missing), 'tensor')} missing, {len(surplus)} unexpected or of another shape",
             f"the {len(known)} tensors of this module (first missing: {missing[:1]})",
-            "load it into the model it was saved from",
+            "load it into a model of the architecture it was saved from",
         )
     module.load_state_dict(state, strict=False)
 

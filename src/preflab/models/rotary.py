@@ -57,12 +57,12 @@ class Scaling:
         """Set the module's frequencies to those that transformers uses if a batch's longest row has this length."""
         prefix = "" if self.layer_type is None else f"{self.layer_type}_"
         frequencies: torch.Tensor = getattr(self.module, f"{prefix}inv_freq")
-        found = getattr(self.module, f"{prefix}original_inv_freq")
+        values = getattr(self.module, f"{prefix}original_inv_freq")
         if length > self.limit:
             named = {} if self.layer_type is None else {"layer_type": self.layer_type}
             config = self.module.length_origin.config
-            found, _ = ROPE_INIT_FUNCTIONS[self.rope_type](config, frequencies.device, seq_len=length, **named)
-        frequencies.copy_(found)
+            values, _ = ROPE_INIT_FUNCTIONS[self.rope_type](config, frequencies.device, seq_len=length, **named)
+        frequencies.copy_(values)
         if self.layer_type is None:
             self.module.rope_type = SET
         else:

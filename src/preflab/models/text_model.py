@@ -22,7 +22,12 @@ def decoder_of(model: Any) -> Any:
 
 
 def text_prefix(model: Any) -> str:
-    """The name of the text model inside a model that also takes images or audio; "" if the model takes text only."""
+    """The name of the text model inside a model that also takes images or audio; "" if the model takes text only.
+
+    An encoder–decoder of text has two configurations, and both of its parts belong to the text model.
+    """
+    if getattr(model.config, "is_encoder_decoder", False):
+        return ""
     if not getattr(model.config, "sub_configs", None) or model.config.get_text_config(decoder=True) is model.config:
         return ""
     decoder = decoder_of(model) if model.get_output_embeddings() is not None else model

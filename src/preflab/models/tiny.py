@@ -105,7 +105,7 @@ def _words(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
     for special in (PAD, BOS, EOS, UNKNOWN):
         counts.pop(special, None)
     if not counts:
-        raise PreflabError("the text holds no word", "a `text` column with words", "check the data of the tiny stage")
+        raise PreflabError("the text contains no word", "a `text` column with words", "check the tiny stage's data")
     return sorted(counts, key=lambda word: (-counts[word], word))
 
 

@@ -99,7 +99,9 @@ class Trunk(nn.Module):
             round_frozen(self.models["reference"], self.autocast_dtype)
         if self.plain_because:
             logger.warning(
-                "%s: whole logits are computed, slower and larger: %s", type(model).__name__, self.plain_because
+                "%s: full logits are computed, slower and with more memory: %s",
+                type(model).__name__,
+                self.plain_because,
             )
         self.heads = nn.ModuleDict()
         self.targets: dict[str, AdapterTargets] = {}
@@ -281,7 +283,7 @@ class Trunk(nn.Module):
             return hidden[:, 0]
         if self.pooling == "mean":
             mask = batch.state_mask[:, :, None]
-            return torch.where(mask, hidden, 0.0).sum(1) / batch.lengths[:, None]
+            return torch.where(mask, hidden, 0.0).sum(1) / mask.sum(1)
         return hidden[batch.last_places]
 
     def _language(
@@ -352,7 +354,7 @@ class Trunk(nn.Module):
         Under autocast some models return float32 states. They are rounded, because the head computes in the precision.
         """
         if not self.plain_because:
-            states = at_tokens(self._hidden(batch, role), batch)
+            states = self.family.read_by_head(self.language_model(role), at_tokens(self._hidden(batch, role), batch))
             return states if self.autocast_dtype is None else states.to(self.autocast_dtype)
         logits = at_tokens(self._asked(batch, role, self.family.logits), batch)
         return logits if self.vocabulary is None else self.vocabulary.cut_logits(logits)
@@ -366,7 +368,7 @@ class Trunk(nn.Module):
         model = self.language_model(role)
         with self.role(role):
             inputs = self.family.inputs(batch, self.autocast_dtype or model.dtype)
-            return self._rows(batch, inputs, lambda given: ask(model, given))
+            return self._rows(batch, inputs, lambda chosen: ask(model, chosen))
 
     def _rows(self, batch: TokenBatch, inputs: dict[str, Any], call: Callable[[dict[str, Any]], Tensor]) -> Tensor:
         """(rows, L, …) states or logits.
@@ -379,14 +381,14 @@ class Trunk(nn.Module):
         groups = self.row_lengths.groups(lengths)
         if len(groups) > 1 and len(next(iter(inputs.values()))) != len(lengths):
             raise PreflabError(
-                f"completions of {min(lengths)} to {max(lengths)} tokens that share rows, which get other frequencies",
-                "rotary frequencies fixed for the longest",
-                "call trunk.row_lengths.fix(longest) before",
+                f"completions of {min(lengths)} to {max(lengths)} tokens share rows but need different frequencies",
+                "rotary frequencies fixed for the longest row",
+                "call trunk.row_lengths.fix(longest) first",
             )
         parts = []
         for group in groups:
             self.row_lengths.use(max(lengths[row] for row in group))
-            parts.append(call(inputs if len(groups) == 1 else {name: given[group] for name, given in inputs.items()}))
+            parts.append(call(inputs if len(groups) == 1 else {name: values[group] for name, values in inputs.items()}))
         places = torch.tensor([row for group in groups for row in group], device=batch.lengths.device)
         return parts[0] if len(parts) == 1 else torch.cat(parts)[places.argsort()]
 

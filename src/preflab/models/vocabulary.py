@@ -20,10 +20,10 @@ from preflab.models.chunk import Head
 NEVER = -1e30
 """The logit of an id that does not exist: far below any other logit, and finite, so that 0 · logit is 0."""
 
-FITS = "no more tokens than rows"
+FITS = "at most as many tokens as rows"
 """The expectation in the error message here and in the table of `preflab check`."""
 
-ADVICE = "resize the embedding, or take its own tokenizer"
+ADVICE = "resize the embedding, or use the model's own tokenizer"
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class Vocabulary:
         """
         if self.num_ids < num_rows and ids.numel() and int(ids.max()) >= self.num_ids:
             raise PreflabError(
-                f"a completion with the token {int(ids.max())}",
-                f"ids from 0 to {self.num_ids - 1}, those of the tokenizer",
-                "sample it again: it was written with another tokenizer, or by a version that drew such ids",
+                f"a completion contains the token {int(ids.max())}",
+                f"the tokenizer's ids, 0 to {self.num_ids - 1}",
+                "sample it again: it was written with another tokenizer or an old version of preflab",
             )
 
 

@@ -204,5 +204,5 @@ def _selected(states: torch.Tensor, rows: torch.Tensor, num_rows: int, dimension
     if states.ndim < 2:
         return states
     if states.shape[dimension] != num_rows:
-        raise ValueError(f"a state of shape {tuple(states.shape)} does not hold {num_rows} rows")
+        raise ValueError(f"a state of shape {tuple(states.shape)} does not have {num_rows} rows")
     return states.index_select(dimension, rows)

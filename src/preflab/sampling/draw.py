@@ -105,7 +105,7 @@ def _invert(weights: torch.Tensor, uniforms: torch.Tensor) -> tuple[torch.Tensor
         raise PreflabError(
             "the model's logits are not numbers (NaN or infinite), so no token can be drawn",
             "finite logits",
-            "look at the weights (a diverged run, a wrong dtype); `preflab check MODEL` says more",
+            "check the weights (a diverged run or a wrong dtype?) with `preflab check MODEL`",
         )
     target = _below(uniforms[:, None].to(exact) * totals, totals)
     block = torch.searchsorted(up_to_block, target, right=True)

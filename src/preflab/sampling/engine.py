@@ -151,7 +151,7 @@ class TransformersEngine:
         if not self.keep_states or computing_dtype(self.model) != torch.float32 or not 0 < size <= MAX_STATES:
             yield
             return
-        hook = head.register_forward_pre_hook(lambda _, given: rows.see(given[0]) if given else None)
+        hook = head.register_forward_pre_hook(lambda _, inputs: rows.see(inputs[0]) if inputs else None)
         try:
             yield
         finally:
@@ -163,9 +163,9 @@ class TransformersEngine:
             length = len(request.prompt_ids)
             if length == 0:
                 raise PreflabError(
-                    f"request {number}: a prompt without tokens",
+                    f"request {number}: the prompt has no tokens",
                     "at least one token (a BOS token counts)",
-                    "give the prompt a text, or use a tokenizer that adds a BOS token",
+                    "write a text into the prompt, or use a tokenizer that adds a BOS token",
                 )
             if context and length + decoding.max_new_tokens > context:
                 raise PreflabError(
@@ -176,8 +176,8 @@ class TransformersEngine:
             if fixed and length + decoding.max_new_tokens > fixed:
                 raise PreflabError(
                     f"request {number}: {length} prompt tokens and {decoding.max_new_tokens} new ones",
-                    f"together at most {fixed}, for which rotary frequencies are fixed",
-                    "fix them for the longest prompt and max_new_tokens",
+                    f"together at most {fixed}, the length for which rotary frequencies are fixed",
+                    "fix them for the longest prompt plus max_new_tokens",
                 )
 
 

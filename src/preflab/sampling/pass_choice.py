@@ -41,7 +41,7 @@ def fitting_pass(model: PreTrainedModel, pad_id: int) -> Pass:
             way.release()
             return way
     logger.warning(
-        "%s does not work with preflab's cache: every step goes through the whole sequence, which is slow",
+        "%s does not work with preflab's cache: every step recomputes the whole sequence, which is slow",
         type(model).__name__,
     )
     return PlainPass(model)
@@ -88,7 +88,7 @@ def reproduces(way: Pass, model: PreTrainedModel) -> bool:
         with _padded_with(way, ids[3][0]):
             written = _written(way, prompts, rows, model.device)
     except UNFIT as error:
-        logger.info("%s cannot be fed with %s: %s", type(model).__name__, type(way).__name__, error)
+        logger.info("%s cannot be decoded with %s: %s", type(model).__name__, type(way).__name__, error)
         return False
     return _close(written, _expected(model, prompts, rows), exact=model.dtype == torch.float32)
 
@@ -156,8 +156,8 @@ def _expected(model: Any, prompts: list[tuple[int, ...]], rows: list[tuple[int, 
     return expected
 
 
-def _close(found: list[list[torch.Tensor]], expected: list[torch.Tensor], *, exact: bool) -> bool:
-    pairs = [(torch.stack(ours), theirs[: len(ours)]) for ours, theirs in zip(found, expected, strict=True)]
+def _close(outputs: list[list[torch.Tensor]], expected: list[torch.Tensor], *, exact: bool) -> bool:
+    pairs = [(torch.stack(ours), theirs[: len(ours)]) for ours, theirs in zip(outputs, expected, strict=True)]
     difference = torch.cat([(ours - theirs).abs().flatten() for ours, theirs in pairs])
     spread = torch.cat([theirs.flatten() for _, theirs in pairs]).std()
     if not exact:

@@ -202,7 +202,7 @@ class OwnCachePass:
         output = self.model(**arguments)
         self.cache = getattr(output, self.argument, None)
         if self.cache is None:
-            raise ValueError(f"{type(self.model).__name__} gives no {self.argument} back")
+            raise ValueError(f"{type(self.model).__name__} does not return {self.argument}")
         return output.logits[:, -1]
 
 

@@ -23,7 +23,7 @@ def stop_table(stop_token_ids: Sequence[int], vocabulary_size: int, device: torc
             raise PreflabError(
                 f"stop token {token} is not in the vocabulary",
                 f"ids from 0 to {vocabulary_size - 1}",
-                "mend stop_token_ids or the model's generation_config.json",
+                "correct stop_token_ids, or eos_token_id in the model's generation_config.json",
             )
         table[token] = True
     return table
@@ -35,12 +35,12 @@ class StopStrings:
     def __init__(self, tokenizer: PreTrainedTokenizerBase | None, strings: Sequence[str]) -> None:
         if strings and tokenizer is None:
             raise PreflabError(
-                "stop strings were given to a sampler without a tokenizer",
-                "a tokenizer, which turns tokens into text",
-                "give the sampler a tokenizer, or use stop_token_ids",
+                "stop strings are set, but the sampler has no tokenizer",
+                "a tokenizer, to compare the text with the stop strings",
+                "pass a tokenizer to the sampler, or use stop_token_ids",
             )
         if "" in strings:
-            raise PreflabError("an empty stop string", "at least one character", "mend stop_strings")
+            raise PreflabError("an empty stop string", "at least one character", "remove it from stop_strings")
         self.tokenizer, self.strings = tokenizer, tuple(strings)
         # A token decodes to at least one byte. Add a few tokens, since decoding may drop the first one's leading space.
         self.num_tokens = max((len(string.encode()) for string in strings), default=0) + 4

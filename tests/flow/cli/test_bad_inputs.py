@@ -278,7 +278,7 @@ def test_a_folder_without_weights(here: Path, capsys: Captured) -> None:
     (here / "model" / "model.safetensors").unlink()
     for words in (["train", "sft"], ["sample"], ["train", "ppo"], ["evaluate"], ["check", "model"]):
         found, expected, _ = refused(here, capsys, *words)
-        assert "config.json, but no weights" in found
+        assert "config.json is there, but no weights" in found
         assert "model.safetensors" in expected
     assert set(states(here).values()) == {"running"}
 
@@ -292,7 +292,7 @@ def test_a_model_without_its_tokenizer(here: Path, capsys: Captured, words: list
     found, expected, do = refused(here, capsys, *words, *more)
     assert found.endswith("model: a model without a tokenizer")
     assert "with its tokenizer" in expected
-    assert do.startswith("save it there: tokenizer.save_pretrained('")
+    assert do.startswith("save the tokenizer there: tokenizer.save_pretrained('")
     assert states(here) == {}
 
 

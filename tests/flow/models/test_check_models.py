@@ -24,7 +24,7 @@ from tiny_hybrids import tiny_hybrid
 from tiny_models import VOCABULARY, tiny_model
 
 INVARIANTS = {
-    "the same twice", "padding amount", "padding side", "samples whatever shares the batch", "first ratio is 1",
+    "repeatable", "padding amount", "padding side", "samples independent of the batch", "first ratio is 1",
     "first KL is 0", "chunked log-probabilities", "micro-batch split", "head saved and loaded", "adapter merged",
     "limits crossed", "decoding", "adapters",
 }  # fmt: skip
@@ -69,13 +69,13 @@ def test_a_model_that_caps_its_logits_is_said_to_take_the_plain_path() -> None:
 def test_rows_that_see_each_other_are_found() -> None:
     model = tiny_model("llama")
     model.model.layers[0].register_forward_hook(lambda _, args, output: output - output.mean(0, keepdim=True))
-    assert {"padding amount", "micro-batch split", "samples whatever shares the batch"} <= checked(model)
+    assert {"padding amount", "micro-batch split", "samples independent of the batch"} <= checked(model)
 
 
 def test_dropout_that_stays_on_is_found() -> None:
     model = tiny_model("llama")
     model.model.layers[0].register_forward_hook(lambda _, args, output: output + 0.1 * torch.rand_like(output))
-    assert {"the same twice", "first ratio is 1", "first KL is 0"} <= checked(model)
+    assert {"repeatable", "first ratio is 1", "first KL is 0"} <= checked(model)
 
 
 def test_a_model_that_looks_ahead_is_found() -> None:
@@ -122,8 +122,8 @@ def test_facts_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert failing(check_facts(replace(facts, stop_token_ids=(2, facts.vocabulary_size)))) == {"stop tokens"}
     advice = {row.name: row.advice for row in check_facts(replace(facts, pad_id=2, adds_end=True, doubles_bos=True))}
     assert "pad is an end token" in advice["padding apart from the end"]
-    assert "takes one off" in advice["BOS once"]
-    assert "takes it off" in advice["prompts stay open"]
+    assert "removes it" in advice["BOS once"]
+    assert "removes it" in advice["prompts stay open"]
     assert "plain-text prompts" in advice["chat template"]
 
 
@@ -170,7 +170,9 @@ def test_limits_that_would_take_too_long_are_said(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("preflab.models.check_limits.WORK", 1.0)
     row = rows_of(model)["limits crossed"]
     assert (row.measured, row.holds) == ("none", True)
-    assert row.advice == "sliding_window 30 not crossed: rows of a model of this size have at most 32 tokens here"
+    assert (
+        row.advice == "sliding_window 30 not tested: for this model size, the rows of the check have at most 32 tokens"
+    )
     model.config.sliding_window = 64  # as long as the context: no row can cross it
     assert rows_of(model)["limits crossed"].advice.startswith("rows of up to")
 
@@ -212,7 +214,7 @@ def test_a_model_that_cannot_be_asked_is_told_in_a_row(monkeypatch: pytest.Monke
 def turns_row(template: str) -> CheckRow:
     """What is said of the conversations of a template, with the tokens of Gemma's."""
     tokens = byte_tokenizer(replace(BY_NAME["gemma"], template=template))
-    [row] = [row for row in check_turns(Renderer(tokens)) if row.name == "turns as the template's"]
+    [row] = [row for row in check_turns(Renderer(tokens)) if row.name == "turns equal the template's"]
     return row
 
 

@@ -41,10 +41,10 @@ def exported(here: Path, *more: str, **environment: str) -> subprocess.Completed
     ("words", "found"),
     [
         (["--private"], "error: --private without --to-hub"),
-        (["--to-hub", "one"], "error: --to-hub one\n       OWNER/NAME"),
+        (["--to-hub", "one"], "error: --to-hub one: no owner\n       OWNER/NAME"),
         (["--to-hub", "a/b/c"], "error: --to-hub a/b/c: "),
         (["--to-hub", "ann/shop bot"], "error: --to-hub ann/shop bot: "),
-        (["--to-hub", "ann/bot"], "error: HF_HUB_OFFLINE is set: the Hub may not be asked"),
+        (["--to-hub", "ann/bot"], "error: HF_HUB_OFFLINE is set, so nothing can be pushed"),
     ],
 )
 def test_what_cannot_be_pushed_is_refused_before_anything_is_written(
@@ -66,10 +66,10 @@ def test_no_token_and_a_wrong_one_are_refused_before_anything_is_written(here: P
         assert hub.asked == []
         ended = exported(here, "--to-hub", "ann/bot", HF_ENDPOINT=hub.url, HF_TOKEN="hf_wrong")
         assert ended.returncode == 2
-        assert ended.stderr.startswith("error: ann/bot: the Hub cannot be asked (")
+        assert ended.stderr.startswith("error: ann/bot: the Hub cannot be reached (")
     ended = exported(here, "--to-hub", "ann/bot", HF_ENDPOINT="http://127.0.0.1:9", HF_TOKEN=TOKEN)
     assert ended.returncode == 2
-    assert ended.stderr.startswith("error: ann/bot: the Hub cannot be asked (")
+    assert ended.stderr.startswith("error: ann/bot: the Hub cannot be reached (")
     assert not (here / "out").exists()
 
 
@@ -93,7 +93,7 @@ def test_a_repository_that_is_in_use_is_left_alone(here: Path) -> None:
             "ann/bot": True, "ann/open": False,
         }  # fmt: skip
         ended = exported(here, "--to-hub", "ann/bot", HF_ENDPOINT=hub.url, HF_TOKEN=TOKEN)
-        assert ended.stderr.startswith("error: ann/bot has 1 file already (the first: config.json)")
+        assert ended.stderr.startswith("error: ann/bot already has 1 file (first: config.json)")
         ended = exported(here, "--to-hub", "ann/open", "--private", HF_ENDPOINT=hub.url, HF_TOKEN=TOKEN)
         assert ended.stderr.startswith("error: ann/open is public\n       a private repository")
         assert not (here / "out").exists()

@@ -39,7 +39,7 @@ def saved(name: str, folder: Path) -> Path:
 def refusal(folder: Path) -> PreflabError:
     with pytest.raises(PreflabError) as error:
         load_causal_lm(folder, dtype="float32")
-    assert error.value.expected.startswith("a language model")
+    assert error.value.expected.startswith("a causal language model")
     assert error.value.do
     return error.value
 
@@ -47,7 +47,7 @@ def refusal(folder: Path) -> PreflabError:
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoders_cannot_write_and_can_be_read(name: str, tmp_path: Path) -> None:
     folder = saved(name, tmp_path)
-    assert "is an encoder, in which each token sees those after it" in refusal(folder).found
+    assert "is an encoder, in which each token attends to later tokens" in refusal(folder).found
     assert "reward model" in refusal(folder).do
     assert not is_decoder(folder)
     assert load_encoder(folder, dtype="float32")(torch.arange(5, 9)[None]).last_hidden_state.shape == (1, 4, 32)
@@ -73,7 +73,7 @@ def test_what_sees_later_tokens_is_found_by_its_numbers(name: str, tmp_path: Pat
     """Nothing in these configurations says so in a way that all models share."""
     found = refusal(saved(name, tmp_path)).found
     assert "logits change by" in found
-    assert "does not write from left to right" in found
+    assert "it is not causal" in found
     # By hand: another last token, and the logits at the first ones.
     model, ids = build(name), torch.arange(5, 13)[None]
     other = ids.clone()
@@ -86,7 +86,7 @@ def test_what_sees_later_tokens_is_found_by_its_numbers(name: str, tmp_path: Pat
 @pytest.mark.parametrize("name", ["blip-2", "idefics", "instructblip", "kosmos-2", "pix2struct"])
 def test_what_needs_an_image_is_no_text_model(name: str, tmp_path: Path) -> None:
     found = refusal(saved(name, tmp_path)).found
-    assert "alone" in found or "encoder–decoder" in found
+    assert "text as its only input" in found or "encoder–decoder" in found
 
 
 @pytest.mark.parametrize("name", ["gemma3, seeing", "llava", "qwen2_5_vl", "qwen3_vl", "mllama", "qwen3_5, seeing"])
@@ -142,7 +142,7 @@ def test_code_that_ships_with_a_model_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "configuration_own.py").write_text("raise SystemExit('run')")
     with pytest.raises(PreflabError) as error:
         load_causal_lm(tmp_path, dtype="float32")
-    assert "its code ships with the model, and preflab runs no such code" in error.value.found
+    assert "it needs code that ships with the model, which preflab does not run" in error.value.found
 
 
 def test_a_type_that_transformers_does_not_know(tmp_path: Path) -> None:
@@ -162,7 +162,11 @@ def test_an_encoder_is_refused_before_its_tokenizer_is_blamed(tmp_path: Path) ->
 
 
 def test_check_and_chat_refuse_in_a_sentence(tmp_path: Path, capsys: Captured) -> None:
-    for name, said in (("bert", "bert is an encoder"), ("t5", "t5 is an encoder–decoder"), ("kosmos-2", "text alone")):
+    for name, said in (
+        ("bert", "bert is an encoder"),
+        ("t5", "t5 is an encoder–decoder"),
+        ("kosmos-2", "text as its only input"),
+    ):
         folder = save(name, tmp_path / name)
         for command in (("check", str(folder)), ("chat", str(folder), "--prompt", "word1")):
             with pytest.raises(SystemExit) as leaving:
@@ -185,7 +189,7 @@ def test_a_reward_models_folder_is_said_to_score(full: bool, tmp_path: Path, cap
         with pytest.raises(SystemExit):
             run_command(command)
         err = capsys.readouterr().err.splitlines()
-        assert err[-3] == f"error: {folder}: a reward model, which scores what others write and writes nothing"
+        assert err[-3] == f"error: {folder}: a reward model, which scores completions and cannot generate text"
         assert f"`preflab score FILE --by {folder}`" in err[-1]
 
 
@@ -198,7 +202,7 @@ def test_an_exported_reward_model_does_not_write(tied: bool, tmp_path: Path) -> 
     )  # fmt: skip
     LlamaForSequenceClassification(config).save_pretrained(tmp_path)
     found = refusal(tmp_path)
-    assert found.found == f"{tmp_path}: LlamaForSequenceClassification scores what others write and writes nothing"
+    assert found.found == f"{tmp_path}: LlamaForSequenceClassification scores completions and cannot generate text"
     assert f"`preflab score FILE --by {tmp_path} --class CLASS`" in found.do
 
 
@@ -228,7 +232,7 @@ def test_every_stage_that_writes_refuses_an_encoder_before_anything_runs(
     (tmp_path / "recipe.yaml").write_text(f"recipe: 1\ndata: {data}\nstages:\n  it: {stage}\n")
     with pytest.raises(PreflabError) as error:
         check_before(load_recipe(tmp_path / "recipe.yaml"), "it")
-    assert error.value.found == "stage it: ./bert: bert is an encoder, in which each token sees those after it"
+    assert error.value.found == "stage it: ./bert: bert is an encoder, in which each token attends to later tokens"
 
 
 def test_nothing_has_run_when_a_later_stage_is_refused(tmp_path: Path, capsys: Captured) -> None:

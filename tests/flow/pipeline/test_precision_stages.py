@@ -160,4 +160,4 @@ def test_check_and_chat_take_a_precision(
     assert run_command([*talk, "--precision", "bfloat16"]) == 0
     with pytest.raises(SystemExit):
         run_command([*talk, "--precision", "half"])
-    assert "the precision half" in capsys.readouterr().err
+    assert "unknown precision: half" in capsys.readouterr().err

@@ -1,0 +1,152 @@
+"""Cross-attention with keys and values held once per prompt, not once per completion.
+
+transformers' decoders expect one row of encoder states per decoder row. Here the encoder states keep one row per
+prompt, and the queries of a prompt's G completions, T tokens each, are put side by side:
+
+    queries (B, heads, T, d) → (U, heads, G·T, d);   keys, values (U, heads, P, d);   output back to (B, T, heads, d)
+
+The attention function is registered with transformers under a name of its own, once around `sdpa` attention and once
+around the eager attention of a model. Whether it gives the same numbers is tested once per model; models for which it
+does not get copies of the states per completion.
+B completions, U distinct prompts, G completions of the prompt that has most, P prompt tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+NAMES = {"sdpa": "preflab_prompt_rows_sdpa", "eager": "preflab_prompt_rows_eager"}
+"""Attention of transformers → the name of the function here that groups its queries by prompt."""
+logger = logging.getLogger(__name__)
+UNFIT = (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError, AssertionError)
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""Largest allowed difference of states, as a share of their largest absolute value."""
+
+_SHARES: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
+def decoder_inputs(model: Any, encoded: Tensor, mask: Tensor, prompt_rows: Tensor) -> dict[str, Any]:
+    """Arguments of a decoder that name the encoder states of each row.
+
+    Args:
+        model: the encoder–decoder.
+        encoded: (U, P, H) encoder states.
+        mask: (U, P) 1 = a real token.
+        prompt_rows: (B,) the prompt of each decoder row. If B = U it is 0 … U − 1.
+    """
+    if len(prompt_rows) == len(encoded):
+        return {"encoder_hidden_states": encoded, "encoder_attention_mask": mask}
+    if not holds_once(model):
+        return {"encoder_hidden_states": encoded[prompt_rows], "encoder_attention_mask": mask[prompt_rows]}
+    return {
+        "encoder_hidden_states": encoded,
+        "encoder_attention_mask": _additive(mask, encoded.dtype),
+        "prompt_rows": prompt_rows,
+    }
+
+
+def holds_once(model: Any) -> bool:
+    """Whether the model can hold keys and values once per prompt; the first call tests it."""
+    if model not in _SHARES:
+        _SHARES[model] = False  # while it is tested, rows get copies
+        _SHARES[model] = _switch(model)
+    return _SHARES[model]
+
+
+def places_in_groups(prompt_rows: Tensor) -> Tensor:
+    """(B,) the position of each row among the rows of the same prompt, from 0, in their order.
+
+    Example:
+        >>> places_in_groups(torch.tensor([1, 0, 1, 1, 0])).tolist()
+        [0, 0, 1, 2, 1]
+    """
+    same = prompt_rows[:, None] == prompt_rows[None, :]
+    return same.tril(-1).sum(1)
+
+
+def grouped_attention(
+    attend: Callable[..., tuple[Tensor, Any]],
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **given: Any,
+) -> tuple[Tensor, Any]:
+    """`attend`; with `prompt_rows`, and fewer rows of keys than of queries, on grouped queries (see above)."""
+    rows = given.pop("prompt_rows", None)
+    if rows is None or len(key) == len(query):
+        return attend(module, query, key, value, attention_mask, **given)
+    _, num_heads, num_tokens, width = query.shape
+    places = places_in_groups(rows)
+    size = int(places.max()) + 1
+    grouped = query.new_zeros(len(key), size, num_heads, num_tokens, width).index_put((rows, places), query)
+    folded = grouped.transpose(1, 2).reshape(len(key), num_heads, size * num_tokens, width)
+    if (bias := given.get("position_bias")) is not None:
+        given["position_bias"] = bias.repeat(1, 1, size, 1)
+    output, _ = attend(module, folded, key, value, attention_mask, **given)
+    return output.view(len(key), size, num_tokens, num_heads, -1)[rows, places], None
+
+
+def _sdpa(module: Any, query: Tensor, *rest: Any, **given: Any) -> tuple[Tensor, Any]:
+    return grouped_attention(sdpa_attention_forward, module, query, *rest, **given)
+
+
+def _eager(module: Any, query: Tensor, *rest: Any, **given: Any) -> tuple[Tensor, Any]:
+    own = sys.modules[type(module).__module__].eager_attention_forward
+    return grouped_attention(own, module, query, *rest, **given)
+
+
+def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """(U, 1, 1, P) 0 for real tokens, the lowest number for padding."""
+    hidden = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+    return hidden.masked_fill(~mask.bool(), torch.finfo(dtype).min)[:, None, None]
+
+
+def _switch(model: Any) -> bool:
+    """Give a model the attention function above if it reproduces the states of copied rows; whether it does."""
+    former = getattr(model.config, "_attn_implementation", None)
+    if former in NAMES.values():
+        return True  # a copy of a model that was tested
+    if former not in NAMES:
+        return False
+    try:
+        with torch.no_grad():
+            expected = _states(model)
+            model.set_attn_implementation(NAMES[former])
+            _SHARES[model] = True
+            states = _states(model)
+    except UNFIT as error:
+        logger.debug("%s: %s", type(model).__name__, error)
+    else:
+        largest = expected.abs().max().clamp(min=1e-6)
+        if ((states - expected).abs().max() / largest).item() <= TOLERANCE.get(model.dtype, 1e-4):
+            return True
+    model.set_attn_implementation(former)
+    return False
+
+
+def _states(model: Any) -> Tensor:
+    """(5, 4, H) states of the decoder for five rows, of two prompts of 3 and 5 tokens."""
+    random, size = torch.Generator().manual_seed(0), model.get_input_embeddings().weight.shape[0]
+    prompts, ids = (torch.randint(size, shape, generator=random).to(model.device) for shape in ((2, 5), (5, 4)))
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], device=model.device)
+    rows = torch.tensor([1, 0, 1, 1, 0], device=model.device)
+    encoded = model.get_encoder()(input_ids=prompts, attention_mask=mask).last_hidden_state
+    given = decoder_inputs(model, encoded, mask, rows)
+    return model.get_decoder()(input_ids=ids, use_cache=False, **given).last_hidden_state.float()
+
+
+for base, function in (("sdpa", _sdpa), ("eager", _eager)):
+    AttentionInterface.register(NAMES[base], function)
+    AttentionMaskInterface.register(NAMES[base], ALL_MASK_ATTENTION_FUNCTIONS[base])

@@ -1,0 +1,97 @@
+"""Encoder states of prompts: each distinct prompt is encoded once; if the encoder is frozen, once for a whole run.
+
+With adapters on the decoder only, policy, reference and value share one encoder that never changes. Its states are
+then kept, so that sampling, scoring and all updates of a step use one encoder pass per prompt. U distinct prompts, P
+prompt tokens, H hidden.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+MOST_BYTES = 2**28
+"""Most bytes of states kept per model (256 MiB); the prompts used longest ago are dropped first."""
+
+Fingerprint = tuple[Any, ...]
+"""Identifies the weights and the precision that states were computed with."""
+
+
+class KeptStates:
+    """States of prompts under one fingerprint; a change of weights or precision empties it."""
+
+    def __init__(self) -> None:
+        self.fingerprint: Fingerprint = ()
+        self.states: OrderedDict[tuple[int, ...], Tensor] = OrderedDict()
+        self.num_bytes = 0
+
+    def start(self, fingerprint: Fingerprint) -> None:
+        """Forget everything that was computed under another fingerprint."""
+        if fingerprint != self.fingerprint:
+            self.fingerprint, self.num_bytes = fingerprint, 0
+            self.states.clear()
+
+    def keep(self, prompt: tuple[int, ...], states: Tensor) -> None:
+        """Keep the states (P, H) of a prompt, and drop older ones if there are too many."""
+        self.states[prompt] = states
+        self.num_bytes += states.nbytes
+        while self.num_bytes > MOST_BYTES and len(self.states) > 1:
+            self.num_bytes -= self.states.popitem(last=False)[1].nbytes
+
+
+_KEPT: WeakKeyDictionary[Any, KeptStates] = WeakKeyDictionary()
+
+
+def encode(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """(U, P, H) encoder states of right-padded prompts (U, P); states of padding are undefined."""
+    encoder = model.get_encoder()
+    if not _is_frozen(encoder):
+        return encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    with torch.inference_mode(False), torch.no_grad():  # states kept from sampling have to serve in training
+        kept = _KEPT.setdefault(encoder, KeptStates())
+        kept.start(_fingerprint(encoder))
+        prompts = _prompts(input_ids, attention_mask)
+        missing = [row for row, prompt in enumerate(prompts) if prompt not in kept.states]
+        states = {prompt: kept.states[prompt] for prompt in prompts if prompt in kept.states}
+        for prompt in states:
+            kept.states.move_to_end(prompt)
+        if missing:
+            ids, mask = input_ids[missing].clone(), attention_mask[missing].clone()
+            fresh = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+            for row, one in zip(missing, fresh, strict=True):
+                states[prompts[row]] = one[: len(prompts[row])].clone()
+                kept.keep(prompts[row], states[prompts[row]])
+        return torch.nn.utils.rnn.pad_sequence([states[prompt] for prompt in prompts], batch_first=True)
+
+
+def forget_prompts(model: Any) -> None:
+    """Drop the kept states of a model."""
+    _KEPT.pop(model.get_encoder(), None)
+
+
+def _is_frozen(encoder: Any) -> bool:
+    """Whether no weight of an encoder is trained and no adapter in it is active."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in encoder.modules():
+        if isinstance(module, BaseTunerLayer) and not module.disable_adapters and module.active_adapters:
+            return False
+    base = (p for name, p in encoder.named_parameters() if ".lora_" not in name)
+    return not any(parameter.requires_grad for parameter in base)
+
+
+def _fingerprint(encoder: Any) -> Fingerprint:
+    """Identity, version and type of the encoder's base weights, and the autocast type if autocast is on."""
+    base = [p for name, p in encoder.named_parameters() if ".lora_" not in name]
+    device = base[0].device.type
+    half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    return (half, *((p.data_ptr(), p._version, p.dtype) for p in base))
+
+
+def _prompts(input_ids: Tensor, attention_mask: Tensor) -> list[tuple[int, ...]]:
+    lengths = attention_mask.sum(1).tolist()
+    return [tuple(row[:length]) for row, length in zip(input_ids.tolist(), lengths, strict=True)]

@@ -1,0 +1,70 @@
+"""Encoder–decoders such as T5 and BART: the encoder reads the prompt, the decoder writes the completion.
+
+Each distinct prompt of a batch passes through the encoder once (`encoded_prompts`), and its keys and values for
+cross-attention are held once for all its completions (`cross_attention`). See `training.separate_prompts` for the
+layout. B sequences, U distinct prompts, P prompt tokens, L decoder tokens, H hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from preflab.models.cross_attention import decoder_inputs
+from preflab.models.decoder_start import start_tokens
+from preflab.models.encoded_prompts import encode
+from preflab.training.batches import TokenBatch, TokenSequence
+from preflab.training.separate_prompts import SeparatePrompts, separate_prompts
+
+
+class EncoderDecoder:
+    """Prompts go through the encoder, completions through the decoder.
+
+    Raises:
+        PreflabError: the configuration names no token that the decoder starts with.
+    """
+
+    name = "encoder–decoder"
+    reads_prompts_apart = True
+    openers: ClassVar[tuple[str, ...]] = ("AutoModelForSeq2SeqLM",)
+
+    def __init__(self, model: Any) -> None:
+        self.start = start_tokens(model)
+
+    def collate(self, sequences: Sequence[TokenSequence], pad_id: int) -> SeparatePrompts:
+        """See `training.separate_prompts`."""
+        return separate_prompts(sequences, pad_id, self.start)
+
+    def inputs(self, batch: TokenBatch, dtype: torch.dtype) -> dict[str, Any]:
+        """Prompts, their mask, the prompt of each completion, and what the decoder reads."""
+        return batch.model_inputs(dtype)
+
+    def states(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        """(B, L, H) last hidden states of the decoder."""
+        mask = inputs["attention_mask"]
+        encoded = encode(model, inputs["input_ids"], mask)
+        given = decoder_inputs(model, encoded, mask, inputs["prompt_rows"])
+        decoder = model.get_decoder()
+        return decoder(input_ids=inputs["decoder_input_ids"], use_cache=False, **given).last_hidden_state
+
+    def logits(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        """(B, L, V) logits of the model's own forward pass, in which every row has its own prompt."""
+        rows = inputs["prompt_rows"]
+        return model(
+            input_ids=inputs["input_ids"][rows],
+            attention_mask=inputs["attention_mask"][rows],
+            decoder_input_ids=inputs["decoder_input_ids"],
+            use_cache=False,
+        ).logits
+
+    def read_by_head(self, model: Any, states: Tensor) -> Tensor:
+        """(…, H) what the language-model head is applied to: T5 v1.0 scales states by d_model^(−1/2)."""
+        config = model.config
+        return states * config.d_model**-0.5 if getattr(config, "scale_decoder_outputs", False) else states
+
+    def without_head(self, model: Any) -> Any:
+        """The model itself: encoder and decoder are separate parts, and no module without a head holds both."""
+        return model
