@@ -10,6 +10,7 @@ from pydantic import SerializeAsAny, field_validator
 from preflab.settings.ai import AiJudgeSettings
 from preflab.settings.base import Settings, StageSettings, setting
 from preflab.settings.best_of_n import BestOfNSettings
+from preflab.settings.classifier import ClassifierSettings
 from preflab.settings.constitution import ReviseSettings
 from preflab.settings.dpo import DpoSettings
 from preflab.settings.evaluation import EvaluateSettings, ReportSettings
@@ -36,6 +37,7 @@ STAGE_SETTINGS: dict[str, type[StageSettings]] = {
     "revise": ReviseSettings,
     "reward": RewardSettings,
     "rating": RatingSettings,
+    "classifier": ClassifierSettings,
     "dpo": DpoSettings,
     "ppo": PpoSettings,
     "grpo": GrpoSettings,
