@@ -42,6 +42,6 @@ class ClassifierSettings(StageSettings):
     optimiser: OptimiserSettings = setting(
         OptimiserSettings(learning_rate=1e-3, warmup_share=0.05, tokens_per_micro_batch=1024),
         "The optimiser; with `model`, lower the learning rate to about 2e-5.",
-        "measured: right on 94 % of the labels of the summarisation lab, 4 % of which are wrong, after 10 s of one core",
+        "measured: right on 94 % of the labels of the summarisation lab, of which 4 % are wrong",
     )
     run: RunSettings = setting(RunSettings(save_every=200), "Checkpoints and logs.", "see its own settings")
