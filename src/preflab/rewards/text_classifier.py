@@ -22,7 +22,7 @@ from preflab.models.dropout import switch_dropout_off
 from preflab.models.loading import load_tokenizer, read_config
 from preflab.models.tiny import build_classifier, build_tokenizer
 from preflab.progress import progress
-from preflab.settings.classifier import ClassifierSettings
+from preflab.settings.text_classifier import TextClassifierSettings
 from preflab.training.batches import token_budget_batches
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
@@ -58,7 +58,9 @@ class Classifier:
         return self.model(**batch).logits.float()
 
 
-def from_nothing(texts: Sequence[str], classes: Sequence[str], settings: ClassifierSettings, seed: int) -> Classifier:
+def from_nothing(
+    texts: Sequence[str], classes: Sequence[str], settings: TextClassifierSettings, seed: int
+) -> Classifier:
     """A small random classifier with a tokenizer of the words of these texts."""
     tokenizer = build_tokenizer(texts, context=settings.context)
     model = build_classifier(
@@ -100,7 +102,7 @@ def from_pretrained(ref: Path | str, classes: Sequence[str], context: int, seed:
 def train_classifier(
     classifier: Classifier,
     rows: Sequence[LabelledText],
-    settings: ClassifierSettings,
+    settings: TextClassifierSettings,
     *,
     num_steps: int,
     folder: Path,

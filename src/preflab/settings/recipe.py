@@ -10,7 +10,6 @@ from pydantic import SerializeAsAny, field_validator
 from preflab.settings.ai import AiJudgeSettings
 from preflab.settings.base import Settings, StageSettings, setting
 from preflab.settings.best_of_n import BestOfNSettings
-from preflab.settings.classifier import ClassifierSettings
 from preflab.settings.constitution import ReviseSettings
 from preflab.settings.dpo import DpoSettings
 from preflab.settings.evaluation import EvaluateSettings, ReportSettings
@@ -23,6 +22,7 @@ from preflab.settings.probe import ProbeSettings
 from preflab.settings.prompt_template import template_columns
 from preflab.settings.rating import RatingSettings
 from preflab.settings.sampling import SampleSettings
+from preflab.settings.text_classifier import TextClassifierSettings
 
 EngineName = Literal["transformers"]
 """Engines of `sampling.engines.ENGINES`."""
@@ -37,7 +37,7 @@ STAGE_SETTINGS: dict[str, type[StageSettings]] = {
     "revise": ReviseSettings,
     "reward": RewardSettings,
     "rating": RatingSettings,
-    "classifier": ClassifierSettings,
+    "classifier": TextClassifierSettings,
     "dpo": DpoSettings,
     "ppo": PpoSettings,
     "grpo": GrpoSettings,

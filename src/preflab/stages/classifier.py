@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
-from preflab.settings.classifier import ClassifierSettings
+from preflab.settings.text_classifier import TextClassifierSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.data import Row
 from preflab.words import count, percent
@@ -37,7 +37,7 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.training.row_order import steps_per_epoch
     from preflab.training.standstill import said_of_loss
 
-    settings: ClassifierSettings = ctx.settings
+    settings: TextClassifierSettings = ctx.settings
     texts = _texts(ctx, settings.labels)
     train, held_out = _parts(texts, settings)
     classes = _classes(train, settings.labels)
@@ -92,7 +92,9 @@ def _labelled(row: Row) -> LabelledText:
     return LabelledText(text, str(label).strip())
 
 
-def _parts(rows: Sequence[LabelledText], settings: ClassifierSettings) -> tuple[list[LabelledText], list[LabelledText]]:
+def _parts(
+    rows: Sequence[LabelledText], settings: TextClassifierSettings
+) -> tuple[list[LabelledText], list[LabelledText]]:
     """The training and the held-out texts; a repeated text is on one side in all its rows."""
     from preflab.records import Prompt
     from preflab.training.held_out import held_out_prompts

@@ -8,7 +8,7 @@ from preflab.settings.base import StageSettings, setting
 from preflab.settings.learning import OptimiserSettings, RunSettings
 
 
-class ClassifierSettings(StageSettings):
+class TextClassifierSettings(StageSettings):
     """Stage `classifier`: train a classifier of single texts, for `rewards: [{model: …, class_label: …}]`."""
 
     makes: ClassVar[str] = "reward"
