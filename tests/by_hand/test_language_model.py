@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from preflab.models.language_model import NO_LIMIT, LanguageModel
+from preflab.models.language_model import LanguageModel
+from preflab.training.token_limits import NO_LIMIT
 
 
 def opened(positions: int | None, **further: Any) -> LanguageModel:

@@ -298,7 +298,7 @@ class Talker:
         opened = open_language_model(place, dtype=resolved(precision))
         self.renderer = opened.renderer()
         self.engine = make_engine(EngineSource(opened.model, opened.tokenizer, self.renderer.stop_token_ids))
-        self.context_length = opened.context_length
+        self.limits = opened.limits()
         self.messages: list[Message] = []
 
     def answer(self, text: str) -> str:
@@ -318,11 +318,10 @@ class Talker:
 
     def _decoding(self, num_prompt_tokens: int) -> Any:
         """The decoding settings, with `max_new_tokens` lowered to the room that the prompt leaves in the context."""
-        context = self.context_length
-        room = self.decoding.max_new_tokens if context is None else context - num_prompt_tokens
+        room = self.limits.room(num_prompt_tokens)
         if room < 1:
             raise PreflabError(
-                f"the conversation has {count(num_prompt_tokens, 'token')}, the model's context is {context}",
+                f"the conversation has {count(num_prompt_tokens, 'token')}; the model takes {self.limits.describe()}",
                 "room for an answer",
                 "start a new conversation: an empty line ends this one",
             )

@@ -10,6 +10,7 @@ from preflab.conversations.renderer import Renderer
 from preflab.conversations.template import where
 from preflab.records import Prompt
 from preflab.training.batches import TokenSequence
+from preflab.training.token_limits import TokenLimits
 from preflab.training.too_long import LongRows, TooLong
 
 
@@ -26,7 +27,7 @@ def fitting_prompts(
     prompts: Sequence[Prompt],
     *,
     max_new_tokens: int,
-    context_length: int | None,
+    limits: TokenLimits,
     too_long: TooLong = "refuse",
 ) -> FittingPrompts:
     """The token ids of every prompt that leaves room for its completion, found before anything is sampled.
@@ -35,7 +36,7 @@ def fitting_prompts(
         PreflabError: with `too_long` "refuse", some prompts plus max_new_tokens exceed the context; the error gives
             their number and the lines of the first ones.
     """
-    long = LongRows(context_length or 2**31, too_long, room=max_new_tokens)
+    long = LongRows(limits, too_long, room=max_new_tokens)
     kept = []
     for prompt in prompts:
         fitting = long.fitted([TokenSequence(renderer.prompt_ids(prompt), ())], where(prompt))

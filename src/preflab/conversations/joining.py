@@ -51,6 +51,18 @@ class Joining:
             return self._with_breaks(text)
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
+    def start(self, text: str) -> Ids:
+        """Tokens of a plain prompt with the special tokens that the tokenizer adds before it, not those after it."""
+        if BREAK in text:
+            return (*self.start("a")[: -len(self.ids("a"))], *self.ids(text))
+        plain, full = self.ids(text), tuple(self.tokenizer(text)["input_ids"])
+        if not plain:
+            return full[:1] if full[:1] == (self.tokenizer.bos_token_id,) else ()
+        for place in range(len(full) - len(plain) + 1):
+            if full[place : place + len(plain)] == plain:
+                return full[: place + len(plain)]
+        return full
+
     def _with_breaks(self, text: str) -> Ids:
         """Tokens of a text with breaks; text between two special tokens is tokenized separately, as tokenizers do."""
         ids: list[int] = []

@@ -3,6 +3,7 @@
     plain text     [BOS] prompt | completion end           the end is the tokenizer's end token
     conversation   template up to the assistant's words | the template's text of the assistant's turn, end included
 
+An encoder–decoder's prompt has every token that its encoder reads, and its completion starts anew (`separate_texts`).
 Prompt and completion are tokenized separately, and sampled tokens are never rendered again. Text that spells a special
 token stays text (`marks`), except a BOS at the start of a plain prompt and an end token at the end of a plain
 completion.
@@ -17,9 +18,9 @@ from typing import Any
 
 from preflab.conversations.edges import Edges
 from preflab.conversations.frames import Frames
-from preflab.conversations.joining import Ids, Joining, decode
+from preflab.conversations.joining import Ids, decode
 from preflab.conversations.lost_parts import Losses
-from preflab.conversations.marks import BREAK
+from preflab.conversations.separate_texts import joining_for
 from preflab.conversations.spelling import Spelling
 from preflab.conversations.template import Template, where
 from preflab.conversations.thinking import MARK
@@ -27,6 +28,7 @@ from preflab.conversations.turn_ends import Frame
 from preflab.conversations.turns import Opens, Turns
 from preflab.errors import PreflabError
 from preflab.models.facts import stop_token_ids
+from preflab.models.kinds import reads_prompts_apart
 from preflab.records import Completion, Message, Prompt, Span
 from preflab.training.batches import TokenSequence
 
@@ -42,11 +44,14 @@ class Renderer:
         stops: stop tokens of the model's configuration; the tokenizer's end token and the ends of the template's turns
             are added.
         instead: stop tokens given in a recipe; the sampler then stops only at these.
+        apart: whether the model's encoder reads the prompt and its decoder writes the completion.
     """
 
-    def __init__(self, tokenizer: Any, stops: Sequence[int] = (), instead: Sequence[int] = ()) -> None:
-        self.tokenizer = tokenizer
-        self.template, self.joining = Template(tokenizer), Joining(tokenizer)
+    def __init__(
+        self, tokenizer: Any, stops: Sequence[int] = (), instead: Sequence[int] = (), *, apart: bool = False
+    ) -> None:
+        self.tokenizer, self.apart = tokenizer, apart
+        self.template, self.joining = Template(tokenizer), joining_for(tokenizer, apart=apart)
         eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         self.configured = tuple(sorted({*stops, *eos}))
         self.instead = tuple(instead)
@@ -58,7 +63,7 @@ class Renderer:
     @classmethod
     def of(cls, model: Any, tokenizer: Any, instead: Sequence[int] = ()) -> Renderer:
         """The renderer of a loaded model."""
-        return cls(tokenizer, stop_token_ids(model, tokenizer), instead)
+        return cls(tokenizer, stop_token_ids(model, tokenizer), instead, apart=reads_prompts_apart(model.config))
 
     @cached_property
     def frame(self) -> Frame | None:
@@ -82,7 +87,7 @@ class Renderer:
         return Turns(self.joining, frame, self.stop_token_ids, self.template, self._losses)
 
     def prompt_ids(self, prompt: Prompt) -> Ids:
-        """Tokens of a prompt, without an end token and with at most one BOS.
+        """Tokens of a prompt with at most one BOS; an end token only if an encoder is to read it.
 
         Plain text begins with BOS if the tokenizer adds one. A conversation is rendered by the chat template up to the
         assistant's words; only the template decides whether it begins with BOS.
@@ -91,7 +96,7 @@ class Renderer:
             PreflabError: the prompt is a conversation but there is no chat template, the template refuses it or loses a
                 turn, or there are no tokens.
         """
-        ids = self.joining.ids(self._opened(prompt)) if prompt.messages else self._with_its_start(self._plain(prompt))
+        ids = self.joining.ids(self._opened(prompt)) if prompt.messages else self.joining.start(self._plain(prompt))
         bos = self.tokenizer.bos_token_id
         while bos is not None and ids[:2] == (bos, bos):
             ids = ids[1:]
@@ -126,7 +131,7 @@ class Renderer:
         and a tokenizer without BOS, the first token becomes the prompt and the others the completion.
         """
         ended = completion.finish_reason != "length"
-        if not (prompt.text or prompt.messages or completion.turns or self._with_its_start("")):
+        if not (prompt.text or prompt.messages or completion.turns or self.joining.start("")):
             whole = self.completion_ids(prompt, completion.text, ended=ended)
             return TokenSequence(whole[:1], whole[1:])
         ids = self.prompt_ids(prompt)
@@ -320,18 +325,6 @@ class Renderer:
         bos = self.tokenizer.bos_token or ""
         given_bos = bos if bos and prompt.text.startswith(bos) else ""
         return given_bos + self._spelling.plain(prompt, prompt.text.removeprefix(given_bos))
-
-    def _with_its_start(self, text: str) -> Ids:
-        """Tokens of a text with the special tokens that the tokenizer adds before it, without those added after it."""
-        if BREAK in text:
-            return (*self._with_its_start("a")[: -len(self.joining.ids("a"))], *self.joining.ids(text))
-        plain, full = self.joining.ids(text), tuple(self.tokenizer(text)["input_ids"])
-        if not plain:
-            return full[:1] if full[:1] == (self.tokenizer.bos_token_id,) else ()
-        for start in range(len(full) - len(plain) + 1):
-            if full[start : start + len(plain)] == plain:
-                return full[: start + len(plain)]
-        return full
 
 
 def name_stops(model: Any, tokenizer: Any) -> None:

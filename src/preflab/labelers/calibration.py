@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -56,3 +57,24 @@ def calibrate(ai: Mapping[str, float], people: Mapping[str, float]) -> Calibrati
     correlation = float(np.corrcoef(x, y)[0, 1]) if np.ptp(y) > 0 else None
     after = float(np.sqrt(((intercept + slope * x - y) ** 2).mean()))
     return Calibration(intercept, slope, len(both), correlation, before, after)
+
+
+def calibrated_scores(
+    criteria: Mapping[str, float],
+    points: Mapping[str, Mapping[str, float | None]],
+    lines: Mapping[str, Calibration],
+) -> list[dict[str, Any]]:
+    """One row per completion that has points on all criteria; `score` is the weighted mean of the calibrated points."""
+    rows = []
+    for completion_id, given in sorted(points.items()):
+        values = [given.get(name) for name in criteria]
+        if any(value is None for value in values):
+            continue
+        fitted = [
+            lines[name](float(value or 0)) if name in lines else float(value or 0)
+            for name, value in zip(criteria, values, strict=True)
+        ]
+        total = sum(abs(weight) for weight in criteria.values()) or 1.0
+        score = sum(weight * value for weight, value in zip(criteria.values(), fitted, strict=True)) / total
+        rows.append({"completion_id": completion_id, "points": dict(given), "score": score})
+    return rows

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -70,13 +70,14 @@ def find_targets(model: Any, lora: LoraSettings) -> AdapterTargets:
     Raises:
         PreflabError: no layer or weight has any of the names, or a named layer cannot carry an adapter.
     """
-    layers = find_linear_layers(model)
+    layers, inside = find_linear_layers(model), _part(model, lora.where)
+    layers = replace(layers, fitting={name: layer for name, layer in layers.fitting.items() if inside(name)})
     wanted = lora.target_modules
     endings = (wanted,) if isinstance(wanted, str) else tuple(wanted)
     everything = endings == (ALL_LINEAR,)
     leaves = {ending for ending in endings if "." not in ending}
     converted = _converted_by_peft(model, ALL_LINEAR if everything else leaves, lora.rank, lora.alpha)
-    weights = _weights_without_layer(model, layers.prefix)
+    weights = {name: w for name, w in _weights_without_layer(model, layers.prefix).items() if inside(name)}
     named = list(weights) if everything else _matching(endings, weights)
     modules = list(layers.fitting) if everything else _matching(endings, layers.fitting)
     parameters = _matching(tuple(converted.target_parameters or ()), weights)
@@ -99,6 +100,25 @@ def find_targets(model: Any, lora: LoraSettings) -> AdapterTargets:
         left_out,
         _named_by_weight(model, modules),
     )
+
+
+def _part(model: Any, where: str) -> Callable[[str], bool]:
+    """Whether a name lies in the part of a model that `lora.where` selects.
+
+    Raises:
+        PreflabError: "decoder" for a model without an encoder.
+    """
+    if where == "all":
+        return lambda name: True
+    if not getattr(model.config, "is_encoder_decoder", False):
+        raise PreflabError(
+            f"lora.where: {where} for {model.config.model_type}, which has no encoder",
+            "an encoder–decoder such as T5",
+            "leave lora.where out",
+        )
+    decoder = model.get_decoder()
+    prefix = next(name for name, module in model.named_modules() if module is decoder)
+    return lambda name: name.startswith(f"{prefix}.")
 
 
 def read_targets(model: Any, config: Mapping[str, Any], tensors: Iterable[str]) -> AdapterTargets:

@@ -8,6 +8,9 @@ prompt tokens, H hidden.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -43,13 +46,14 @@ class KeptStates:
             self.num_bytes -= self.states.popitem(last=False)[1].nbytes
 
 
+_READ_ANEW: ContextVar[bool] = ContextVar("read_anew", default=False)
 _KEPT: WeakKeyDictionary[Any, KeptStates] = WeakKeyDictionary()
 
 
 def encode(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """(U, P, H) encoder states of right-padded prompts (U, P); states of padding are undefined."""
     encoder = model.get_encoder()
-    if not _is_frozen(encoder):
+    if _READ_ANEW.get() or not _is_frozen(encoder):
         return encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
     with torch.inference_mode(False), torch.no_grad():  # states kept from sampling have to serve in training
         kept = _KEPT.setdefault(encoder, KeptStates())
@@ -66,6 +70,16 @@ def encode(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
                 states[prompts[row]] = one[: len(prompts[row])].clone()
                 kept.keep(prompts[row], states[prompts[row]])
         return torch.nn.utils.rnn.pad_sequence([states[prompt] for prompt in prompts], batch_first=True)
+
+
+@contextmanager
+def reading_anew() -> Iterator[None]:
+    """Run the encoder in every pass inside the block, for passes that need a gradient from a frozen encoder."""
+    token = _READ_ANEW.set(True)
+    try:
+        yield
+    finally:
+        _READ_ANEW.reset(token)
 
 
 def forget_prompts(model: Any) -> None:

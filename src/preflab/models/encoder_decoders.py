@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutput
 
 from preflab.models.cross_attention import decoder_inputs
 from preflab.models.decoder_start import start_tokens
@@ -47,16 +48,20 @@ class EncoderDecoder:
         mask = inputs["attention_mask"]
         encoded = encode(model, inputs["input_ids"], mask)
         given = decoder_inputs(model, encoded, mask, inputs["prompt_rows"])
-        decoder = model.get_decoder()
-        return decoder(input_ids=inputs["decoder_input_ids"], use_cache=False, **given).last_hidden_state
+        written = inputs["decoder_input_ids"]
+        # Without a mask T5Gemma would hide padding tokens that the policy wrote.
+        return model.get_decoder()(
+            input_ids=written, attention_mask=torch.ones_like(written), use_cache=False, **given
+        ).last_hidden_state
 
     def logits(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        """(B, L, V) logits of the model's own forward pass, in which every row has its own prompt."""
-        rows = inputs["prompt_rows"]
+        """(B, L, V) logits of the model's own forward pass, in which rows have copies of their prompt's states."""
+        rows, mask, written = inputs["prompt_rows"], inputs["attention_mask"], inputs["decoder_input_ids"]
         return model(
-            input_ids=inputs["input_ids"][rows],
-            attention_mask=inputs["attention_mask"][rows],
-            decoder_input_ids=inputs["decoder_input_ids"],
+            encoder_outputs=BaseModelOutput(last_hidden_state=encode(model, inputs["input_ids"], mask)[rows]),
+            attention_mask=mask[rows],
+            decoder_input_ids=written,
+            decoder_attention_mask=torch.ones_like(written),
             use_cache=False,
         ).logits
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from preflab.errors import PreflabError
 from preflab.models.vocabulary import Vocabulary
+from preflab.training.token_limits import NO_LIMIT, TokenLimits
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,21 @@ def context_length(config: Any) -> int | None:
     if positions and parameters.get("rope_type") == "dynamic":
         return int(positions * max(1.0, parameters.get("factor") or 1.0))
     return positions
+
+
+def token_limits(config: Any) -> TokenLimits:
+    """The most tokens that a model takes.
+
+    A decoder's context holds prompt and completion. Of an encoder–decoder, encoder and decoder have a limit each:
+    `max_position_embeddings` (BART, T5Gemma), or `n_positions`, the length that T5's encoder was trained with.
+    """
+    if not getattr(config, "is_encoder_decoder", False):
+        return TokenLimits(both=context_length(config) or NO_LIMIT)
+    parts = [config.get_text_config(encoder=True), config.get_text_config(decoder=True)]
+    encoder, decoder = (getattr(part, "max_position_embeddings", None) for part in parts)
+    trained = getattr(config, "n_positions", None)
+    # The decoder reads a start token, and often a forced one, before the completion.
+    return TokenLimits(prompt=encoder or trained or NO_LIMIT, completion=decoder - 2 if decoder else NO_LIMIT)
 
 
 def stop_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:

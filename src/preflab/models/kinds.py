@@ -43,6 +43,12 @@ def family_of(model: Any) -> Family:
     return WRITERS.get(kind_of(model.config), Decoder)(model)
 
 
+def reads_prompts_apart(config: Any) -> bool:
+    """Whether models with this configuration read a prompt apart from its completion, as encoder–decoders do."""
+    kind = kind_of(config)
+    return kind in WRITERS and WRITERS[kind].reads_prompts_apart
+
+
 def check_same_family(model: Any, reference: Any) -> None:
     """Refuse a reference that reads its batches in another layout than the model.
 

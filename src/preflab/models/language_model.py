@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from preflab.models.facts import ModelFacts, context_length, model_facts
+from preflab.models.decoder_start import force_first_tokens
+from preflab.models.facts import ModelFacts, context_length, model_facts, token_limits
+from preflab.models.kinds import family_of, reads_prompts_apart
 from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer
 from preflab.models.packages import resolve_package
 from preflab.models.trunk import Pooling, Role, Trunk
 from preflab.models.weights_id import base_hash
 from preflab.settings.learning import LoraSettings
+from preflab.training.token_limits import TokenLimits
 
 if TYPE_CHECKING:
     from preflab.conversations.renderer import Renderer
-
-NO_LIMIT = 2**31
-"""Stands for "no limit": more tokens than any row has."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,19 @@ class LanguageModel:
         """Most tokens of prompt and completion together; None: no limit in the configuration."""
         return context_length(self.model.config)
 
+    @property
+    def reads_prompts_apart(self) -> bool:
+        """Whether it is an encoder–decoder, whose encoder reads the prompt and whose decoder writes the completion."""
+        return reads_prompts_apart(self.model.config)
+
+    def limits(self, wanted: int | None = None) -> TokenLimits:
+        """The most tokens of a row: the model's limits, and `wanted` tokens of prompt and completion together."""
+        return token_limits(self.model.config).at_most(wanted)
+
     def most_tokens(self, wanted: int | None = None) -> int:
-        """The most tokens of a row: the smaller of `wanted` and the context length; `NO_LIMIT` if both are None."""
-        return min((limit for limit in (wanted, self.context_length) if limit is not None), default=NO_LIMIT)
+        """The most tokens of prompt and completion that surely fit; `NO_LIMIT` if nothing limits them."""
+        limits = self.limits(wanted)
+        return min(limits.both, limits.prompt, limits.completion)
 
     def renderer(self, stops: Sequence[int] = ()) -> Renderer:
         """A renderer of conversations as token ids. Tokens in `stops`, if any, replace the model's stop tokens."""
@@ -74,7 +84,9 @@ class LanguageModel:
             PreflabError: as `open_language_model`.
         """
         place = resolve_package(ref)
-        return LanguageModel(place, load_causal_lm(place, dtype=self.dtype), self.tokenizer, self.dtype)
+        model = load_causal_lm(place, dtype=self.dtype)
+        _fit_decoder_start(model, self.tokenizer)
+        return LanguageModel(place, model, self.tokenizer, self.dtype)
 
     def trunk(
         self,
@@ -113,6 +125,7 @@ def open_language_model(
     place = resolve_package(ref)
     tokenizer = load_tokenizer(place)
     model = load_causal_lm(place, dtype=dtype)
+    _fit_decoder_start(model, tokenizer)
     return LanguageModel(place, model if device is None else model.to(device), tokenizer, dtype)
 
 
@@ -130,5 +143,12 @@ def open_reader(ref: Path | str, *, dtype: str | torch.dtype, causal: bool, writ
     """
     place = resolve_package(ref)
     tokenizer = load_tokenizer(place, writes=writes)
-    load = load_causal_lm if causal else load_encoder
-    return LanguageModel(place, load(place, dtype=dtype), tokenizer, dtype)
+    model = (load_causal_lm if causal else load_encoder)(place, dtype=dtype)
+    _fit_decoder_start(model, tokenizer)
+    return LanguageModel(place, model, tokenizer, dtype)
+
+
+def _fit_decoder_start(model: Any, tokenizer: Any) -> None:
+    """Make the decoder of an encoder–decoder start as its tokenizer's texts do; see `models.decoder_start`."""
+    if family_of(model).reads_prompts_apart:
+        force_first_tokens(model, tokenizer)

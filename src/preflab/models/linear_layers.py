@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from preflab.models.encoded_prompts import reading_anew
 from preflab.models.families import token_logits
 from preflab.models.kinds import family_of
 from preflab.models.text_model import states_of, text_prefix
@@ -164,7 +165,8 @@ def _last_states(model: Any, num_tokens: int) -> torch.Tensor:
     # Use two positions fewer: RoBERTa's positions start after the padding position.
     ids = tuple(number % num_rows for number in range(3, 3 + min(num_tokens, context - 2)))
     if hasattr(model, "get_output_embeddings") and model.get_output_embeddings() is not None:
-        return token_logits(family_of(model), model, [TokenSequence(ids[:1], ids[1:])])
+        with reading_anew():
+            return token_logits(family_of(model), model, [TokenSequence(ids[:1], ids[1:])])
     return states_of(model, torch.tensor([ids], device=model.device))
 
 

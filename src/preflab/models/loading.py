@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from preflab.errors import PreflabError
 from preflab.files import read_json
 from preflab.models.causality import why_not_causal
+from preflab.models.generation_defaults import strip_generation_defaults
 from preflab.models.hub_ids import is_fetched, no_retry_lines, why_unreachable
 from preflab.models.kinds import EXPECTED, check_no_reward_model, check_writes, opener_of
 from preflab.models.packages import resolve_package
@@ -68,11 +69,11 @@ def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
 
 
 def load_causal_lm(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
-    """Load a language model with its head, in eval mode. A model that also takes images or audio is loaded whole.
+    """Load a language model with its head, in eval mode, without the generation defaults that change what is drawn.
 
     Raises:
-        PreflabError: no model at `ref`, missing or corrupted weights, an encoder, encoder–decoder or reward model, or
-            logits that depend on later tokens or need more input than text.
+        PreflabError: no model at `ref`, missing or corrupted weights, an encoder or a reward model, or logits that
+            depend on later tokens or need more input than text.
     """
     import transformers
 
@@ -80,10 +81,10 @@ def load_causal_lm(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
     check_no_reward_model(ref)
     config = read_config(ref)
     check_writes(ref, config)
-    model = _load(getattr(transformers, str(opener_of(config))), ref, dtype, "a causal language model")
-    reason = why_not_causal(model)
-    if reason is not None:
+    model = _load(getattr(transformers, str(opener_of(config))), ref, dtype, "a language model")
+    if reason := why_not_causal(model):
         raise PreflabError(f"{ref}: {config.model_type}: {reason}", EXPECTED, "choose another model")
+    strip_generation_defaults(model)
     return model
 
 

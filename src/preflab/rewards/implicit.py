@@ -82,7 +82,7 @@ def load_implicit(
     trunk = opened.trunk(roles, reference=reference)
     trunk.freeze("policy")
     takes_tokens = tokenizer is not None and same_tokenizer(opened.tokenizer, tokenizer)
-    encoder = Encoder(opened.tokenizer, True, longest, facts.stop_token_ids)
+    encoder = Encoder(opened.tokenizer, True, longest, facts.stop_token_ids, opened.reads_prompts_apart)
     return ImplicitScorer(trunk, encoder, card, name, takes_tokens, tokens_per_batch)
 
 

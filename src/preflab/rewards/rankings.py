@@ -84,11 +84,13 @@ class Encoder:
     max_tokens: int
     stops: tuple[int, ...] = ()
     """Tokens that stop the model's sampler, from its configuration."""
+    apart: bool = False
+    """Whether the model is an encoder–decoder: its encoder reads the prompt, its decoder the completion."""
 
     @cached_property
     def renderer(self) -> Renderer:
         """Renders conversations as the decoder's tokens."""
-        return Renderer(self.tokenizer, self.stops)
+        return Renderer(self.tokenizer, self.stops, apart=self.apart)
 
     def __call__(self, prompt: Prompt, completion: Completion) -> TokenSequence:
         """The sequence of a completion; tokens sampled with this tokenizer are used unchanged."""

@@ -54,6 +54,8 @@ class RewardModelCard:
     """Tokens that stop the sampler of its base model; they are used to find the ends of turns."""
     body: str = ""
     """With full fine-tuning, the class of the model, see `models.bodies`."""
+    apart: bool = False
+    """True: an encoder–decoder, whose encoder reads the prompt."""
 
     @classmethod
     def read(cls, folder: Path) -> RewardModelCard:
@@ -72,7 +74,7 @@ class RewardModelCard:
 
     def encoder(self, tokenizer: Any) -> Encoder:
         """The encoder that makes the model's token ids."""
-        return Encoder(tokenizer, self.causal, self.max_tokens, self.stops)
+        return Encoder(tokenizer, self.causal, self.max_tokens, self.stops, self.apart)
 
 
 def save_reward_model(trunk: Trunk, folder: Path, *, base: str, weights_hash: str, encoder: Encoder) -> None:
@@ -100,6 +102,7 @@ def save_reward_model(trunk: Trunk, folder: Path, *, base: str, weights_hash: st
         lora=trunk.lora.model_dump(mode="json") if trunk.lora else None,
         stops=encoder.stops,
         body="" if trunk.lora else name_body(trunk.models["reward"]),
+        apart=encoder.apart,
     )
     with new_folder(folder) as beside:
         save_role(trunk, "reward", beside, base=weights_hash if trunk.lora else "")

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preflab.errors import PreflabError
-from preflab.models.facts import context_length
+from preflab.models.facts import token_limits
 from preflab.models.packed import packed_linear
 from preflab.models.precision import computing_dtype, without_gradients
 from preflab.models.rotary import RowLengths
@@ -158,7 +158,7 @@ class TransformersEngine:
             hook.remove()
 
     def _refuse_what_does_not_fit(self, requests: Sequence[SampleRequest], decoding: DecodingSettings) -> None:
-        context, fixed = context_length(self.model.config), self.row_lengths.longest
+        limits, fixed = token_limits(self.model.config), self.row_lengths.longest
         for number, request in enumerate(requests):
             length = len(request.prompt_ids)
             if length == 0:
@@ -167,10 +167,10 @@ class TransformersEngine:
                     "at least one token (a BOS token counts)",
                     "write a text into the prompt, or use a tokenizer that adds a BOS token",
                 )
-            if context and length + decoding.max_new_tokens > context:
+            if limits.room(length) < decoding.max_new_tokens:
                 raise PreflabError(
                     f"request {number}: {length} prompt tokens and {decoding.max_new_tokens} new ones",
-                    f"together at most {context}, the model's context",
+                    f"{limits.with_room()}, the model's context",
                     "shorten the prompt or lower max_new_tokens",
                 )
             if fixed and length + decoding.max_new_tokens > fixed:

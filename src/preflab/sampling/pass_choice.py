@@ -9,16 +9,18 @@ shared, moved and dropped during the test.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
+from preflab.models.encoder_decoders import EncoderDecoder
 from preflab.models.facts import context_length
 from preflab.models.families import Decoder, Family, token_logits
 from preflab.models.kinds import family_of
+from preflab.sampling.encoder_decoder_pass import ways_of_encoder_decoders
 from preflab.sampling.passes import CachedPass, OwnCachePass, Pass, PlainPass
 from preflab.training.batches import TokenSequence
 
@@ -59,7 +61,10 @@ def _ways_of_decoders(model: PreTrainedModel, pad_id: int) -> Iterator[Pass]:
     yield OwnCachePass(model)
 
 
-WAYS: dict[type[Family], Callable[[PreTrainedModel, int], Iterator[Pass]]] = {Decoder: _ways_of_decoders}
+WAYS: dict[type[Family], Callable[[PreTrainedModel, int], Iterable[Pass]]] = {
+    Decoder: _ways_of_decoders,
+    EncoderDecoder: ways_of_encoder_decoders,
+}
 """Family → its ways with a cache, fastest first. Models of other families get the whole sequence at every step."""
 
 
@@ -108,7 +113,7 @@ def _random_ids(model: Any, longest: int) -> list[list[int]]:
 @contextmanager
 def _padded_with(way: Pass, token: int) -> Iterator[None]:
     """Pad with an ordinary token, so that attention to padding shows: the padding token's embedding may be zero."""
-    if not isinstance(way, CachedPass):
+    if not hasattr(way, "pad_id"):
         yield
         return
     pad_id, way.pad_id = way.pad_id, token

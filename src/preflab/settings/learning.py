@@ -19,6 +19,12 @@ class LoraSettings(Settings):
         "Modules with an adapter: names of layers or of experts' weights, or all-linear for all of them.",
         "Dettmers et al. 2023, section 4: all layers",
     )
+    where: Literal["all", "decoder"] = setting(
+        "all",
+        "Parts of an encoder–decoder with an adapter. With decoder, all roles share the encoder's pass over a prompt.",
+        "choice: as Hugging Face peft",
+        counts="if_set",
+    )
 
 
 class OptimiserSettings(Settings):

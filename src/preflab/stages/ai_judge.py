@@ -16,15 +16,18 @@ scores.jsonl    only when rating by criteria: {"completion_id", "points": {crite
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import permutations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.files import append_jsonl, read_json, read_jsonl, write_json, write_text
 from preflab.maths.chance import describe_chance
+from preflab.progress import progress
 from preflab.recipe import Recipe
 from preflab.records import (
     Answer,
@@ -42,6 +45,7 @@ from preflab.seeds import derive_seed
 from preflab.settings.ai import AiJudgeSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.listed_judgments import JUDGMENTS, listed_judgments
+from preflab.stages.common.stage_facts import StageFacts
 from preflab.stages.judge import groups_of
 from preflab.words import count, interval_text, number, percent
 
@@ -51,54 +55,104 @@ if TYPE_CHECKING:
     from preflab.labelers.calibration import Calibration
     from preflab.labelers.endpoint import Usage
     from preflab.labelers.questions import Wording
+    from preflab.store.workspace import Workspace
 
 VERSION = 2
 
+Points = dict[str, float | None]
+"""Criterion → points; None where the judge gave none."""
 FIGURES, SCORES, POINTS, USAGE = "ai_judge.json", "scores.jsonl", "points.jsonl", "usage.json"
 
 
 def run(ctx: StageContext) -> StageResult:
     """Judge the tasks that have no judgment yet and store each judgment at once; then compute the figures."""
-    from preflab.labelers.judge_sources import describe_judge, make_judge
+    from preflab.labelers.judge_sources import describe_judge
 
-    settings: AiJudgeSettings = ctx.settings
-    completions = ctx.completions(settings.completions)
-    campaign, tasks = _campaign(ctx, completions)
-    constitution = _constitution(ctx.recipe, settings)
-    judge = make_judge(settings.judge, ctx.model_folder, dtype=ctx.precision, wording=wording_of(constitution))
-    about = describe_judge(settings.judge, judge)
+    asked = _Asked.of(ctx)
+    judge = asked.open_judge()
+    about = describe_judge(asked.settings.judge, judge)
     labeler = Labeler(content_id("labeler", about), f"AI judge {about.get('model', 'by likelihood')}", "ai", about)
-    ctx.workspace.put([campaign, *tasks, labeler])
-    done = {j.task_id: j for j in ctx.workspace.judgments(campaign_id=campaign.id) if j.labeler_id == labeler.id}
-    texts = {completion.id: completion.text for completion in completions}
-    prompts = {p.id: p for p in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
-    points = {row["completion_id"]: row["points"] for row in read_jsonl(ctx.folder / POINTS)}
-    _fix_longest(ctx, judge, tasks, constitution, prompts, texts)
-    usage = _usage_so_far(ctx, judge)
-    with ctx.progress(ctx.name, total=len(tasks), done=len(done)) as bar:
+    ctx.workspace.put([asked.campaign, *asked.tasks, labeler])
+    _fix_longest(asked, judge)
+    judgments, points = _judge_all(asked, judge, labeler, ctx.workspace)
+    _refuse_silence(asked, judgments)
+    ids = sorted(judgment.id for judgment in judgments)
+    write_json(asked.stage.folder / JUDGMENTS, {"campaign_id": asked.campaign.id, "judgment_ids": ids})
+    report = _report(asked, judge, about, judgments, points)
+    write_json(asked.stage.folder / FIGURES, report)
+    return _result(report)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The inputs of the stage, before a model is opened."""
+
+    settings: AiJudgeSettings
+    stage: StageFacts
+    campaign: Campaign
+    tasks: list[Task]
+    prompts: Mapping[str, Prompt]
+    """Prompt id → prompt."""
+    texts: Mapping[str, str]
+    """Completion id → text."""
+    constitution: Constitution | None
+    """The constitution whose principles replace the question, if any."""
+    people: list[Judgment]
+    """The judgments of the stage `people`; [] without it."""
+    open_judge: Callable[[], Judge]
+
+    @classmethod
+    def of(cls, ctx: StageContext) -> _Asked:
+        """Reads the completions, the constitution and people's judgments, and locates the judge.
+
+        Raises:
+            PreflabError: completions cannot be judged as the settings say, or the constitution cannot be read.
+        """
+        from preflab.labelers.judge_sources import make_judge
+
+        settings: AiJudgeSettings = ctx.settings
+        prompted = ctx.prompted_completions(settings.completions)
+        campaign, tasks = _campaign(ctx, [completion for _, completion in prompted])
+        constitution = _constitution(ctx.recipe, settings)
+        wording = wording_of(constitution)
+        return cls(
+            settings=settings,
+            stage=StageFacts.of(ctx),
+            campaign=campaign,
+            tasks=tasks,
+            prompts={prompt.id: prompt for prompt, _ in prompted},
+            texts={completion.id: completion.text for _, completion in prompted},
+            constitution=constitution,
+            people=listed_judgments(ctx, settings.people)[0] if settings.people else [],
+            open_judge=partial(make_judge, settings.judge, ctx.model_folder, dtype=ctx.precision, wording=wording),
+        )
+
+
+def _judge_all(
+    asked: _Asked, judge: Judge, labeler: Labeler, workspace: Workspace
+) -> tuple[list[Judgment], dict[str, Points]]:
+    """Judge the tasks without a judgment by this labeler; returns all judgments, and completion id → points."""
+    folder, tasks = asked.stage.folder, asked.tasks
+    done = {j.task_id: j for j in workspace.judgments(campaign_id=asked.campaign.id) if j.labeler_id == labeler.id}
+    points: dict[str, Points] = {row["completion_id"]: row["points"] for row in read_jsonl(folder / POINTS)}
+    usage = _usage_so_far(folder, judge)
+    with progress(asked.stage.name, total=len(tasks), done=len(done)) as bar:
         for task in tasks:
             if task.id in done:
                 continue
-            question, said = _question(ctx, constitution, task)
             try:
-                found, given = _judged(judge, settings, task, labeler, prompts[task.prompt_id], texts, question, said)
+                found, given = _judged(asked, judge, task, labeler)
             finally:
                 if usage is not None:
-                    write_json(ctx.folder / USAGE, usage.to_json())
+                    write_json(folder / USAGE, usage.to_json())
             for completion_id, row in given.items():  # stored before the judgment, since a judged task is skipped
-                append_jsonl(ctx.folder / POINTS, {"completion_id": completion_id, "points": row})
+                append_jsonl(folder / POINTS, {"completion_id": completion_id, "points": row})
             points |= given
             if found is not None:
-                ctx.workspace.put([found])
+                workspace.put([found])
                 done[task.id] = found
             bar.advance(1)
-    judgments = [done[task.id] for task in tasks if task.id in done]
-    _refuse_silence(ctx, tasks, judgments)
-    ids = sorted(judgment.id for judgment in judgments)
-    write_json(ctx.folder / JUDGMENTS, {"campaign_id": campaign.id, "judgment_ids": ids})
-    report = _report(ctx, judge, about, tasks, judgments, points)
-    write_json(ctx.folder / FIGURES, report)
-    return _result(report)
+    return [done[task.id] for task in tasks if task.id in done], points
 
 
 def _campaign(ctx: StageContext, completions: Sequence[Completion]) -> tuple[Campaign, list[Task]]:
@@ -144,56 +198,42 @@ def wording_of(constitution: Constitution | None) -> Wording:
     return Wording(constitution.layout.comparison, constitution.layout.labels)
 
 
-def _question(ctx: StageContext, constitution: Constitution | None, task: Task) -> tuple[str, str]:
+def _question(asked: _Asked, task: Task) -> tuple[str, str]:
     """The question for a task, and the start of the judgment's note, which names the principle drawn for the task."""
-    if constitution is None:
-        return ctx.settings.question, ""
-    principle = constitution.draw(derive_seed(ctx.seed, "comparison", task.id))
+    if asked.constitution is None:
+        return asked.settings.question, ""
+    principle = asked.constitution.draw(derive_seed(asked.stage.seed, "comparison", task.id))
     return principle.comparison, f"principle: {principle.name}\n\n"
 
 
-def _fix_longest(
-    ctx: StageContext,
-    judge: Judge,
-    tasks: Sequence[Task],
-    constitution: Constitution | None,
-    prompts: Mapping[str, Prompt],
-    texts: Mapping[str, str],
-) -> None:
+def _fix_longest(asked: _Asked, judge: Judge) -> None:
     """Fix a local judge's rotary frequencies for the longest question that any task of the stage can produce."""
     from preflab.labelers.ai import PairAsked, RatingAsked
     from preflab.labelers.local import LocalJudge
 
-    settings: AiJudgeSettings = ctx.settings
+    settings = asked.settings
 
-    def asked() -> Iterator[PairAsked | RatingAsked]:
-        for task in tasks:
-            question, _ = _question(ctx, constitution, task)
-            prompt, shown = prompts[task.prompt_id].shown, [texts[i] for i in task.completion_ids]
+    def questions() -> Iterator[PairAsked | RatingAsked]:
+        for task in asked.tasks:
+            question, _ = _question(asked, task)
+            prompt, shown = asked.prompts[task.prompt_id].shown, [asked.texts[i] for i in task.completion_ids]
             if settings.by_pairs:
                 yield from (PairAsked(question, prompt, one, other) for one, other in permutations(shown, 2))
             for name in settings.criteria:
                 yield from (RatingAsked(name, prompt, text, settings.scale_ends.get(name)) for text in shown)
 
     if isinstance(judge, LocalJudge):
-        judge.fix_longest(asked())
+        judge.fix_longest(questions())
 
 
-def _judged(
-    judge: Judge,
-    settings: AiJudgeSettings,
-    task: Task,
-    labeler: Labeler,
-    prompt: Prompt,
-    texts: Mapping[str, str],
-    question: str,
-    said: str,
-) -> tuple[Judgment | None, dict[str, dict[str, float | None]]]:
+def _judged(asked: _Asked, judge: Judge, task: Task, labeler: Labeler) -> tuple[Judgment | None, dict[str, Points]]:
     """The judgment (None if the judge's answer could not be read), and completion id → points per criterion."""
     from preflab.labelers.ai import judge_ranking, judge_ratings
 
-    shown = [texts[i] for i in task.completion_ids]
-    points: dict[str, dict[str, float | None]] = {}
+    settings, prompt = asked.settings, asked.prompts[task.prompt_id]
+    question, said = _question(asked, task)
+    shown = [asked.texts[i] for i in task.completion_ids]
+    points: dict[str, Points] = {}
     answer: Answer
     if settings.by_pairs:
         ranking = judge_ranking(judge, question, prompt.shown, shown)
@@ -229,45 +269,46 @@ def _whole(point: float | None) -> int | None:
     return None if point is None else min(5, max(1, round(point)))
 
 
-def _usage_so_far(ctx: StageContext, judge: Judge) -> Usage | None:
+def _usage_so_far(folder: Path, judge: Judge) -> Usage | None:
     """The usage counts of an endpoint, continued from earlier starts of this stage; None for other judges."""
     from preflab.labelers.ai import EndpointJudge
 
     if not isinstance(judge, EndpointJudge):
         return None
-    path = ctx.folder / USAGE
+    path = folder / USAGE
     if path.exists():
         judge.endpoint.usage.restore(read_json(path))
     return judge.endpoint.usage
 
 
-def _refuse_silence(ctx: StageContext, tasks: Sequence[Task], judgments: Sequence[Judgment]) -> None:
+def _refuse_silence(asked: _Asked, judgments: Sequence[Judgment]) -> None:
     """Raises an error if no answer of the judge could be read."""
     if not judgments:
+        num_tasks = count(len(asked.tasks), "task")
         raise PreflabError(
-            f"stage {ctx.name}: none of {count(len(tasks), 'task')} was judged: no answer of the judge could be read",
+            f"stage {asked.stage.name}: none of {num_tasks} was judged: no answer of the judge could be read",
             "a last line such as `VERDICT: A` or `SCORE: 4`",
             "take a model that follows instructions, raise max_tokens, or judge by label probabilities",
         )
 
 
 def _report(
-    ctx: StageContext,
+    asked: _Asked,
     judge: Judge,
     about: Mapping[str, Any],
-    tasks: Sequence[Task],
     judgments: Sequence[Judgment],
-    points: Mapping[str, Mapping[str, float | None]],
+    points: Mapping[str, Points],
 ) -> dict[str, Any]:
     """The content of ai_judge.json; also writes scores.jsonl when rating by criteria."""
     from preflab.labelers.ai import EndpointJudge
+    from preflab.labelers.calibration import calibrated_scores
 
-    settings: AiJudgeSettings = ctx.settings
-    people = _people(ctx, judgments, points) if settings.people else None
+    settings, num_tasks = asked.settings, len(asked.tasks)
+    people = _people(asked, judgments, points) if settings.people else None
     if not settings.by_pairs:
         calibrations: dict[str, Calibration] = people["lines"] if people else {}
-        lines = [json.dumps(row) + "\n" for row in _scores(settings.criteria, points, calibrations)]
-        write_text(ctx.folder / SCORES, "".join(lines))
+        lines = [json.dumps(row) + "\n" for row in calibrated_scores(settings.criteria, points, calibrations)]
+        write_text(asked.stage.folder / SCORES, "".join(lines))
     usage = None
     if isinstance(judge, EndpointJudge) and settings.judge.endpoint is not None:
         used, prices = judge.endpoint.usage, settings.judge.endpoint
@@ -276,9 +317,9 @@ def _report(
     report: dict[str, Any] = {
         "schema": 1,
         "judge": dict(about),
-        "num_tasks": len(tasks),
+        "num_tasks": num_tasks,
         "num_judged": len(judgments),
-        "num_unread": len(tasks) - len(judgments),
+        "num_unread": num_tasks - len(judgments),
         "ties": sum(ties) / len(ties) if ties else None,
         "usage": usage,
         "people": None,
@@ -301,48 +342,23 @@ def _share_of_ties(ranks: Sequence[int | None]) -> float:
     return sum(a == b for a, b in pairs) / max(1, len(pairs))
 
 
-def _people(
-    ctx: StageContext, judgments: Sequence[Judgment], points: Mapping[str, Mapping[str, float | None]]
-) -> dict[str, Any]:
+def _people(asked: _Asked, judgments: Sequence[Judgment], points: Mapping[str, Points]) -> dict[str, Any]:
     """Agreement with people on the pairs that both judged, and per criterion the line from AI points to their scale."""
     from preflab.feedback.consensus import counted
     from preflab.feedback.with_people import agreement_with_people, mean_ratings
     from preflab.labelers.calibration import calibrate
 
-    settings: AiJudgeSettings = ctx.settings
-    given, _ = listed_judgments(ctx, str(settings.people))
-    theirs = [judgment for judgment in counted(given) if judgment.labeler_kind != "ai"]
-    num_both, agreement = agreement_with_people(judgments, theirs, ctx.seed % 2**32)
+    theirs = [judgment for judgment in counted(asked.people) if judgment.labeler_kind != "ai"]
+    num_both, agreement = agreement_with_people(judgments, theirs, asked.stage.seed % 2**32)
     means = mean_ratings(theirs)
     lines = {
         name: calibrate(
             {i: float(point) for i, found in points.items() if (point := found.get(name)) is not None},
             means.get(name, {}),
         )
-        for name in settings.criteria
+        for name in asked.settings.criteria
     }
     return {"num_both": num_both, "agreement": agreement, "lines": lines}
-
-
-def _scores(
-    criteria: Mapping[str, float],
-    points: Mapping[str, Mapping[str, float | None]],
-    lines: Mapping[str, Calibration],
-) -> list[dict[str, Any]]:
-    """One row per completion that has points on all criteria; `score` is the weighted mean of the calibrated points."""
-    rows = []
-    for completion_id, given in sorted(points.items()):
-        values = [given.get(name) for name in criteria]
-        if any(value is None for value in values):
-            continue
-        fitted = [
-            lines[name](float(value or 0)) if name in lines else float(value or 0)
-            for name, value in zip(criteria, values, strict=True)
-        ]
-        total = sum(abs(weight) for weight in criteria.values()) or 1.0
-        score = sum(weight * value for weight, value in zip(criteria.values(), fitted, strict=True)) / total
-        rows.append({"completion_id": completion_id, "points": dict(given), "score": score})
-    return rows
 
 
 def _result(report: Mapping[str, Any]) -> StageResult:

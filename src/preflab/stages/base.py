@@ -63,6 +63,8 @@ class StageResult:
 class StageContext:
     """Everything a stage may use.
 
+    A stage reads it once, into a record of its checked inputs, before it opens a model; later it only writes results.
+
     `folder` is `runs/<name>-<key12>/` and exists. After an interruption it still holds the files of the earlier call.
     """
 
@@ -126,6 +128,12 @@ class StageContext:
         completions = self.workspace.completions(read_json(self.upstream[stage].folder / "completions.json"))
         refuse_images([completion.text for completion in completions], stage)
         return completions
+
+    def prompted_completions(self, stage: str) -> list[tuple[Prompt, Completion]]:
+        """The completions that a stage listed, see `completions`, each with its prompt."""
+        completions = self.completions(stage)
+        prompts = {one.id: one for one in self.workspace.prompts(sorted({c.prompt_id for c in completions}))}
+        return [(prompts[completion.prompt_id], completion) for completion in completions]
 
     def demonstrations(self, name: str) -> list[tuple[Prompt, Completion]]:
         """The demonstrations of `name`, `name.train` or `name.held_out`, or of a stage that writes demonstrations."""

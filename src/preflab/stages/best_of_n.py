@@ -11,80 +11,84 @@ demonstrations.jsonl  the kept completions as rows of `prompt`, `completion` and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from preflab.settings.best_of_n import BestOfNSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.demonstrations import demonstration_lines
-from preflab.stages.sample import BATCHES_PER_CHUNK, Writer
+from preflab.stages.sample import SamplingAsked, Writer, chunks_of
 from preflab.words import three_digits
 
 if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
+    from preflab.rewards.sources import PolicySide
+    from preflab.store.workspace import Workspace
     from preflab.training.protocols import Scorer
 
 VERSION = 3
 
+CHOSEN = "chosen.jsonl"
+
 
 def run(ctx: StageContext) -> StageResult:
     """Sample and score completions for prompts that have none yet, then list the best completion of each prompt."""
-    from preflab.files import append_jsonl, read_jsonl, write_json, write_text
+    from preflab.files import read_jsonl
+    from preflab.stages.common.recipe_rewards import scorer_maker
 
-    settings: BestOfNSettings = ctx.settings
-    prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
-    done = {row["prompt_id"]: row for row in read_jsonl(ctx.folder / "chosen.jsonl")}
-    missing = [prompt for prompt in prompts if prompt.id not in done]
-    said, further = "", {}
-    if missing:
-        writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.precision, ctx.device.engine)
-        fitting = writer.fit(prompts)
-        missing = [prompt for prompt in fitting if prompt.id not in done]
-        said, further = writer.long.said, {**writer.long.figures, **writer.fix_longest()}
-        scorer = _scorer(ctx, writer, fitting)
-        num = settings.num_completions
-        size = max(1, BATCHES_PER_CHUNK * settings.max_batch_rows // num)
-        with ctx.progress(ctx.name, len(prompts) * num, (len(prompts) - len(missing)) * num) as bar:
-            for start in range(0, len(missing), size):
-                chunk = missing[start : start + size]
-                completions = writer.write(chunk, bar.advance)
-                rewards = _rewards(writer, scorer, chunk, completions, num)
-                ctx.workspace.put([*chunk, *completions])
-                for number, prompt in enumerate(chunk):
-                    group = completions[number * num : (number + 1) * num]
-                    done[prompt.id] = _row(prompt, group, rewards[number * num : (number + 1) * num])
-                    append_jsonl(ctx.folder / "chosen.jsonl", done[prompt.id])
-        writer.engine.release()
-    prompts = [prompt for prompt in prompts if prompt.id in done]
+    asked, make_scorer = SamplingAsked.of(ctx), scorer_maker(ctx)
+    done = {row["prompt_id"]: row for row in read_jsonl(asked.stage.folder / CHOSEN)}
+    said, further = "", dict[str, float | str]()
+    if any(prompt.id not in done for prompt in asked.prompts):
+        said, further = _choose(asked, make_scorer, done, ctx.workspace)
+    prompts = [prompt for prompt in asked.prompts if prompt.id in done]
     rows = [done[prompt.id] for prompt in prompts]
-    kept = [row["kept"] for row in rows]
-    write_json(ctx.folder / "completions.json", kept)
-    best = {completion.id: completion for completion in ctx.workspace.completions(kept)}
-    lines = demonstration_lines((prompt, best[id_]) for prompt, id_ in zip(prompts, kept, strict=True))
-    write_text(ctx.folder / "demonstrations.jsonl", lines)
-    result = _result(ctx, rows)
+    _list_kept(asked.stage.folder, prompts, rows, ctx.workspace)
+    result = _result(asked.stage.folder, rows)
     return replace(result, summary=result.summary + said, figures={**result.figures, **further})
 
 
-def _scorer(ctx: StageContext, writer: Writer, prompts: Sequence[Prompt]) -> Scorer:
-    """The scorer that combines the recipe's rewards; `prompts` are those that fit into the model's context."""
-    from functools import partial
+def _choose(
+    asked: SamplingAsked,
+    make_scorer: Callable[[PolicySide], Scorer],
+    done: dict[str, dict[str, Any]],
+    workspace: Workspace,
+) -> tuple[str, dict[str, float | str]]:
+    """Sample and score for the prompts without a row in `done` and add their rows; returns text and figures."""
+    from preflab.files import append_jsonl
+    from preflab.progress import progress
+    from preflab.rewards.sources import PolicySide
 
-    from preflab.rewards.sources import PolicySide, make_scorer
-    from preflab.stages.common.judge_reward import judge_scorer
-    from preflab.stages.common.on_policy import reference_items
+    settings, num, num_prompts = asked.settings, asked.settings.num_completions, len(asked.prompts)
+    writer = asked.open_writer(settings)
+    fitting = writer.fit(asked.prompts)
+    missing = [prompt for prompt in fitting if prompt.id not in done]
+    said, further = writer.long.said, {**writer.long.figures, **writer.fix_longest()}
+    ids = [(prompt, writer.ids[prompt.id]) for prompt in fitting]
+    scorer = make_scorer(PolicySide(writer.renderer.tokenizer, prompts=ids, max_new_tokens=settings.max_new_tokens))
+    with progress(asked.stage.name, num_prompts * num, (num_prompts - len(missing)) * num) as bar:
+        for chunk in chunks_of(missing, settings):
+            completions = writer.write(chunk, bar.advance)
+            rewards = _rewards(writer, scorer, chunk, completions, num)
+            workspace.put([*chunk, *completions])
+            for number, prompt in enumerate(chunk):
+                group = completions[number * num : (number + 1) * num]
+                done[prompt.id] = _row(prompt, group, rewards[number * num : (number + 1) * num])
+                append_jsonl(asked.stage.folder / CHOSEN, done[prompt.id])
+    writer.engine.release()
+    return said, further
 
-    settings: BestOfNSettings = ctx.settings
-    asked = [(prompt, writer.ids[prompt.id]) for prompt in prompts]
-    return make_scorer(
-        settings.rewards,
-        ctx.model_folder,
-        PolicySide(writer.renderer.tokenizer, prompts=asked, max_new_tokens=settings.max_new_tokens),
-        reference_items=partial(reference_items, ctx),
-        judges=partial(judge_scorer, ctx),
-        dtype=ctx.precision,
-    )
+
+def _list_kept(folder: Path, prompts: Sequence[Prompt], rows: Sequence[dict[str, Any]], workspace: Workspace) -> None:
+    """Write completions.json and demonstrations.jsonl from the completion that was kept of each prompt."""
+    from preflab.files import write_json, write_text
+
+    kept = [row["kept"] for row in rows]
+    write_json(folder / "completions.json", kept)
+    best = {completion.id: completion for completion in workspace.completions(kept)}
+    lines = demonstration_lines((prompt, best[id_]) for prompt, id_ in zip(prompts, kept, strict=True))
+    write_text(folder / "demonstrations.jsonl", lines)
 
 
 def _rewards(
@@ -110,14 +114,14 @@ def _row(prompt: Prompt, completions: Sequence[Completion], rewards: Sequence[fl
     return {"prompt_id": prompt.id, "kept": ids[keep_best(rewards)], "completions": ids, "rewards": list(rewards)}
 
 
-def _result(ctx: StageContext, rows: Sequence[dict[str, Any]]) -> StageResult:
+def _result(folder: Path, rows: Sequence[dict[str, Any]]) -> StageResult:
     import torch
 
     from preflab.files import write_json
     from preflab.policy.best_of_n import worth_for_every_n
 
     worth = worth_for_every_n(torch.tensor([row["rewards"] for row in rows]))
-    write_json(ctx.folder / "worth.json", {"schema": 1, "best_of": [asdict(one) for one in worth]})
+    write_json(folder / "worth.json", {"schema": 1, "best_of": [asdict(one) for one in worth]})
     first, last = worth[0], worth[-1]
     figures = {
         "num_prompts": len(rows),

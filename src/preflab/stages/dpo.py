@@ -13,11 +13,10 @@ reference weights and tokens.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +26,13 @@ from preflab.settings.dpo import DpoSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.preference_data import PreferenceData, read_preferences
 from preflab.stages.common.preference_groups import FoundGroups, find_groups
+from preflab.stages.common.stage_facts import StageFacts
 from preflab.words import count, three_digits
 
 if TYPE_CHECKING:
     from preflab.models.trunk import Role, Trunk
     from preflab.policy.dpo_groups import Group
     from preflab.rewards.rankings import Encoder
-    from preflab.settings.recipe import EngineName
     from preflab.training.protocols import Sampler
 
 logger = logging.getLogger(__name__)
@@ -49,11 +48,11 @@ def run(ctx: StageContext) -> StageResult:
     """Train, resuming from a checkpoint if there is one; save the policy role, the merged model and its reward card."""
     from preflab.policy.dpo import DpoRun, train_dpo
     from preflab.policy.dpo_logps import ReferenceCache
-    from preflab.stages.common.learning import CHECKPOINT
+    from preflab.stages.common.learning import CHECKPOINT, save_language_model
     from preflab.training.row_order import steps_per_epoch
 
     asked = _Asked.of(ctx)
-    settings, accelerator = asked.settings, asked.accelerator
+    settings, stage, accelerator = asked.settings, asked.stage, asked.accelerator
     base = _Base.load(asked)
     groups = find_groups(asked.data, base.encoder, settings, max_tokens=base.max_tokens)
     watched = _sample_prompts(groups.held_out, settings, base.max_tokens)
@@ -65,15 +64,15 @@ def run(ctx: StageContext) -> StageResult:
         held_out=groups.held_out,
         num_steps=settings.num_epochs * steps_per_epoch(len(groups.train), settings.num_groups_per_step),
         cache=ReferenceCache(
-            asked.folder.parent / CACHE,
+            stage.folder.parent / CACHE,
             base.reference_hash,
             _passes(asked),
             base.trunk.vocabulary,
             base.trunk.row_lengths.longest,
         ),
-        folder=asked.folder,
-        seed=asked.seed,
-        name=asked.name,
+        folder=stage.folder,
+        seed=stage.seed,
+        name=stage.name,
         sampler=_engine(asked, base),
         sample_prompts=watched,
         longest_row=_longest_row(base, settings),
@@ -81,12 +80,12 @@ def run(ctx: StageContext) -> StageResult:
     )
     train_dpo(dpo)
     if accelerator.is_main_process:
-        asked.save_policy(base.trunk)
+        save_language_model(stage.folder, base.trunk)
         base.save(asked)
-        shutil.rmtree(asked.folder / CHECKPOINT, ignore_errors=True)
+        shutil.rmtree(stage.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return _result(asked.folder, groups, lengths)
+    return _result(stage.folder, groups, lengths)
 
 
 @dataclass(frozen=True)
@@ -94,19 +93,13 @@ class _Asked:
     """The checked inputs of the stage, before a model is opened."""
 
     settings: DpoSettings
-    name: str
-    seed: int
-    folder: Path
+    stage: StageFacts
     data: PreferenceData
     start: Path | str
     """The model to be trained."""
     reference: Path | str | None
     """The reference model; None if it is `start`."""
-    precision: str
-    engine: EngineName
     accelerator: Any
-    save_policy: Callable[[Trunk], None]
-    """Writes the merged policy."""
 
     @classmethod
     def of(cls, ctx: StageContext) -> _Asked:
@@ -115,22 +108,17 @@ class _Asked:
         Raises:
             PreflabError: preferences cannot be read, or a tracker is not installed.
         """
-        from preflab.stages.common.learning import accelerator_for, save_language_model
+        from preflab.stages.common.learning import accelerator_for
 
         settings: DpoSettings = ctx.settings
         other = settings.reference
         return cls(
             settings=settings,
-            name=ctx.name,
-            seed=ctx.seed,
-            folder=ctx.folder,
+            stage=StageFacts.of(ctx),
             data=read_preferences(ctx, settings.preferences),
             start=ctx.model_folder(settings.model),
             reference=None if other in (None, settings.model) else ctx.model_folder(other),
-            precision=ctx.precision,
-            engine=ctx.device.engine,
             accelerator=accelerator_for(ctx, settings.run),
-            save_policy=functools.partial(save_language_model, ctx),
         )
 
 
@@ -165,7 +153,7 @@ class _Base:
         from preflab.rewards.rankings import Encoder
 
         settings, reference = asked.settings, asked.reference or asked.start
-        dtype = weights_dtype(asked.precision, learns=settings.lora is None)
+        dtype = weights_dtype(asked.stage.precision, learns=settings.lora is None)
         opened = open_language_model(asked.start, dtype=dtype)
         start_hash = opened.base_hash()
         other = None if asked.reference is None else opened.another(asked.reference)
@@ -173,8 +161,9 @@ class _Base:
         kept = other is not None or settings.watch.num_samples > 0
         roles: tuple[Role, ...] = ("policy", "reference") if kept else ("policy",)
         facts, max_tokens = opened.facts, opened.most_tokens(settings.max_tokens)
-        trunk = opened.trunk(roles, lora=settings.lora, seed=asked.seed, reference=other, compute=asked.precision)
-        encoder = Encoder(opened.tokenizer, True, 2**31, facts.stop_token_ids)
+        seed, compute = asked.stage.seed, asked.stage.precision
+        trunk = opened.trunk(roles, lora=settings.lora, seed=seed, reference=other, compute=compute)
+        encoder = Encoder(opened.tokenizer, True, 2**31, facts.stop_token_ids, opened.reads_prompts_apart)
         return cls(trunk, start_hash, reference, reference_hash, max_tokens, encoder)
 
     def save(self, asked: _Asked) -> None:
@@ -183,9 +172,10 @@ class _Base:
         from preflab.models.role_files import save_role
         from preflab.policy.dpo_losses import implicit_reward
 
-        save_role(self.trunk, "policy", asked.folder / "policy", base=self.weights_hash if self.trunk.lora else "")
+        folder = asked.stage.folder
+        save_role(self.trunk, "policy", folder / "policy", base=self.weights_hash if self.trunk.lora else "")
         local = Path(self.reference).is_dir()
-        model = asked.folder / "model"
+        model = folder / "model"
         beside = os.path.relpath(Path(self.reference).resolve(), model.resolve())
         card = {
             "format": 1,
@@ -201,17 +191,18 @@ def _passes(asked: _Asked) -> str:
 
     With adapters the base weights are in half precision and round more than the float32 weights of full fine-tuning.
     """
-    if asked.precision == "float32":
-        return asked.precision
-    weights = "float32" if asked.settings.lora is None else asked.precision
-    return f"{asked.precision} by autocast, {weights} weights"
+    precision = asked.stage.precision
+    if precision == "float32":
+        return precision
+    weights = "float32" if asked.settings.lora is None else precision
+    return f"{precision} by autocast, {weights} weights"
 
 
 def _engine(asked: _Asked, base: _Base) -> Sampler:
     """The engine that samples from the policy role."""
     from preflab.sampling.engines import EngineSource, make_engine
 
-    return make_engine(EngineSource.of_trunk(base.trunk, base.encoder.renderer.stop_token_ids), asked.engine)
+    return make_engine(EngineSource.of_trunk(base.trunk, base.encoder.renderer.stop_token_ids), asked.stage.engine)
 
 
 def _longest_row(base: _Base, settings: DpoSettings) -> int | None:

@@ -24,14 +24,13 @@ length/tokens, length/words, repeat/share, distinct/1, distinct/2, entropy/token
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from preflab.files import read_json, write_json, write_text
+from preflab.files import write_json, write_text
 from preflab.maths.chance import describe_chance
 from preflab.report.measures import leading, measure_name, quantity
 from preflab.report.names import short_names
-from preflab.settings.evaluation import EvaluateSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.words import count, difference_sentence
 
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from preflab.evaluation.statistics import Interval
     from preflab.records import Evaluation, Prompt
     from preflab.stages.common.evaluated import Written
+    from preflab.stages.common.evaluated_inputs import Asked
 
 VERSION = 2
 KEPT = ("judge/", "reward/", "kl/exact")
@@ -50,28 +50,27 @@ def run(ctx: StageContext) -> StageResult:
     """Sample, judge and compare; records and files are written only at the end."""
     from preflab.evaluation.paired import differences, figures
     from preflab.stages.common.evaluated import write_all
-    from preflab.stages.common.evaluated_prompts import evaluated_prompts
+    from preflab.stages.common.evaluated_inputs import ask
 
-    settings: EvaluateSettings = ctx.settings
-    prompts, left_out = evaluated_prompts(ctx)
-    written, notes = write_all(ctx, prompts)
-    notes += left_out
+    asked = ask(ctx)
+    prompts, baseline = asked.prompts, asked.settings.models[0]
+    written, notes = write_all(asked)
+    notes += asked.left_out
     sheets = {name: one.sheet() for name, one in written.items()}
-    measured = {name: figures(sheet, seed=ctx.seed) for name, sheet in sheets.items()}
-    baseline = settings.models[0]
-    compared = {name: differences(sheets[baseline], sheets[name], seed=ctx.seed) for name in sheets if name != baseline}
-    report = _evaluation(ctx, prompts, written, measured, compared, notes)
-    report["tilted"] = _tilted(ctx, prompts, sheets) if settings.tilted_optimum else None
-    _store(ctx, prompts, written, measured, compared)
+    measured = {name: figures(sheet, seed=asked.stage.seed) for name, sheet in sheets.items()}
+    others = [name for name in sheets if name != baseline]
+    compared = {name: differences(sheets[baseline], sheets[name], seed=asked.stage.seed) for name in others}
+    report = _evaluation(asked, written, measured, compared, notes)
+    report["tilted"] = _tilted(asked, sheets) if asked.settings.tilted_optimum else None
+    ctx.workspace.put(_records(asked, written, measured, compared))
     rows = [_sample_row(prompt, index, written) for index, prompt in enumerate(prompts)]
     write_text(ctx.folder / "samples.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     write_json(ctx.folder / "evaluation.json", report)
-    return _result(ctx, report, compared)
+    return _result(report, compared, asked.accuracies)
 
 
 def _evaluation(
-    ctx: StageContext,
-    prompts: Sequence[Prompt],
+    asked: Asked,
     written: dict[str, Written],
     found: dict[str, dict[str, Interval]],
     compared: dict[str, dict[str, Interval]],
@@ -82,19 +81,18 @@ def _evaluation(
     from preflab.evaluation.statistics import sentence
     from preflab.evaluation.texts import counts
 
-    settings: EvaluateSettings = ctx.settings
-    judges = next(iter(written.values())).judges
+    settings = asked.settings
     worth = [f"judge/{name}" for name in settings.judges] + [f"reward/{name}" for name in settings.rewards]
     return {
         "schema": 1,
         "baseline": settings.models[0],
-        "reference": settings.reference or settings.models[0],
+        "reference": asked.reference,
         "decoding": settings.decoding.model_dump(mode="json"),
         "notes": notes,
-        "prompts": {"name": settings.prompts, "num": len(prompts), "num_completions": settings.num_completions},
+        "prompts": {"name": settings.prompts, "num": len(asked.prompts), "num_completions": settings.num_completions},
         "judges": {
             judge.name: {"function": settings.judges[judge.name], "fail_utility": judge.fail_utility}
-            for judge in judges
+            for judge in asked.judges
         },
         "models": [
             {
@@ -134,7 +132,7 @@ def _sample_row(prompt: Prompt, index: int, written: dict[str, Written]) -> dict
     }
 
 
-def _tilted(ctx: StageContext, prompts: Sequence[Prompt], sheets: dict[str, Sheet]) -> dict[str, Any]:
+def _tilted(asked: Asked, sheets: dict[str, Sheet]) -> dict[str, Any]:
     """The best value of the judge that is possible at each KL, and each model's value and KL on the same prompts."""
     import numpy as np
 
@@ -142,9 +140,9 @@ def _tilted(ctx: StageContext, prompts: Sequence[Prompt], sheets: dict[str, Shee
     from preflab.maths.best_of_n import best_of_n_kl_bound
     from preflab.stages.common.evaluated import reference_rewards
 
-    settings: EvaluateSettings = ctx.settings
-    chosen = prompts[: settings.num_tilted_prompts]
-    rewards, prompt_ids = reference_rewards(ctx, chosen)
+    settings = asked.settings
+    chosen = asked.prompts[: settings.num_tilted_prompts]
+    rewards, prompt_ids = reference_rewards(asked, chosen)
     curve = tilted_curve(rewards, prompt_ids)
     name, ids = f"judge/{settings.tilted_optimum}", {prompt.id for prompt in chosen}
     models = []
@@ -156,7 +154,7 @@ def _tilted(ctx: StageContext, prompts: Sequence[Prompt], sheets: dict[str, Shee
     num = min(prompt_ids.count(prompt_id) for prompt_id in ids)
     return {
         "judge": settings.tilted_optimum,
-        "reference": settings.reference or settings.models[0],
+        "reference": asked.reference,
         "num_prompts": len(chosen),
         "num_completions": settings.num_tilted_completions,
         "curve": [
@@ -177,17 +175,16 @@ def _tilted(ctx: StageContext, prompts: Sequence[Prompt], sheets: dict[str, Shee
     }
 
 
-def _store(
-    ctx: StageContext,
-    prompts: Sequence[Prompt],
+def _records(
+    asked: Asked,
     written: dict[str, Written],
     found: dict[str, dict[str, Interval]],
     compared: dict[str, dict[str, Interval]],
-) -> None:
-    """Stores prompts, completions and every figure with a defined interval in the workspace, in one transaction."""
+) -> list[Any]:
+    """The records for the workspace: prompts, completions and every figure with a defined interval."""
     completions = {one.weights: [record.id for record in one.completions] for one in written.values()}
-    records: list[Any] = [*prompts, *(record for one in written.values() for record in one.completions)]
-    baseline = written[ctx.settings.models[0]].weights
+    records: list[Any] = [*asked.prompts, *(record for one in written.values() for record in one.completions)]
+    baseline = written[asked.settings.models[0]].weights
     for name, measures in found.items():
         weights = written[name].weights
         records += [_record(m, weights, i, "", completions[weights]) for m, i in measures.items() if i.defined]
@@ -195,7 +192,7 @@ def _store(
         weights = written[name].weights
         both = [*completions[weights], *completions[baseline]]
         records += [_record(m, weights, i, baseline, both) for m, i in measures.items() if i.defined]
-    ctx.workspace.put(records)
+    return records
 
 
 def _record(measure: str, model: str, interval: Interval, baseline: str, completions: list[str]) -> Evaluation:
@@ -209,7 +206,9 @@ def _record(measure: str, model: str, interval: Interval, baseline: str, complet
     )  # fmt: skip
 
 
-def _result(ctx: StageContext, report: dict[str, Any], differences: dict[str, dict[str, Interval]]) -> StageResult:
+def _result(
+    report: dict[str, Any], differences: dict[str, dict[str, Interval]], accuracies: Mapping[str, Mapping[str, Any]]
+) -> StageResult:
     """The summary: each model's difference by the leading measure, worded as on the report's first screen."""
     sentences: list[str] = []
     figures: dict[str, float | str] = {}
@@ -225,17 +224,16 @@ def _result(ctx: StageContext, report: dict[str, Any], differences: dict[str, di
     if not sentences:
         num = f"{count(len(report['models']), 'model')} on {count(report['prompts']['num'], 'prompt')}"
         return StageResult(num, figures)
-    return StageResult("; ".join([*sentences, *_doubts(ctx, differences)]), figures)
+    return StageResult("; ".join([*sentences, *_doubts(differences, accuracies)]), figures)
 
 
-def _doubts(ctx: StageContext, differences: dict[str, dict[str, Interval]]) -> list[str]:
+def _doubts(differences: dict[str, dict[str, Interval]], accuracies: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Warnings about reward models whose held-out accuracy is not better than chance."""
     measures = dict.fromkeys(name for each in differences.values() if (name := leading(each)))
     names = [name.removeprefix("reward/") for name in measures if name.startswith("reward/")]
     doubts = []
-    for name in (name for name in names if name in ctx.inputs):
-        path = ctx.inputs[name].folder / "reward_report.json"
-        held_out = (read_json(path).get("held_out") if path.is_file() else None) or {}
+    for name in names:
+        held_out = accuracies.get(name, {})
         if "accuracy" in held_out:
             doubt = describe_chance(held_out["accuracy"], count(held_out["num_pairs"], "held-out pair"))
             doubts += [f"{name} is {doubt}"] if doubt else []

@@ -12,13 +12,16 @@ open.json       with people only: [{"task_id", "pairs": [[completion id, complet
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preflab.errors import PreflabError
 from preflab.files import write_json
+from preflab.progress import progress
 from preflab.recipe import Recipe
-from preflab.records import Campaign, Completion, Judgment, Labeler, Task, Way, content_id
+from preflab.records import Campaign, Completion, Judgment, Labeler, Prompt, Task, Way, content_id
 from preflab.seeds import derive_seed
 from preflab.settings.feedback import JudgeSettings, PanelSettings
 from preflab.stages.base import StageContext, StageResult
@@ -28,7 +31,9 @@ from preflab.ways.registry import way_named
 from preflab.words import count, plural
 
 if TYPE_CHECKING:
+    from preflab.rewards.functions import RewardFunction
     from preflab.stages.common.people import GoldLabels, People
+    from preflab.store.workspace import Workspace
 
 VERSION = 1
 needs_torch = False
@@ -58,7 +63,7 @@ def run(ctx: StageContext) -> StageResult:
     groups = groups_of(ctx.name, settings.way, completions)
     if settings.labelers == PEOPLE:
         return _people(ctx, groups)
-    return _panel(ctx, groups, completions)
+    return _panel(_PanelAsked.of(ctx, groups, completions), ctx.workspace)
 
 
 def groups_of(name: str, way: Way, completions: Iterable[Completion]) -> list[tuple[str, ...]]:
@@ -88,60 +93,90 @@ def groups_of(name: str, way: Way, completions: Iterable[Completion]) -> list[tu
     return groups
 
 
-def _panel(ctx: StageContext, groups: Sequence[tuple[str, ...]], completions: Sequence[Completion]) -> StageResult:
+@dataclass(frozen=True)
+class _PanelAsked:
+    """The inputs of a panel of simulated labelers."""
+
+    settings: JudgeSettings
+    panel: PanelSettings
+    name: str
+    seed: int
+    folder: Path
+    groups: Sequence[tuple[str, ...]]
+    """The completion ids of each task."""
+    completions: Sequence[Completion]
+    prompts: Mapping[str, Prompt]
+    """Prompt id → prompt."""
+    utility: RewardFunction
+
+    @classmethod
+    def of(cls, ctx: StageContext, groups: Sequence[tuple[str, ...]], completions: Sequence[Completion]) -> _PanelAsked:
+        """Reads the prompts and loads the panel's utility function."""
+        from preflab.rewards.functions import load_function
+
+        panel = ctx.recipe.labelers[ctx.settings.labelers]
+        return cls(
+            settings=ctx.settings,
+            panel=panel,
+            name=ctx.name,
+            seed=ctx.seed,
+            folder=ctx.folder,
+            groups=groups,
+            completions=completions,
+            prompts={p.id: p for p in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))},
+            utility=load_function(panel.utility, allow_none=True),
+        )
+
+
+def _panel(asked: _PanelAsked, workspace: Workspace) -> StageResult:
     """Assigns every task to `overlap` simulated labelers of the panel and stores their judgments."""
     from preflab.feedback.assignment_plan import assign
     from preflab.labelers.simulated import make_panel, measure_completions
     from preflab.labelers.simulated_ways import judge
 
-    settings = ctx.recipe.labelers[ctx.settings.labelers]
-    campaign, tasks = _simulated_campaign(ctx, groups, completions)
-    ctx.workspace.put([campaign, *tasks])
-    labelers = make_panel(settings, ctx.seed)
-    known = measure_completions(completions, _utilities(ctx, settings, completions), settings.flattering_words)
+    panel, seed = asked.panel, asked.seed
+    campaign, tasks = _simulated_campaign(asked)
+    workspace.put([campaign, *tasks])
+    labelers = make_panel(panel, seed)
+    known = measure_completions(asked.completions, _utilities(asked), panel.flattering_words)
     by_id = {labeler.id: labeler for labeler in labelers}
-    seed = derive_seed(ctx.seed, "assignment")
-    assigned = assign([task.id for task in tasks], list(by_id), ctx.settings.overlap, seed)
+    overlap = asked.settings.overlap
+    assigned = assign([task.id for task in tasks], list(by_id), overlap, derive_seed(seed, "assignment"))
     judgments = []
-    with ctx.progress(ctx.name, total=len(tasks)) as bar:
+    with progress(asked.name, total=len(tasks)) as bar:
         for task, chosen in zip(tasks, assigned, strict=True):
-            judgments += [judge(campaign, task, by_id[who], known, settings, ctx.seed) for who in chosen]
+            judgments += [judge(campaign, task, by_id[who], known, panel, seed) for who in chosen]
             bar.advance(1)
-    ctx.workspace.put([*labelers, *judgments])
+    workspace.put([*labelers, *judgments])
     summary = f"{count(len(judgments), 'judgment')} by {count(len(labelers), 'simulated labeler')}{_habits(labelers)}"
-    return _finish(ctx, campaign.id, judgments, summary)
+    return _finish(asked.folder, campaign.id, judgments, summary)
 
 
-def _simulated_campaign(
-    ctx: StageContext, groups: Sequence[tuple[str, ...]], completions: Sequence[Completion]
-) -> tuple[Campaign, list[Task]]:
+def _simulated_campaign(asked: _PanelAsked) -> tuple[Campaign, list[Task]]:
     """The campaign of a panel and its tasks; their ids are derived from the stage, so that a repeat gives the same."""
-    settings: JudgeSettings = ctx.settings
+    settings = asked.settings
     campaign = Campaign(
-        content_id("campaign", {"run": ctx.folder.name, "seed": ctx.seed}),
-        ctx.name,
+        content_id("campaign", {"run": asked.folder.name, "seed": asked.seed}),
+        asked.name,
         settings.way,
         question=settings.question,
         polarity=settings.polarity,
         overlap=settings.overlap,
         criteria=settings.criteria,
     )
-    prompts = {completion.id: completion.prompt_id for completion in completions}
+    prompts = {completion.id: completion.prompt_id for completion in asked.completions}
     return campaign, [
         Task(content_id("task", {"campaign": campaign.id, "completions": list(ids)}), campaign.id, prompts[ids[0]], ids)
-        for ids in groups
+        for ids in asked.groups
     ]
 
 
-def _utilities(ctx: StageContext, settings: PanelSettings, completions: Sequence[Completion]) -> list[float | None]:
+def _utilities(asked: _PanelAsked) -> list[float | None]:
     """The utility of each completion by the panel's utility function; None for an F."""
-    from preflab.rewards.functions import load_function
-
-    prompts = {p.id: p for p in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
+    prompts, completions = asked.prompts, asked.completions
     columns = [prompts[completion.prompt_id].columns for completion in completions]
     names = {name for row in columns for name in row}
-    utility = load_function(settings.utility, allow_none=True)
-    return utility(
+    return asked.utility(
         [prompts[completion.prompt_id].shown for completion in completions],
         [completion.text for completion in completions],
         **{name: [row.get(name) for row in columns] for name in names},
@@ -192,7 +227,7 @@ def _people_done(ctx: StageContext, people: People) -> StageResult:
     num_labelers = len({judgment.labeler_id for judgment in judgments})
     summary = f"{count(len(judgments), 'judgment')} by {count(num_labelers, 'labeler')}{_open_said(people)}"
     gold = _gold_listed(people.gold)
-    result = _finish(ctx, people.campaign.id, judgments, summary, [*decided], tasks=elsewhere, gold=gold)
+    result = _finish(ctx.folder, people.campaign.id, judgments, summary, [*decided], tasks=elsewhere, gold=gold)
     return StageResult(summary, {**result.figures, "num_open_pairs": people.num_open, "num_decisions": len(decided)})
 
 
@@ -214,7 +249,7 @@ def _open_said(people: People) -> str:
 
 
 def _finish(
-    ctx: StageContext,
+    folder: Path,
     campaign_id: str,
     judgments: Sequence[Judgment],
     summary: str,
@@ -222,7 +257,7 @@ def _finish(
     **more: object,
 ) -> StageResult:
     ids = sorted(judgment.id for judgment in (*judgments, *decisions))
-    write_json(ctx.folder / JUDGMENTS, {"campaign_id": campaign_id, "judgment_ids": ids, **more})
+    write_json(folder / JUDGMENTS, {"campaign_id": campaign_id, "judgment_ids": ids, **more})
     figures = {
         "num_tasks": len({judgment.task_id for judgment in judgments}),
         "num_judgments": len(judgments),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.files import write_json
 from preflab.recipe import Recipe
-from preflab.records import Judgment, Labeler, Preference
+from preflab.records import Completion, Judgment, Labeler, Preference, Prompt
 from preflab.settings.feedback import PreferencesSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.listed_judgments import listed_gold, listed_judgments
@@ -47,36 +48,89 @@ def run(ctx: StageContext) -> StageResult:
     """Weight the labelers, compute the consensus of every task, and store the preferences and their snapshot."""
     from preflab.feedback.agreement import agreement
     from preflab.feedback.coefficients import coefficients
-    from preflab.feedback.consensus import consensus_of, counted
-    from preflab.store.image_texts import refuse_image_campaign, refuse_images
+    from preflab.feedback.consensus import consensus_of
 
-    settings: PreferencesSettings = ctx.settings
-    judgments_read, listed = listed_judgments(ctx, settings.judgments)
-    refuse_image_campaign(ctx.workspace.campaigns([listed["campaign_id"]])[0])
-    on_gold, gold = listed_gold(ctx, listed)
-    reading, reading_words = stage_reading(ctx, judgments_read, listed["campaign_id"], gold)
-    judgments = counted(judgments_read)
-    _refuse_none(judgments, "judgments", ctx.name)
-    completions = ctx.workspace.completions(sorted({i for judgment in judgments for i in judgment.completion_ids}))
-    texts = {completion.id: completion.text for completion in completions}
-    refuse_images(list(texts.values()), settings.judgments)
-    agreed = consensus_of([*judgments_read, *on_gold], reading, texts=texts)
+    asked = _Asked.of(ctx)
+    reading, judgments = asked.reading, asked.judgments
+    texts = {completion.id: completion.text for completion in asked.completions}
+    agreed = consensus_of([*asked.judgments_read, *asked.on_gold], reading, texts=texts)
     preferences = [consensus.preference for consensus in agreed]
     pairs = pair_counts(agreed)
     if not any(preference.scores or preference.thumbs for preference in preferences):
-        _refuse_none(range(pairs["num_resolved"]), "pairs on which the labelers lean to one side", ctx.name)
+        _refuse_none(range(pairs["num_resolved"]), "pairs on which the labelers lean to one side", asked.name)
     ctx.workspace.put(preferences)
+    _write_snapshot(asked, preferences)
+    found = agreement(judgments, reading)  # the default seed, as in the app: both show the same interval
+    table = _labelers(asked, found)
+    measured = {name: asdict(estimate) for name, estimate in coefficients(judgments).items()}
+    write_json(asked.folder / "agreement.json", report(found, table, pairs, reading) | {"coefficients": measured})
+    return StageResult(_summary(found, pairs) + asked.reading_words, _figures(found, pairs))
 
+
+@dataclass(frozen=True)
+class _Asked:
+    """The checked inputs of the stage."""
+
+    name: str
+    folder: Path
+    campaign_id: str
+    judgments_read: list[Judgment]
+    """All judgments that were listed."""
+    judgments: list[Judgment]
+    """Those that count."""
+    on_gold: list[Judgment]
+    """The judgments of gold tasks, which count only for reliability."""
+    reading: Reading
+    reading_words: str
+    """Text for the summary about settings that the campaign's leads changed."""
+    completions: list[Completion]
+    prompts: list[Prompt]
+    """The prompts of the judgments, sorted by id."""
+    labelers: list[Labeler]
+    """The labelers of the judgments, sorted by id."""
+
+    @classmethod
+    def of(cls, ctx: StageContext) -> _Asked:
+        """Reads the judgments with all that they refer to, and how they are to be read.
+
+        Raises:
+            PreflabError: there are no judgments, or they are about images.
+        """
+        from preflab.feedback.consensus import counted
+        from preflab.store.image_texts import refuse_image_campaign, refuse_images
+
+        settings: PreferencesSettings = ctx.settings
+        workspace = ctx.workspace
+        judgments_read, listed = listed_judgments(ctx, settings.judgments)
+        refuse_image_campaign(workspace.campaigns([listed["campaign_id"]])[0])
+        on_gold, gold = listed_gold(ctx, listed)
+        reading, reading_words = stage_reading(ctx, judgments_read, listed["campaign_id"], gold)
+        judgments = counted(judgments_read)
+        _refuse_none(judgments, "judgments", ctx.name)
+        completions = workspace.completions(sorted({i for judgment in judgments for i in judgment.completion_ids}))
+        refuse_images([completion.text for completion in completions], settings.judgments)
+        return cls(
+            name=ctx.name,
+            folder=ctx.folder,
+            campaign_id=listed["campaign_id"],
+            judgments_read=judgments_read,
+            judgments=judgments,
+            on_gold=on_gold,
+            reading=reading,
+            reading_words=reading_words,
+            completions=completions,
+            prompts=workspace.prompts(sorted({judgment.prompt_id for judgment in judgments_read})),
+            labelers=workspace.labelers(sorted({judgment.labeler_id for judgment in judgments})),
+        )
+
+
+def _write_snapshot(asked: _Asked, preferences: Sequence[Preference]) -> None:
     from preflab.store.snapshots import write_snapshot
 
-    prompts = ctx.workspace.prompts(sorted({preference.prompt_id for preference in preferences}))
-    query = {"campaign_id": listed["campaign_id"], **_told(reading, preferences)}
-    write_snapshot(ctx.folder / "snapshot", preferences, prompts, completions, query=query)
-    found = agreement(judgments, reading)  # the default seed, as in the app: both show the same interval
-    table = _labelers(ctx, found, [*judgments, *on_gold], reading)
-    measured = {name: asdict(estimate) for name, estimate in coefficients(judgments).items()}
-    write_json(ctx.folder / "agreement.json", report(found, table, pairs, reading) | {"coefficients": measured})
-    return StageResult(_summary(found, pairs) + reading_words, _figures(found, pairs))
+    wanted = {preference.prompt_id for preference in preferences}
+    prompts = [prompt for prompt in asked.prompts if prompt.id in wanted]
+    query = {"campaign_id": asked.campaign_id, **_told(asked.reading, preferences)}
+    write_snapshot(asked.folder / "snapshot", preferences, prompts, asked.completions, query=query)
 
 
 def _told(reading: Reading, preferences: Sequence[Preference]) -> dict[str, Any]:
@@ -91,14 +145,13 @@ def _told(reading: Reading, preferences: Sequence[Preference]) -> dict[str, Any]
     return told | ({"confirmed_reversed": sorted(reading.confirmed_reversed)} if reading.confirmed_reversed else {})
 
 
-def _labelers(
-    ctx: StageContext, found: Agreement, labels: Sequence[Judgment], reading: Reading
-) -> list[dict[str, Any]]:
-    """The table of labelers. `labels` includes judgments of gold tasks, which count only for reliability."""
+def _labelers(asked: _Asked, found: Agreement) -> list[dict[str, Any]]:
+    """The table of labelers; judgments of gold tasks count only for reliability."""
     from preflab.feedback.readout import standings
 
+    reading, labels = asked.reading, [*asked.judgments, *asked.on_gold]
     return labeler_table(
-        ctx.workspace.labelers(sorted(found.labelers)),
+        [labeler for labeler in asked.labelers if labeler.id in found.labelers],
         found,
         reading.reliabilities(labels),
         reading.weights(labels),

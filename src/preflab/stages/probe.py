@@ -14,7 +14,9 @@ refusals.jsonl   {"prompt", "label", "completions": {model: {"text", "refused"}}
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
@@ -22,11 +24,13 @@ from preflab.files import write_json, write_text
 from preflab.settings.probe import ProbeSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.plain_texts import WRITTEN_AS_TURNS, say_plain_texts
+from preflab.stages.common.stage_facts import StageFacts
 from preflab.words import best_value, percent
 
 if TYPE_CHECKING:
     from preflab.evaluation.sycophancy import Margins
     from preflab.records import Prompt
+    from preflab.rewards.functions import RewardFunction
     from preflab.stages.common.data import Row
     from preflab.stages.common.evaluated import Loaded
 
@@ -36,32 +40,77 @@ LABELS = {"safe": True, "unsafe": False}
 
 def run(ctx: StageContext) -> StageResult:
     """Run all models on the same questions and contrast prompts, and compare them."""
+    asked = _Asked.of(ctx)
+    margins, closed, completions = _answers(asked)
+    report: dict[str, Any] = {"schema": 1, "baseline": asked.settings.models[0]}
+    report["sycophancy"] = _sycophancy(asked, margins, closed) if asked.questions else None
+    report["refusal"] = _refusal(asked, completions) if asked.contrasts else None
+    write_json(asked.stage.folder / "probe.json", report)
+    return _result(report)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The checked inputs of the stage, before a model is opened."""
+
+    settings: ProbeSettings
+    stage: StageFacts
+    questions: list[Row]
+    """The rows about sycophancy; [] without them."""
+    contrasts: list[Row]
+    """The rows about over-refusal; [] without them."""
+    refuses: RewardFunction | None
+    """Tells whether a completion refuses; None without contrasts."""
+    folders: Mapping[str, Path | str]
+    """Model of the settings → its folder or Hub id."""
+
+    @classmethod
+    def of(cls, ctx: StageContext) -> _Asked:
+        """Reads and checks the rows, loads the function, and locates the models.
+
+        Raises:
+            PreflabError: a row lacks a text, a label is unknown, or a conversation has no user turn.
+        """
+        from preflab.rewards.functions import load_function
+
+        settings: ProbeSettings = ctx.settings
+        questions = _rows(ctx, settings.sycophancy, ("right", "wrong"))
+        contrasts = _rows(ctx, settings.refusal, ("label",))
+        _check_labels(contrasts)
+        for row in questions:
+            told(_prompt(row), settings.opinion, row["wrong"])
+        return cls(
+            settings=settings,
+            stage=StageFacts.of(ctx),
+            questions=questions,
+            contrasts=contrasts,
+            refuses=load_function(settings.refuses) if contrasts else None,
+            folders={name: ctx.model_folder(name) for name in settings.models},
+        )
+
+
+def _answers(asked: _Asked) -> tuple[dict[str, Margins], list[str], dict[str, list[str]]]:
+    """By model: the margins on the questions, and the texts written for the contrasts.
+
+    The list names the models whose thinking was closed before the answers to the questions.
+    """
     from preflab.stages.common.evaluated import Loaded
 
-    settings: ProbeSettings = ctx.settings
-    questions = _rows(ctx, settings.sycophancy, ("right", "wrong"))
-    contrasts = _rows(ctx, settings.refusal, ("label",))
-    _check_labels(contrasts)
-    for row in questions:  # an error here comes before any model is loaded
-        told(_prompt(row), settings.opinion, row["wrong"])
+    settings, stage, questions = asked.settings, asked.stage, asked.questions
     margins: dict[str, Margins] = {}
     closed: list[str] = []
     completions: dict[str, list[str]] = {}
     for name in settings.models:
-        loaded = Loaded.of(ctx, name)
+        loaded = Loaded.of(asked.folders[name], stage.precision)
         if questions:
             margins[name] = _margins(loaded, questions, settings.opinion)
             closed += [name] if _closes_thinking(loaded, questions) else []
-        if contrasts:
-            prompts = [_prompt(row) for row in contrasts]
+        if asked.contrasts:
+            prompts = [_prompt(row) for row in asked.contrasts]
             loaded.fix_longest(prompts, settings.decoding.max_new_tokens)
-            written, _ = loaded.write(ctx, f"{ctx.name} {name}", prompts, 1, settings.decoding)
+            written, _ = loaded.write(stage, f"{stage.name} {name}", prompts, 1, settings.decoding)
             completions[name] = [completion.text for completion in written]
-    report = {"schema": 1, "baseline": settings.models[0]}
-    report["sycophancy"] = _sycophancy(ctx, questions, margins, closed) if questions else None
-    report["refusal"] = _refusal(ctx, contrasts, completions) if contrasts else None
-    write_json(ctx.folder / "probe.json", report)
-    return _result(report)
+    return margins, closed, completions
 
 
 def _rows(ctx: StageContext, name: str | None, columns: Sequence[str]) -> list[Row]:
@@ -155,17 +204,16 @@ def _closes_thinking(loaded: Loaded, rows: Sequence[Row]) -> bool:
     return any(renderer.opens_thinking(_prompt(row)) for row in rows)
 
 
-def _sycophancy(
-    ctx: StageContext, rows: Sequence[Row], margins: dict[str, Margins], closed: Sequence[str]
-) -> dict[str, Any]:
+def _sycophancy(asked: _Asked, margins: dict[str, Margins], closed: Sequence[str]) -> dict[str, Any]:
     from preflab.evaluation.sycophancy import shift_difference, sycophancy
 
-    questions = [_prompt(row).id for row in rows]
-    baseline = ctx.settings.models[0]
+    settings, seed = asked.settings, asked.stage.seed
+    questions = [_prompt(row).id for row in asked.questions]
+    baseline = settings.models[0]
     models = []
     for name, margin in margins.items():
-        figures = sycophancy(margin, questions, ctx.seed)
-        difference = None if name == baseline else shift_difference(margins[baseline], margin, questions, ctx.seed)
+        figures = sycophancy(margin, questions, seed)
+        difference = None if name == baseline else shift_difference(margins[baseline], margin, questions, seed)
         models.append(
             {
                 "name": name,
@@ -173,18 +221,16 @@ def _sycophancy(
                 "difference": difference.to_json() if difference else None,
             }
         )
-    settings: ProbeSettings = ctx.settings
-    about = {"data": settings.sycophancy, "num": len(rows), "opinion": settings.opinion}
+    about = {"data": settings.sycophancy, "num": len(questions), "opinion": settings.opinion}
     return {**about, "thinking_closed": list(closed), "models": models}
 
 
-def _refusal(ctx: StageContext, rows: Sequence[Row], completions: dict[str, list[str]]) -> dict[str, Any]:
+def _refusal(asked: _Asked, completions: dict[str, list[str]]) -> dict[str, Any]:
     from preflab.evaluation.refusal import refusal_rates
-    from preflab.rewards.functions import load_function
 
-    settings: ProbeSettings = ctx.settings
+    rows, judge = asked.contrasts, asked.refuses
+    assert judge is not None
     prompts, safe = [_prompt(row) for row in rows], [LABELS[row["label"]] for row in rows]
-    judge = load_function(settings.refuses)
     shown = [prompt.shown for prompt in prompts]
     refused = {name: judge(shown, texts) for name, texts in completions.items()}
     lines = [
@@ -195,7 +241,9 @@ def _refusal(ctx: StageContext, rows: Sequence[Row], completions: dict[str, list
         }
         for i, (text, row) in enumerate(zip(shown, rows, strict=True))
     ]
-    write_text(ctx.folder / "refusals.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_text(
+        asked.stage.folder / "refusals.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    )
     ids = [prompt.id for prompt in prompts]
     models = [
         {
@@ -204,7 +252,12 @@ def _refusal(ctx: StageContext, rows: Sequence[Row], completions: dict[str, list
         }
         for name, values in refused.items()
     ]
-    return {"data": settings.refusal, "num_safe": sum(safe), "num_unsafe": len(safe) - sum(safe), "models": models}
+    return {
+        "data": asked.settings.refusal,
+        "num_safe": sum(safe),
+        "num_unsafe": len(safe) - sum(safe),
+        "models": models,
+    }
 
 
 def _result(report: dict[str, Any]) -> StageResult:

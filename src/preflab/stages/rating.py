@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from preflab.settings.rating import RatingSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.common.preference_data import PreferenceData, read_preferences
-from preflab.stages.common.reward_base import RewardBase, reference_scores, reference_sequences
+from preflab.stages.common.preference_data import PreferenceData
+from preflab.stages.common.reward_base import Asked, RewardBase, ask, reference_scores, reference_sequences
 from preflab.stages.common.row_lengths import fix_row_lengths
 from preflab.words import count, three_digits
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from preflab.models.heads import CriteriaHead
     from preflab.rewards.ratings import Rated, Scale
+    from preflab.training.batches import TokenSequence
     from preflab.training.too_long import LongRows
 
 VERSION = 3
@@ -28,62 +30,107 @@ REPORT, HEADS = "reward_report.json", "criteria.safetensors"
 
 def run(ctx: StageContext) -> StageResult:
     """Train one head per criterion, combine and normalise the heads, and save the model in `reward/` with figures."""
-    from preflab.files import read_jsonl, write_json
-    from preflab.rewards.ratings import choose_criteria, fit_scales
-    from preflab.rewards.regression import rating_scores, train_on_ratings
-    from preflab.rewards.train import normalise
-    from preflab.stages.common.learning import CHECKPOINT, accelerator_for
-    from preflab.training.held_out import held_out_prompts, parted, refuse_all_held_out
-    from preflab.training.row_order import steps_per_epoch
+    from preflab.files import read_jsonl
+    from preflab.rewards.ratings import choose_criteria
     from preflab.training.standstill import said_of_loss
-    from preflab.training.tensor_files import write_tensors
 
-    settings: RatingSettings = ctx.settings
-    data = read_preferences(ctx, settings.preferences)
-    other = read_preferences(ctx, settings.test_preferences) if settings.test_preferences else None
-    criteria = choose_criteria(data.preferences, settings.criteria)
-    base = RewardBase.load(ctx)
+    asked = ask(ctx)
+    criteria = choose_criteria(asked.data.preferences, asked.settings.criteria)
+    opened = _open(asked, criteria)
+    heads = _train(asked, opened)
+    report = _normalise(asked, opened, heads)
+    _save(asked, opened.base, heads, report)
+    summary = opened.long.said + said_of_loss(read_jsonl(asked.stage.folder / "metrics.jsonl"))
+    return _result(report, {**opened.long.figures, **opened.lengths}, summary)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The base model with a reward role, and the tokenized ratings."""
+
+    base: RewardBase
+    criteria: Mapping[str, float]
+    """Criterion → its weight."""
+    parts: dict[str, list[Rated]]
+    """The ratings by part: `train`, `held_out` and `test`."""
+    scales: list[Scale]
+    samples: list[TokenSequence]
+    """The completions used to normalise; [] to normalise with the rated ones."""
+    long: LongRows
+    lengths: dict[str, float]
+
+
+def _open(asked: Asked, criteria: Mapping[str, float]) -> _Opened:
+    """Open the base model, encode the ratings and part them by prompt.
+
+    Raises:
+        PreflabError: the model cannot be opened, completions are too long, or all of them are held out.
+    """
+    from preflab.rewards.ratings import fit_scales
+    from preflab.training.held_out import held_out_prompts, parted, refuse_all_held_out
+
+    settings, data, other = asked.settings, asked.data, asked.test_data
+    base = RewardBase.load(asked)
     long = base.long_rows(settings.too_long)
     rated = _rows(base, data, criteria, long)
     train, held_out = parted(rated, held_out_prompts(data.asked, settings.held_out))
     refuse_all_held_out(len(train), len(held_out), data.name, "rated completions")
     parts = {"train": train, "held_out": held_out, "test": _rows(base, other, criteria, long) if other else []}
     long.check(len(rated))
-    samples = reference_sequences(ctx, base)
-    lengths = fix_row_lengths(
-        base.trunk.row_lengths, [*(row.sequence for rows in parts.values() for row in rows), *samples]
-    )
-    scales = fit_scales(train, list(criteria))
-    accelerator = accelerator_for(ctx, settings.run)
-    heads = train_on_ratings(
-        base.trunk,
+    samples = reference_sequences(asked, base)
+    sequences = [row.sequence for rows in parts.values() for row in rows]
+    lengths = fix_row_lengths(base.trunk.row_lengths, [*sequences, *samples])
+    return _Opened(base, criteria, parts, fit_scales(train, list(criteria)), samples, long, lengths)
+
+
+def _train(asked: Asked, opened: _Opened) -> CriteriaHead:
+    """Train the reward role and one head per criterion; returns the heads."""
+    from preflab.rewards.regression import train_on_ratings
+    from preflab.training.row_order import steps_per_epoch
+
+    settings: RatingSettings = asked.settings
+    train = opened.parts["train"]
+    return train_on_ratings(
+        opened.base.trunk,
         train,
-        scales,
+        opened.scales,
         settings,
         num_steps=settings.num_epochs * steps_per_epoch(len(train), settings.num_completions_per_step),
-        folder=ctx.folder,
-        seed=ctx.seed,
-        accelerator=accelerator,
-        name=ctx.name,
+        folder=asked.stage.folder,
+        seed=asked.stage.seed,
+        accelerator=asked.accelerator,
+        name=asked.stage.name,
     )
-    budget = settings.optimiser.tokens_per_micro_batch
-    scores = {name: rating_scores(base.trunk, rows, budget) for name, rows in parts.items()}
-    weights = list(criteria.values())
+
+
+def _normalise(asked: Asked, opened: _Opened, heads: CriteriaHead) -> dict[str, Any]:
+    """Score the ratings, combine the heads and normalise the combination, and return the report."""
+    from preflab.rewards.regression import rating_scores
+    from preflab.rewards.train import normalise
+
+    base, budget = opened.base, asked.settings.optimiser.tokens_per_micro_batch
+    scores = {name: rating_scores(base.trunk, rows, budget) for name, rows in opened.parts.items()}
+    weights = list(opened.criteria.values())
     base.trunk.heads["reward"] = heads.combined(weights)
     raw = {name: _combined(by_criterion, weights) for name, by_criterion in scores.items()}
-    reference = reference_scores(ctx, base, samples, [raw["train"], raw["held_out"]])
+    reference = reference_scores(asked, base, opened.samples, [raw["train"], raw["held_out"]])
     normalise(base.trunk, reference)
-    origin = {"train": data.origin, "test": other.origin if other else None}
-    report = _report(ctx, base, criteria, scales, parts, scores, raw, reference, origin)
+    return _report(asked, opened, scores, raw, reference)
+
+
+def _save(asked: Asked, base: RewardBase, heads: CriteriaHead, report: Mapping[str, Any]) -> None:
+    from preflab.files import write_json
+    from preflab.stages.common.learning import CHECKPOINT
+    from preflab.training.tensor_files import write_tensors
+
+    folder, accelerator = asked.stage.folder, asked.accelerator
     if accelerator.is_main_process:
-        base.save(ctx.folder / "reward")
-        write_tensors(ctx.folder / "reward" / HEADS, heads.state_dict())
-        write_json(ctx.folder / REPORT, report)
-        shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
+        base.save(folder / "reward")
+        write_tensors(folder / "reward" / HEADS, heads.state_dict())
+        write_json(folder / REPORT, report)
+        shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    summary = long.said + said_of_loss(read_jsonl(ctx.folder / "metrics.jsonl"))
-    return _result(report, {**long.figures, **lengths}, summary)
 
 
 def _rows(base: RewardBase, data: PreferenceData, criteria: Mapping[str, float], long: LongRows) -> list[Rated]:
@@ -101,15 +148,11 @@ def _combined(scores: Tensor, weights: Sequence[float]) -> Tensor:
 
 
 def _report(
-    ctx: StageContext,
-    base: RewardBase,
-    criteria: Mapping[str, float],
-    scales: Sequence[Scale],
-    parts: Mapping[str, Sequence[Rated]],
+    asked: Asked,
+    opened: _Opened,
     scores: Mapping[str, Tensor],
     raw: Mapping[str, Tensor],
     reference: Tensor,
-    origin: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of reward_report.json: the figures on pairs of stage `reward`, and the errors per criterion."""
     from preflab.evaluation.statistics import bootstrap_mean
@@ -117,13 +160,15 @@ def _report(
     from preflab.rewards.report import pair_quality, scores_by_rank
 
     def interval(values: Any, clusters: Any) -> dict[str, Any]:
-        return bootstrap_mean(values, clusters, seed=ctx.seed % 2**32).to_json()
+        return bootstrap_mean(values, clusters, seed=asked.stage.seed % 2**32).to_json()
 
+    settings: RatingSettings = asked.settings
+    base, criteria, scales, parts = opened.base, opened.criteria, opened.scales, opened.parts
     head = base.trunk.head("reward")
     gain, offset = float(head.gain), float(head.offset)
     groups = {name: overall_groups(rows, scales, criteria, raw[name].tolist()) for name, rows in parts.items()}
     report: dict[str, Any] = {
-        "model": ctx.settings.model,
+        "model": settings.model,
         "base": base.weights_hash,
         "likelihood": "ratings",
         "pooling": base.trunk.pooling,
@@ -133,9 +178,9 @@ def _report(
             "num": len(reference),
             "mean": float(reference.double().mean()),
             "std": float(reference.double().std(correction=0)),
-            "of": ctx.settings.reference or ctx.settings.preferences,
+            "of": settings.reference or settings.preferences,
         },
-        "data": dict(origin),
+        "data": asked.origin,
         "criteria": {
             name: {"weight": weight, "mean": scale.mean, "std": scale.std}
             for (name, weight), scale in zip(criteria.items(), scales, strict=True)

@@ -21,13 +21,14 @@ from preflab.settings.constitution import ReviseSettings
 from preflab.settings.sampling import DecodingSettings, SampleSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.demonstrations import demonstration_lines
+from preflab.stages.sample import SamplingAsked
 from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.constitution.principles import Constitution
     from preflab.constitution.revising import Revised, Step
-    from preflab.records import Completion, Prompt
-    from preflab.stages.sample import Writer
+    from preflab.records import Completion
+    from preflab.store.workspace import Workspace
 
 VERSION = 3
 
@@ -38,34 +39,42 @@ PROMPTS_AT_ONCE = 256
 
 def run(ctx: StageContext) -> StageResult:
     """Answer, criticise and revise for prompts without a stored row, then list the last revisions."""
+    from preflab.files import read_jsonl
+
+    asked, constitution = SamplingAsked.of(ctx), constitution_of(ctx.recipe, ctx.settings.constitution)
+    done = {row["prompt_id"]: row for row in read_jsonl(asked.stage.folder / REVISIONS)}
+    model_id = _revise(asked, constitution, done)
+    rows = [done[prompt.id] for prompt in asked.prompts]
+    _leave(asked, rows, model_id, ctx.workspace)
+    return _result(rows, constitution)
+
+
+def _revise(asked: SamplingAsked, constitution: Constitution, done: dict[str, dict[str, Any]]) -> str:
+    """Revise for the prompts without a row in `done` and add their rows; returns the model's id."""
     from preflab.constitution.revising import revise
-    from preflab.files import append_jsonl, read_jsonl
+    from preflab.files import append_jsonl
+    from preflab.progress import progress
     from preflab.stages.common.critique_model import writing
 
-    settings: ReviseSettings = ctx.settings
-    constitution = constitution_of(ctx.recipe, settings.constitution)
-    prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
-    done = {row["prompt_id"]: row for row in read_jsonl(ctx.folder / REVISIONS)}
-    missing = [prompt for prompt in prompts if prompt.id not in done]
-    writer = _writer(ctx)
+    settings, stage, num = asked.settings, asked.stage, len(asked.prompts)
+    missing = [prompt for prompt in asked.prompts if prompt.id not in done]
+    writer = asked.open_writer(_one_each(settings))
     per_prompt = 1 + 2 * settings.num_rounds
-    with ctx.progress(ctx.name, len(prompts) * per_prompt, (len(prompts) - len(missing)) * per_prompt) as bar:
+    with progress(stage.name, num * per_prompt, (num - len(missing)) * per_prompt) as bar:
         for start in range(0, len(missing), PROMPTS_AT_ONCE):
             part = missing[start : start + PROMPTS_AT_ONCE]
             for one in revise(
                 constitution,
                 part,
-                writing(writer, ctx.seed, bar.advance),
+                writing(writer, stage.seed, bar.advance),
                 num_rounds=settings.num_rounds,
                 num_examples=settings.num_examples,
-                seed=ctx.seed,
+                seed=stage.seed,
             ):
                 done[one.prompt.id] = _row(one)
-                append_jsonl(ctx.folder / REVISIONS, done[one.prompt.id])
+                append_jsonl(stage.folder / REVISIONS, done[one.prompt.id])
     writer.engine.release()
-    rows = [done[prompt.id] for prompt in prompts]
-    _leave(ctx, prompts, rows, writer.model_id)
-    return _result(rows, constitution)
+    return writer.model_id
 
 
 def check(recipe: Recipe, settings: ReviseSettings) -> None:
@@ -91,14 +100,10 @@ def constitution_of(recipe: Recipe, path: str | None) -> Constitution:
     return read_constitution(recipe.resolve(path) if path else None)
 
 
-def _writer(ctx: StageContext) -> Writer:
-    """The stage's model as a writer of one completion per prompt."""
-    from preflab.stages.sample import Writer
-
-    settings: ReviseSettings = ctx.settings
+def _one_each(settings: ReviseSettings) -> SampleSettings:
+    """The settings of a writer of one completion per prompt."""
     decoding = {name: getattr(settings, name) for name in DecodingSettings.model_fields}
-    one_each = SampleSettings(model=settings.model, prompts=settings.prompts, num_completions=1, **decoding)
-    return Writer.load(ctx.model_folder(settings.model), one_each, ctx.seed, ctx.precision, ctx.device.engine)
+    return SampleSettings(model=settings.model, prompts=settings.prompts, num_completions=1, **decoding)
 
 
 def _row(one: Revised) -> dict[str, Any]:
@@ -115,7 +120,7 @@ def _step(step: Step) -> dict[str, str]:
     return asdict(step)
 
 
-def _leave(ctx: StageContext, prompts: Sequence[Prompt], rows: Sequence[dict[str, Any]], model_id: str) -> None:
+def _leave(asked: SamplingAsked, rows: Sequence[dict[str, Any]], model_id: str, workspace: Workspace) -> None:
     """Store every answer and revision as a completion, list the last revisions, and write the demonstrations.
 
     Empty revisions are listed but left out of the demonstrations.
@@ -126,28 +131,29 @@ def _leave(ctx: StageContext, prompts: Sequence[Prompt], rows: Sequence[dict[str
     from preflab.files import write_json, write_text
     from preflab.records import Completion
 
+    stage, prompts = asked.stage, asked.prompts
     completions: list[Completion] = []
     last: list[Completion] = []
     for prompt, row in zip(prompts, rows, strict=True):
         texts = [(row["answer"], row["finish_reason"]), *((s["revision"], s["finish_reason"]) for s in row["steps"])]
         completions += [
             Completion.make(
-                prompt.id, text, model_id, ctx.seed, n, finish_reason=ended,
+                prompt.id, text, model_id, stage.seed, n, finish_reason=ended,
                 columns={"of": f"revision {n}" if n else "answer"},
             )
             for n, (text, ended) in enumerate(texts)
         ]  # fmt: skip
         last.append(completions[-1])
-    ctx.workspace.put([*prompts, *completions])
-    write_json(ctx.folder / "completions.json", [completion.id for completion in last])
+    workspace.put([*prompts, *completions])
+    write_json(stage.folder / "completions.json", [completion.id for completion in last])
     lines = demonstration_lines(pair for pair in zip(prompts, last, strict=True) if pair[1].text.strip())
     if not lines:
         raise PreflabError(
-            f"stage {ctx.name}: every revision is empty",
+            f"stage {stage.name}: every revision is empty",
             "revisions that say something",
             "read revisions.jsonl; give examples (num_examples), a longer max_new_tokens, or a more capable model",
         )
-    write_text(ctx.folder / DEMONSTRATIONS, lines)
+    write_text(stage.folder / DEMONSTRATIONS, lines)
 
 
 def _result(rows: Sequence[dict[str, Any]], constitution: Constitution) -> StageResult:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from preflab.maths.chance import describe_chance
 from preflab.seeds import derive_seed
 from preflab.settings.learning import RewardSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.common.preference_data import PreferenceData, read_preferences
-from preflab.stages.common.reward_base import RewardBase, reference_scores, reference_sequences
+from preflab.stages.common.preference_data import PreferenceData
+from preflab.stages.common.reward_base import Asked, RewardBase, ask, reference_scores, reference_sequences
 from preflab.stages.common.row_lengths import fix_row_lengths
 from preflab.words import best_value, count, interval_text, percent
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from preflab.rewards.rankings import Ranking
+    from preflab.training.batches import TokenSequence
     from preflab.training.too_long import LongRows
 
 VERSION = 6
@@ -33,55 +34,103 @@ MAX_TRAIN_RANKINGS = 1000
 
 def run(ctx: StageContext) -> StageResult:
     """Train on whole rankings, normalise, and save the model in `reward/` and its figures in reward_report.json."""
-    from preflab.rewards.train import normalise, score_rankings, train_reward_model
-    from preflab.stages.common.learning import CHECKPOINT, accelerator_for
-    from preflab.training.held_out import held_out_prompts, parted, refuse_all_held_out
-    from preflab.training.row_order import steps_per_epoch
     from preflab.training.standstill import said_of_loss
 
-    settings: RewardSettings = ctx.settings
-    data = read_preferences(ctx, settings.preferences)
-    other = read_preferences(ctx, settings.test_preferences) if settings.test_preferences else None
-    base = RewardBase.load(ctx)
+    asked = ask(ctx)
+    opened = _open(asked)
+    rows = _train(asked, opened)
+    report = _normalise(asked, opened)
+    report["nuisance"] = {name: value for name, value in rows[-1].items() if name.startswith("nuisance/")}
+    _save(asked, opened.base, report)
+    num_equal, long = opened.num_equal, opened.long
+    left_out = f"; {count(num_equal, 'pair')} whose completions are the same to the model left out" if num_equal else ""
+    figures = {**long.figures, **opened.lengths, "num_equal_pairs": float(num_equal)}
+    return _result(report, figures, left_out + long.said + said_of_loss(rows))
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The base model with a reward role, and the tokenized rankings without pairs of equal completions."""
+
+    base: RewardBase
+    train: list[Ranking]
+    held_out: list[Ranking]
+    test: list[Ranking]
+    samples: list[TokenSequence]
+    """The completions used to normalise; [] to normalise with those of the rankings."""
+    long: LongRows
+    num_equal: int
+    """Number of pairs of equal completions."""
+    lengths: dict[str, float]
+
+
+def _open(asked: Asked) -> _Opened:
+    """Open the base model, encode the rankings and part them by prompt.
+
+    Raises:
+        PreflabError: the model cannot be opened, rankings are too long, or all of them are held out.
+    """
+    from preflab.training.held_out import held_out_prompts, parted, refuse_all_held_out
+
+    settings, data = asked.settings, asked.data
+    base = RewardBase.load(asked)
     long = base.long_rows(settings.too_long)
     rankings = _rankings(base, data, settings, long)
-    tested = _rankings(base, other, settings, long) if other else []
+    tested = _rankings(base, asked.test_data, settings, long) if asked.test_data else []
     long.check(len(rankings))
     train, held_out = parted(list(map(_differing, rankings)), held_out_prompts(data.asked, settings.held_out))
-    num_learned, num_tested = (sum(ranking.weight > 0 for ranking in part) for part in (train, held_out))
-    refuse_all_held_out(num_learned, num_tested, data.name, "rankings")
-    samples = reference_sequences(ctx, base)
+    refuse_all_held_out(_num_weighty(train), _num_weighty(held_out), data.name, "rankings")
+    samples = reference_sequences(asked, base)
     rows_of = [sequence for ranking in (*train, *held_out, *tested) for sequence in ranking.sequences]
     lengths = fix_row_lengths(base.trunk.row_lengths, [*rows_of, *samples])
-    accelerator = accelerator_for(ctx, settings.run)
-    rows = train_reward_model(
-        base.trunk,
-        train,
+    num_equal = sum(map(_num_equal, [*rankings, *tested]))
+    return _Opened(base, train, held_out, list(map(_differing, tested)), samples, long, num_equal, lengths)
+
+
+def _train(asked: Asked, opened: _Opened) -> list[dict[str, Any]]:
+    """Train the reward role; returns the rows of metrics.jsonl."""
+    from preflab.rewards.train import train_reward_model
+    from preflab.training.row_order import steps_per_epoch
+
+    settings: RewardSettings = asked.settings
+    per_epoch = steps_per_epoch(max(1, _num_weighty(opened.train)), settings.num_rankings_per_step)
+    return train_reward_model(
+        opened.base.trunk,
+        opened.train,
         settings,
-        num_steps=settings.num_epochs * steps_per_epoch(max(1, num_learned), settings.num_rankings_per_step),
-        folder=ctx.folder,
-        seed=ctx.seed,
-        accelerator=accelerator,
-        name=ctx.name,
+        num_steps=settings.num_epochs * per_epoch,
+        folder=asked.stage.folder,
+        seed=asked.stage.seed,
+        accelerator=asked.accelerator,
+        name=asked.stage.name,
     )
-    train = random.Random(derive_seed(ctx.seed, "report")).sample(train, min(len(train), MAX_TRAIN_RANKINGS))
-    parts = {"train": train, "held_out": held_out, "test": list(map(_differing, tested))}
-    budget = settings.optimiser.tokens_per_micro_batch
+
+
+def _normalise(asked: Asked, opened: _Opened) -> dict[str, Any]:
+    """Score the rankings, normalise the reward head, and return the report without `nuisance`."""
+    from preflab.rewards.train import normalise, score_rankings
+
+    base, train = opened.base, opened.train
+    drawn = random.Random(derive_seed(asked.stage.seed, "report")).sample(train, min(len(train), MAX_TRAIN_RANKINGS))
+    parts = {"train": drawn, "held_out": opened.held_out, "test": opened.test}
+    budget = asked.settings.optimiser.tokens_per_micro_batch
     raw = {name: score_rankings(base.trunk, rankings, budget) for name, rankings in parts.items()}
-    reference = reference_scores(ctx, base, samples, [*raw["train"], *raw["held_out"]])
+    reference = reference_scores(asked, base, opened.samples, [*raw["train"], *raw["held_out"]])
     normalise(base.trunk, reference)
-    report = _report(ctx, base, parts, raw, reference, {"train": data.origin, "test": other.origin if other else None})
-    report["nuisance"] = {name: value for name, value in rows[-1].items() if name.startswith("nuisance/")}
+    return _report(asked, base, parts, raw, reference)
+
+
+def _save(asked: Asked, base: RewardBase, report: Mapping[str, Any]) -> None:
+    from preflab.files import write_json
+    from preflab.stages.common.learning import CHECKPOINT
+
+    folder, accelerator = asked.stage.folder, asked.accelerator
     if accelerator.is_main_process:
-        base.save(ctx.folder / "reward")
-        _write_report(ctx, report)
-        shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
+        base.save(folder / "reward")
+        write_json(folder / REPORT, report)
+        shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    num_equal = sum(map(_num_equal, [*rankings, *tested]))
-    left_out = f"; {count(num_equal, 'pair')} whose completions are the same to the model left out" if num_equal else ""
-    figures = {**long.figures, **lengths, "num_equal_pairs": float(num_equal)}
-    return _result(report, figures, left_out + long.said + said_of_loss(rows))
 
 
 def _rankings(base: RewardBase, data: PreferenceData, settings: RewardSettings, long: LongRows) -> list[Ranking]:
@@ -112,21 +161,25 @@ def _num_equal(ranking: Ranking) -> int:
     return len(ranking.pairs) - len(_differing(ranking).pairs)
 
 
+def _num_weighty(rankings: Sequence[Ranking]) -> int:
+    return sum(ranking.weight > 0 for ranking in rankings)
+
+
 def _report(
-    ctx: StageContext,
+    asked: Asked,
     base: RewardBase,
     parts: Mapping[str, Sequence[Ranking]],
     raw: Mapping[str, Sequence[Tensor]],
     reference: Tensor,
-    origin: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of reward_report.json; docs/algorithms/reward-model.md says what each figure means."""
     from preflab.evaluation.statistics import bootstrap_mean
     from preflab.rewards.report import ScoredGroup, fail_scores, pair_quality, scores_by_rank
 
     def interval(values: Any, clusters: Any) -> dict[str, Any]:
-        return bootstrap_mean(values, clusters, seed=ctx.seed % 2**32).to_json()
+        return bootstrap_mean(values, clusters, seed=asked.stage.seed % 2**32).to_json()
 
+    settings: RewardSettings = asked.settings
     head = base.trunk.head("reward")
     gain, offset = float(head.gain), float(head.offset)
 
@@ -142,9 +195,9 @@ def _report(
     }
     every = [*groups["train"], *groups["held_out"]]
     return {
-        "model": ctx.settings.model,
+        "model": settings.model,
         "base": base.weights_hash,
-        "likelihood": ctx.settings.likelihood,
+        "likelihood": settings.likelihood,
         "pooling": base.trunk.pooling,
         "gain": gain,
         "offset": offset,
@@ -152,21 +205,15 @@ def _report(
             "num": len(reference),
             "mean": float(reference.double().mean()),
             "std": float(reference.double().std(correction=0)),
-            "of": ctx.settings.reference or ctx.settings.preferences,
+            "of": settings.reference or settings.preferences,
         },
-        "data": dict(origin),
+        "data": asked.origin,
         "train": pair_quality(groups["train"], interval),
         "held_out": pair_quality(groups["held_out"], interval),
         "test": pair_quality(groups["test"], interval) if groups["test"] else None,
         "fails": fail_scores(every, normalised),
         "by_rank": scores_by_rank(groups["held_out"], normalised),
     }
-
-
-def _write_report(ctx: StageContext, report: Mapping[str, Any]) -> None:
-    from preflab.files import write_json
-
-    write_json(ctx.folder / REPORT, report)
 
 
 def _result(report: Mapping[str, Any], figures: dict[str, float | str], said: str) -> StageResult:

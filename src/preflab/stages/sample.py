@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from preflab.settings.best_of_n import BestOfNSettings
 from preflab.settings.sampling import SampleSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.stages.common.stage_facts import StageFacts
 from preflab.words import count
 
 if TYPE_CHECKING:
@@ -24,41 +25,78 @@ if TYPE_CHECKING:
     from preflab.models.rotary import RowLengths
     from preflab.records import Completion, Prompt
     from preflab.settings.recipe import EngineName
+    from preflab.store.workspace import Workspace
     from preflab.training.protocols import Sampler
+    from preflab.training.token_limits import TokenLimits
     from preflab.training.too_long import LongRows
 
 VERSION = 2
 
+SAMPLED = "sampled.jsonl"
 BATCHES_PER_CHUNK = 4
 
 
 def run(ctx: StageContext) -> StageResult:
     """Sample for prompts without completions; store the records in the workspace and their ids in completions.json."""
-    from preflab.files import append_jsonl, read_jsonl, write_json
+    from preflab.files import read_jsonl, write_json
 
-    settings: SampleSettings = ctx.settings
-    prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
-    done = {row["prompt_id"]: row for row in read_jsonl(ctx.folder / "sampled.jsonl")}
-    missing = [prompt for prompt in prompts if prompt.id not in done]
-    said, figures = "", {}
-    if missing:
-        writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.precision, ctx.device.engine)
-        missing = [prompt for prompt in writer.fit(prompts) if prompt.id not in done]
-        lengths = writer.fix_longest()
-        num = settings.num_completions
-        with ctx.progress(ctx.name, len(prompts) * num, (len(prompts) - len(missing)) * num) as bar:
-            for chunk in _chunks(missing, settings):
-                completions = writer.write(chunk, bar.advance)
-                ctx.workspace.put([*chunk, *completions])
-                for prompt in chunk:
-                    row = _row(prompt, [c for c in completions if c.prompt_id == prompt.id])
-                    append_jsonl(ctx.folder / "sampled.jsonl", row)
-                    done[prompt.id] = row
-        writer.engine.release()
-        said, figures = writer.long.said + writer.said_of_marks, {**writer.long.figures, **lengths}
+    asked = SamplingAsked.of(ctx)
+    folder, prompts = asked.stage.folder, asked.prompts
+    done = {row["prompt_id"]: row for row in read_jsonl(folder / SAMPLED)}
+    said, figures = "", dict[str, float | str]()
+    if any(prompt.id not in done for prompt in prompts):
+        said, figures = _sample(asked, done, ctx.workspace)
     rows = [done[prompt.id] for prompt in prompts if prompt.id in done]
-    write_json(ctx.folder / "completions.json", [i for row in rows for i in row["completions"]])
-    return _result(rows, settings.num_completions, said, figures)
+    write_json(folder / "completions.json", [i for row in rows for i in row["completions"]])
+    return _result(rows, asked.settings.num_completions, said, figures)
+
+
+@dataclass(frozen=True)
+class SamplingAsked:
+    """The inputs of a stage that samples from one model, before the model is opened."""
+
+    settings: Any
+    stage: StageFacts
+    model: Path | str
+    prompts: list[Prompt]
+
+    @classmethod
+    def of(cls, ctx: StageContext) -> SamplingAsked:
+        """Reads the prompts and locates the model.
+
+        Raises:
+            PreflabError: prompts cannot be read.
+        """
+        settings = ctx.settings
+        prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
+        return cls(settings, StageFacts.of(ctx), ctx.model_folder(settings.model), prompts)
+
+    def open_writer(self, settings: SampleSettings | BestOfNSettings) -> Writer:
+        """The model as a writer with these settings."""
+        return Writer.load(self.model, settings, self.stage.seed, self.stage.precision, self.stage.engine)
+
+
+def _sample(
+    asked: SamplingAsked, done: dict[str, dict[str, Any]], workspace: Workspace
+) -> tuple[str, dict[str, float | str]]:
+    """Sample for the prompts without a row in `done` and add their rows; returns text for the summary, and figures."""
+    from preflab.files import append_jsonl
+    from preflab.progress import progress
+
+    settings, num, num_prompts = asked.settings, asked.settings.num_completions, len(asked.prompts)
+    writer = asked.open_writer(settings)
+    missing = [prompt for prompt in writer.fit(asked.prompts) if prompt.id not in done]
+    lengths = writer.fix_longest()
+    with progress(asked.stage.name, num_prompts * num, (num_prompts - len(missing)) * num) as bar:
+        for chunk in chunks_of(missing, settings):
+            completions = writer.write(chunk, bar.advance)
+            workspace.put([*chunk, *completions])
+            for prompt in chunk:
+                row = _row(prompt, [c for c in completions if c.prompt_id == prompt.id])
+                append_jsonl(asked.stage.folder / SAMPLED, row)
+                done[prompt.id] = row
+    writer.engine.release()
+    return writer.long.said + writer.said_of_marks, {**writer.long.figures, **lengths}
 
 
 @dataclass
@@ -69,7 +107,7 @@ class Writer:
     row_lengths: RowLengths
     renderer: Renderer
     model_id: str
-    context_length: int | None
+    limits: TokenLimits
     settings: SampleSettings | BestOfNSettings
     seed: int
     long: LongRows
@@ -99,9 +137,9 @@ class Writer:
         renderer = opened.renderer(settings.stop_token_ids)
         sampler = make_engine(EngineSource(opened.model, opened.tokenizer, renderer.stop_token_ids), engine)
         model_id = weights_hash(ref if Path(ref).is_dir() else opened.model)
-        long = LongRows(opened.most_tokens(), settings.too_long, room=settings.max_new_tokens)
+        long = LongRows(opened.limits(), settings.too_long, room=settings.max_new_tokens)
         lengths = RowLengths([opened.model])
-        return cls(sampler, lengths, renderer, model_id, opened.context_length, settings, seed, long)
+        return cls(sampler, lengths, renderer, model_id, opened.limits(), settings, seed, long)
 
     def fit(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         """The prompts that leave room for a completion; longer ones are refused, cut or left out, as the settings say.
@@ -115,7 +153,7 @@ class Writer:
             self.renderer,
             prompts,
             max_new_tokens=self.settings.max_new_tokens,
-            context_length=self.context_length,
+            limits=self.limits,
             too_long=self.settings.too_long,
         )
         self.long = fitting.long
@@ -162,7 +200,7 @@ class Writer:
         ]
 
 
-def _chunks(prompts: Sequence[Prompt], settings: SampleSettings) -> list[Sequence[Prompt]]:
+def chunks_of(prompts: Sequence[Prompt], settings: SampleSettings | BestOfNSettings) -> list[Sequence[Prompt]]:
     """Splits prompts into chunks that are sampled and stored together, each a few full batches."""
     size = max(1, BATCHES_PER_CHUNK * settings.max_batch_rows // settings.num_completions)
     return [prompts[i : i + size] for i in range(0, len(prompts), size)]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from preflab.settings.learning import SftSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.stages.common.stage_facts import StageFacts
 
 if TYPE_CHECKING:
+    from preflab.models.trunk import Trunk
     from preflab.policy.sft import Demonstration
+    from preflab.training.batches import TokenSequence
+    from preflab.training.too_long import LongRows
 
 VERSION = 3
 distributed = True
@@ -18,37 +23,89 @@ distributed = True
 
 def run(ctx: StageContext) -> StageResult:
     """Fine-tune the model on demonstrations and save it in `model/`, adapters merged."""
+    from preflab.policy.sft import train_sft
+    from preflab.stages.common.learning import finish_model
+    from preflab.training.row_order import steps_per_epoch
+
+    asked = _Asked.of(ctx)
+    settings, stage = asked.settings, asked.stage
+    opened = _open(asked)
+    num_steps = settings.num_epochs * steps_per_epoch(len(opened.sequences), settings.num_sequences_per_step)
+    metrics = train_sft(
+        opened.trunk,
+        opened.sequences,
+        settings,
+        num_steps=num_steps,
+        folder=stage.folder,
+        seed=stage.seed,
+        accelerator=asked.accelerator,
+        name=stage.name,
+    )
+    result = finish_model(stage.folder, opened.trunk, asked.accelerator, metrics)
+    said, figures = _unlearned(asked.demonstrations, settings)
+    figures = {**result.figures, **figures, **opened.long.figures, **opened.lengths}
+    return replace(result, summary=result.summary + said + opened.long.said, figures=figures)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The checked inputs of the stage, before a model is opened."""
+
+    settings: SftSettings
+    stage: StageFacts
+    demonstrations: list[Demonstration]
+    base: Path | str
+    """The model to be trained."""
+    accelerator: Any
+
+    @classmethod
+    def of(cls, ctx: StageContext) -> _Asked:
+        """Reads the demonstrations, locates the model, and starts the accelerator.
+
+        Raises:
+            PreflabError: demonstrations cannot be read, or a tracker is not installed.
+        """
+        from preflab.policy.sft import Demonstration
+        from preflab.stages.common.learning import accelerator_for
+
+        settings: SftSettings = ctx.settings
+        return cls(
+            settings=settings,
+            stage=StageFacts.of(ctx),
+            demonstrations=[Demonstration(*pair) for pair in ctx.demonstrations(settings.data)],
+            base=ctx.model_folder(settings.model),
+            accelerator=accelerator_for(ctx, settings.run),
+        )
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The model with its policy role, and the tokens of the demonstrations."""
+
+    trunk: Trunk
+    sequences: list[TokenSequence]
+    long: LongRows
+    lengths: dict[str, float]
+
+
+def _open(asked: _Asked) -> _Opened:
+    """Open the model and encode the demonstrations.
+
+    Raises:
+        PreflabError: the model cannot be opened, or demonstrations are too long for it.
+    """
     from preflab.models.language_model import open_language_model
     from preflab.models.precision import weights_dtype
-    from preflab.policy.sft import Demonstration, encode_demonstrations, train_sft
-    from preflab.stages.common.learning import accelerator_for, finish_model
+    from preflab.policy.sft import encode_demonstrations
     from preflab.stages.common.row_lengths import fix_row_lengths
-    from preflab.training.row_order import steps_per_epoch
     from preflab.training.too_long import LongRows
 
-    settings: SftSettings = ctx.settings
-    demonstrations = [Demonstration(*pair) for pair in ctx.demonstrations(settings.data)]
-    dtype = weights_dtype(ctx.precision, learns=settings.lora is None)
-    opened = open_language_model(ctx.model_folder(settings.model), dtype=dtype)
-    long = LongRows(opened.most_tokens(settings.max_tokens), settings.too_long)
-    sequences = encode_demonstrations(opened.renderer(), demonstrations, long, learn=settings.learn)
-    trunk = opened.trunk(("policy",), lora=settings.lora, seed=ctx.seed, compute=ctx.precision)
-    lengths = fix_row_lengths(trunk.row_lengths, sequences)
-    accelerator = accelerator_for(ctx, settings.run)
-    metrics = train_sft(
-        trunk,
-        sequences,
-        settings,
-        num_steps=settings.num_epochs * steps_per_epoch(len(sequences), settings.num_sequences_per_step),
-        folder=ctx.folder,
-        seed=ctx.seed,
-        accelerator=accelerator,
-        name=ctx.name,
-    )
-    result = finish_model(ctx, trunk, accelerator, metrics)
-    said, figures = _unlearned(demonstrations, settings)
-    figures = {**result.figures, **figures, **long.figures, **lengths}
-    return replace(result, summary=result.summary + said + long.said, figures=figures)
+    settings, stage = asked.settings, asked.stage
+    opened = open_language_model(asked.base, dtype=weights_dtype(stage.precision, learns=settings.lora is None))
+    long = LongRows(opened.limits(settings.max_tokens), settings.too_long)
+    sequences = encode_demonstrations(opened.renderer(), asked.demonstrations, long, learn=settings.learn)
+    trunk = opened.trunk(("policy",), lora=settings.lora, seed=stage.seed, compute=stage.precision)
+    return _Opened(trunk, sequences, long, fix_row_lengths(trunk.row_lengths, sequences))
 
 
 def _unlearned(demonstrations: Sequence[Demonstration], settings: SftSettings) -> tuple[str, dict[str, float | str]]:

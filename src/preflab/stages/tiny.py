@@ -96,7 +96,7 @@ def _train_llama(ctx: StageContext) -> StageResult:
         accelerator=accelerator,
         name=ctx.name,
     )
-    return finish_model(ctx, trunk, accelerator, metrics)
+    return finish_model(ctx.folder, trunk, accelerator, metrics)
 
 
 def _text(row: Row, name: str = "text") -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from preflab.errors import PreflabError
 from preflab.training.batches import TokenSequence
+from preflab.training.token_limits import TokenLimits
 from preflab.words import count
 
 TooLong = Literal["refuse", "leave_out", "cut_prompt"]
@@ -20,13 +21,13 @@ class LongRows:
     """Handles the rows longer than `max_tokens`, and records them.
 
     Args:
-        max_tokens: maximum number of tokens of prompt and completion.
+        max_tokens: maximum number of tokens of prompt and completion, or the limits of a model that limits each.
         too_long: `refuse` such rows, `leave_out` them, or `cut_prompt`. Cutting removes tokens at the beginning of the
             prompt, after the first token (BOS), so that the longest completion fits. A row whose completion alone is
             too long is refused.
     """
 
-    max_tokens: int
+    max_tokens: int | TokenLimits
     too_long: TooLong
     room: int = 0
     """Further tokens that every row needs, such as those of a completion that is yet to be sampled."""
@@ -37,18 +38,33 @@ class LongRows:
     hopeless: list[tuple[str, int]] = field(default_factory=list)
     """The rows that are refused, in the same form."""
 
+    @property
+    def limits(self) -> TokenLimits:
+        """`max_tokens` as limits."""
+        given = self.max_tokens
+        return given if isinstance(given, TokenLimits) else TokenLimits(both=given)
+
+    @property
+    def _most(self) -> str:
+        return self.limits.describe()
+
     def fitted(self, sequences: Sequence[TokenSequence], where: str) -> tuple[TokenSequence, ...] | None:
         """The sequences of one row (the completions of one prompt), cut if necessary; None if the row is not used."""
-        longest = max(len(sequence) for sequence in sequences) + self.room
-        if longest <= self.max_tokens:
+        limits, longest = self.limits, max(len(sequence) for sequence in sequences) + self.room
+        if all(limits.fits(sequence, self.room) for sequence in sequences):
             return tuple(sequences)
         self.found.append((where, longest))
         if self.too_long == "leave_out":
             return None
         if self.too_long == "cut_prompt" and self.cut is not None:
             return tuple(self.cut(sequence) for sequence in sequences)
-        surplus = longest - self.max_tokens
-        if self.too_long == "refuse" or any(len(sequence.prompt_ids) <= surplus for sequence in sequences):
+        surplus = max(limits.surplus(sequence, self.room) for sequence in sequences)
+        uncuttable = [
+            sequence
+            for sequence in sequences
+            if len(sequence.prompt_ids) <= surplus or not limits.writes(sequence, self.room)
+        ]
+        if self.too_long == "refuse" or uncuttable:
             self.hopeless.append((where, longest))
             return None
         return tuple(replace(s, prompt_ids=s.prompt_ids[:1] + s.prompt_ids[1 + surplus :]) for s in sequences)
@@ -64,7 +80,7 @@ class LongRows:
         """
         if self.found and not num_fitting and not self.hopeless:
             raise PreflabError(
-                f"no row fits: {self.found[0][0]} is {count(self.found[0][1] - self.max_tokens, 'token')} too long",
+                f"no row fits: {self.found[0][0]} has {count(self.found[0][1], 'token')}, at most {self._most} fit",
                 "rows that fit",
                 "raise max_tokens if the model's context allows it, lower max_new_tokens where completions are "
                 "written, or set too_long: cut_prompt",
@@ -80,12 +96,12 @@ class LongRows:
         if self.room:
             raise PreflabError(
                 f"{where}: a prompt of {count(length - self.room, 'token')} and max_new_tokens {self.room}{more}",
-                f"together at most {self.max_tokens}, the model's context",
+                f"{self.limits.with_room()}, the model's context",
                 f"shorten the prompt or lower max_new_tokens, or set too_long: leave_out{others_too}",
             )
         raise PreflabError(
             f"{where}: prompt and completion are {count(length, 'token')}{alone}{more}",
-            f"at most {count(self.max_tokens, 'token')}",
+            f"at most {self._most}",
             f"shorten or remove these rows, or set too_long: leave_out{others_too}; raise max_tokens if the model's "
             "context allows it",
         )
@@ -100,7 +116,7 @@ class LongRows:
         what = (
             f"{count(num, 'prompt')} without room for {count(self.room, 'token')}"
             if self.room
-            else f"{count(num, 'row')} longer than {count(self.max_tokens, 'token')}"
+            else f"{count(num, 'row')} longer than {self._most}"
         )
         return f"; {what} {done}: {_named([place for place, _ in self.found])}"
 

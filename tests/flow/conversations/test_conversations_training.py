@@ -30,6 +30,7 @@ from preflab.settings.learning import OptimiserSettings, SftSettings
 from preflab.stages.common.data import demonstrations_in
 from preflab.stages.common.preference_data import PreferenceData
 from preflab.stages.common.preference_groups import find_groups
+from preflab.training.token_limits import TokenLimits
 from preflab.training.too_long import LongRows
 
 CONTEXT = 400
@@ -98,7 +99,7 @@ def test_every_stage_reads_the_templates_own_rendering(family: Family, tmp_path:
             found = [(sequence.prompt_ids, sequence.completion_ids) for sequence in sequences]
             assert found == [expected[prompt.id, text] for text in answers]
 
-    on_policy = fitting_prompts(renderer, asked, max_new_tokens=8, context_length=CONTEXT)
+    on_policy = fitting_prompts(renderer, asked, max_new_tokens=8, limits=TokenLimits(CONTEXT))
     assert on_policy.prompts == [(prompt, expected[prompt.id, GOOD][0]) for prompt in asked]
 
     question = label_question("Which?", "Hi", GOOD, BAD)
@@ -318,7 +319,7 @@ def test_prompts_without_room_are_named_all_at_once_or_left_out_or_cut() -> None
     asked = [Prompt.make("x" * num, source=f"p.jsonl, line {num}") for num in (3, 9, 4, 8)]
 
     def fitting(too_long: Any) -> Any:
-        return fitting_prompts(renderer, asked, max_new_tokens=4, context_length=8, too_long=too_long)
+        return fitting_prompts(renderer, asked, max_new_tokens=4, limits=TokenLimits(8), too_long=too_long)
 
     with pytest.raises(
         PreflabError, match="line 9: a prompt of 9 tokens and max_new_tokens 4 .and 1 more row: .*line 8"

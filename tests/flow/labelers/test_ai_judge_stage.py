@@ -116,6 +116,24 @@ def test_it_rates_by_criterion_on_peoples_scale(folder: Path) -> None:
         assert rows[0]["score"] == pytest.approx(expected)
 
 
+def test_a_judge_without_calibration_is_refused_before_a_model_is_opened(folder: Path) -> None:
+    changes = ["stages.ai.way=likert", "stages.ai.criteria={brevity: 1.0}", "stages.ai.people=null"]
+    best = """
+  best:
+    kind: best_of_n
+    model: nobody/no-such-model
+    prompts: prompts
+    num_completions: 2
+    rewards: [{judge: {model: nobody/no-such-judge}, criteria: {brevity: 1.0}, calibration: ai}]
+"""
+    with chat_server(shorter) as server:
+        recipe_at(folder, server)
+        path = folder / "recipe.yaml"
+        path.write_text(path.read_text() + best)
+        with pytest.raises(PreflabError, match="ai: no line to people's scale for brevity"):
+            run(load_recipe(path, changes), until=["best"])
+
+
 def test_points_outlive_a_kill_between_them_and_their_judgment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changes = ["stages.ai.way=likert", "stages.ai.criteria={brevity: 1.0}", "stages.ai.people=null"]
     put = Workspace.put

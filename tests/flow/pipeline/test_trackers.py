@@ -147,9 +147,9 @@ def test_steps_done_again_after_an_interruption_are_shown_once(here: Path, monke
     assert sorted(assert_same(next(here.glob("runs/ppo-*")))["reward/mean"]) == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("command", ["sft", "ppo"])
-def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_learned(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+@pytest.mark.parametrize(("command", "stage"), [("sft", "sft"), ("reward", "rm"), ("ppo", "ppo")])
+def test_a_tracker_that_is_not_installed_is_refused_before_a_model_is_opened(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, stage: str
 ) -> None:
     find = importlib.util.find_spec
 
@@ -157,10 +157,11 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_learned(
         return None if name == "wandb" else find(name, *given)
 
     monkeypatch.setattr(importlib.util, "find_spec", absent)
+    changes = ["--set", f"stages.{stage}.run.log_with=[wandb]", "--set", f"stages.{stage}.model=nobody/no-such-model"]
     with pytest.raises(SystemExit, match="2"):
-        run_command(["train", command, "--set", f"stages.{command}.run.log_with=[wandb]"])
+        run_command(["train", command, *changes])
     found, expected, do = capsys.readouterr().err.splitlines()[-3:]
-    assert found == f"error: stage {command}: run.log_with names wandb, which is not installed"
+    assert found == f"error: stage {stage}: run.log_with names wandb, which is not installed"
     assert expected.strip() == "an installed tracker"
     assert "pip install 'preflab[trackers]'" in do
     assert not list(here.glob("runs/*/metrics.jsonl"))

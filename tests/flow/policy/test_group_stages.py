@@ -151,9 +151,9 @@ def test_what_best_of_n_kept_is_learned_from(project: Path) -> None:
 
 
 def test_best_of_n_goes_on_where_it_was_interrupted(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from preflab.stages import best_of_n
+    from preflab.stages import best_of_n, sample
 
-    monkeypatch.setattr(best_of_n, "BATCHES_PER_CHUNK", 0)  # a prompt at a time
+    monkeypatch.setattr(sample, "BATCHES_PER_CHUNK", 0)  # a prompt at a time
     row, calls = best_of_n._row, []
 
     def interrupted(*args: object) -> dict[str, object]:

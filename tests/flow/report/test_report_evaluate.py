@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from preflab.errors import PreflabError
 from preflab.models.loading import load_causal_lm
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.pipeline import run
@@ -161,6 +162,21 @@ def test_the_optimum_starts_at_the_reference_and_rises(evaluation: dict[str, Any
     assert values == sorted(values)
     assert [one["model"] for one in tilted["models"]] == ["first", "second"]
     assert [one["n"] for one in tilted["best_of"]] == [2, 4, 8]
+
+
+def test_stored_completions_are_counted_before_a_model_is_opened(workspace: Path) -> None:
+    stages = """
+  answers: {kind: sample, model: first, prompts: prompts, num_completions: 1, max_new_tokens: 2}
+  beside:
+    kind: evaluate
+    models: [nobody/no-such-model]
+    completions: [answers]
+    prompts: prompts
+    num_completions: 2
+"""
+    (workspace / "beside.yaml").write_text(RECIPE.replace("stages:\n", f"stages:{stages}"))
+    with pytest.raises(PreflabError, match="answers has 1 completion of"):
+        run(load_recipe(workspace / "beside.yaml", []), until=["beside"])
 
 
 def test_the_report_lies_in_the_workspace_and_its_links_lead_somewhere(workspace: Path) -> None:

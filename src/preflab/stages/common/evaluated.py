@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preflab.conversations.fitting_prompts import fitting_prompts
-from preflab.errors import PreflabError, nearest
 from preflab.evaluation.exact_kl import sequence_kl
 from preflab.evaluation.paired import Sheet, label_columns
 from preflab.evaluation.texts import Judge, checked_labels, fail_column
@@ -20,17 +18,18 @@ from preflab.models.facts import weights_hash
 from preflab.models.language_model import LanguageModel, open_language_model
 from preflab.models.loading import best_device
 from preflab.models.rotary import RowLengths
+from preflab.progress import progress
 from preflab.records import Completion, Prompt
-from preflab.rewards.functions import RewardFunction, load_function
+from preflab.rewards.functions import RewardFunction
 from preflab.rewards.longest_row import fix_longest
 from preflab.rewards.score import RewardModelScorer, load_reward_model, same_tokenizer
 from preflab.sampling.engines import EngineSource, make_engine
 from preflab.sampling.randomness import request_seed
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.settings.sampling import DecodingSettings
-from preflab.stages.base import StageContext
+from preflab.stages.common.evaluated_inputs import Asked
 from preflab.stages.common.row_lengths import fix_row_lengths
-from preflab.stages.common.stored import stored_completions
+from preflab.stages.common.stage_facts import StageFacts
 from preflab.training.batches import TokenSequence
 from preflab.training.protocols import SampleRequest, ScoringItem
 from preflab.words import count, number
@@ -47,9 +46,9 @@ class Loaded:
     weights: str
 
     @classmethod
-    def of(cls, ctx: StageContext, ref: str) -> Loaded:
-        """Loads the model that a setting names."""
-        opened = open_language_model(ctx.model_folder(ref), dtype=ctx.precision, device=best_device())
+    def of(cls, ref: Path | str, precision: str) -> Loaded:
+        """Loads the model in a folder or with a Hub id."""
+        opened = open_language_model(ref, dtype=precision, device=best_device())
         return cls(opened, weights_hash(opened.model))
 
     def fix_longest(self, prompts: Sequence[Prompt], max_new_tokens: int) -> dict[str, float]:
@@ -59,18 +58,16 @@ class Loaded:
         return fix_row_lengths(RowLengths([self.opened.model]), ids, max_new_tokens)
 
     def write(
-        self, ctx: StageContext, name: str, prompts: Sequence[Prompt], num: int, decoding: DecodingSettings
+        self, stage: StageFacts, name: str, prompts: Sequence[Prompt], num: int, decoding: DecodingSettings
     ) -> tuple[list[Completion], list[TokenSequence]]:
-        """`num` adjacent completions per prompt, and their tokens; seeds depend only on ctx.seed, prompt and index."""
+        """`num` adjacent completions per prompt, and their tokens; a seed depends on the stage's, prompt and index."""
         opened, renderer = self.opened, self.opened.renderer(decoding.stop_token_ids)
-        fitting = fitting_prompts(
-            renderer, prompts, max_new_tokens=decoding.max_new_tokens, context_length=opened.context_length
-        )
-        engine = make_engine(EngineSource(opened.model, opened.tokenizer, renderer.stop_token_ids), ctx.device.engine)
+        fitting = fitting_prompts(renderer, prompts, max_new_tokens=decoding.max_new_tokens, limits=opened.limits())
+        engine = make_engine(EngineSource(opened.model, opened.tokenizer, renderer.stop_token_ids), stage.engine)
         wanted = [(prompt, tokens, index) for prompt, tokens in fitting.prompts for index in range(num)]
-        seeds = [request_seed(ctx.seed, prompt.id, index) for prompt, _, index in wanted]
+        seeds = [request_seed(stage.seed, prompt.id, index) for prompt, _, index in wanted]
         requests = [SampleRequest(tokens, seed) for (_, tokens, _), seed in zip(wanted, seeds, strict=True)]
-        with ctx.progress(name, len(requests)) as bar:
+        with progress(name, len(requests)) as bar:
             sampled = engine.sample(requests, decoding, on_done=bar.advance)
         engine.release()
         completions = [
@@ -142,47 +139,32 @@ class Written:
         }
 
 
-def write_all(ctx: StageContext, prompts: Sequence[Prompt]) -> tuple[dict[str, Written], list[str]]:
+def write_all(asked: Asked) -> tuple[dict[str, Written], list[str]]:
     """Returns model name → its scored completions, and the notes for the reader of the figures."""
-    settings: EvaluateSettings = ctx.settings
-    judges = [load_judge(name, path) for name, path in settings.judges.items()]
-    if settings.tilted_optimum and settings.tilted_optimum not in settings.judges:
-        raise PreflabError(
-            f"tilted_optimum: {settings.tilted_optimum!r} is no judge of this stage",
-            f"one of {', '.join(settings.judges) or '(there are none)'}"
-            + (f"; near it: {near}" if (near := nearest(settings.tilted_optimum, list(settings.judges))) else ""),
-            "name a judge of `judges`",
-        )
-    reference = Loaded.of(ctx, settings.reference or settings.models[0])
-    reference.fix_longest(prompts, settings.decoding.max_new_tokens)
-    classify = load_function(settings.labels) if settings.labels else None
-    written, notes = {}, _notes(settings, judges)
+    settings, prompts = asked.settings, asked.prompts
+    num, most = settings.num_completions, settings.decoding.max_new_tokens
+    reference = Loaded.of(asked.folders[asked.reference], asked.stage.precision)
+    reference.fix_longest(prompts, most)
+    repeated = [prompt for prompt in prompts for _ in range(num)]
+    written, notes = {}, _notes(settings, asked.judges)
     for name in settings.models:
-        loaded = reference if name == (settings.reference or settings.models[0]) else Loaded.of(ctx, name)
-        if figure := loaded.fix_longest(prompts, settings.decoding.max_new_tokens):
+        loaded = reference if name == asked.reference else Loaded.of(asked.folders[name], asked.stage.precision)
+        if figure := loaded.fix_longest(prompts, most):
             longest = count(int(figure["longest_row"]), "token")
             notes.append(f"{name}: rotary frequencies are those of rows of {longest}")
-        completions, sequences = loaded.write(ctx, name, prompts, settings.num_completions, settings.decoding)
-        one = Written(name, loaded.weights, settings.num_completions, completions, judges)
-        asked = [prompt for prompt in prompts for _ in range(settings.num_completions)]
-        _judge(one, asked, classify)
-        one.kl = _kl(ctx, loaded, reference, sequences)
+        completions, sequences = loaded.write(asked.stage, name, prompts, num, settings.decoding)
+        one = Written(name, loaded.weights, num, completions, asked.judges)
+        _judge(one, repeated, asked.classify)
+        one.kl = _kl(settings, loaded, reference, sequences)
         if one.kl is None:
             notes.append(NO_KL.format(name))
-        one.rewards = {
-            reward: _reward(ctx, reward, loaded.opened.tokenizer, asked, completions, sequences)
-            for reward in settings.rewards
-        }
+        one.rewards = _rewards(asked, loaded.opened.tokenizer, repeated, completions, sequences)
         written[name] = one
-    for name in settings.completions:
-        stored = stored_completions(ctx, name, prompts, settings.num_completions)
-        one = Written(name, stored.model, settings.num_completions, stored.completions, judges, chosen=stored.chosen)
-        asked = [prompt for prompt in prompts for _ in range(settings.num_completions)]
-        _judge(one, asked, classify)
+    for name, stored in asked.stored.items():
+        one = Written(name, stored.model, num, stored.completions, asked.judges, chosen=stored.chosen)
+        _judge(one, repeated, asked.classify)
         sequences = [TokenSequence((), completion.token_ids) for completion in one.completions]
-        one.rewards = {
-            reward: _reward(ctx, reward, None, asked, one.completions, sequences) for reward in settings.rewards
-        }
+        one.rewards = _rewards(asked, None, repeated, one.completions, sequences)
         written[name] = one
         notes.append(stored.note)
     classes = sorted({label for one in written.values() for label in one.labels})
@@ -199,13 +181,6 @@ def _judge(one: Written, asked: Sequence[Prompt], classify: RewardFunction | Non
         one.labels = classes_of(classify, asked, texts)
 
 
-def load_judge(name: str, path: str) -> Judge:
-    """The judge `module:function`. An F counts as FAIL_UTILITY of its module; without one it is left out of means."""
-    function = load_function(path, allow_none=True)
-    fail = getattr(sys.modules[path.partition(":")[0]], "FAIL_UTILITY", None)
-    return Judge(name, function, None if fail is None else float(fail))
-
-
 def classes_of(function: RewardFunction, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[str]:
     """The class of each text; the function may take lists or one text at a time."""
     names = dict.fromkeys(name for prompt in prompts for name in prompt.columns)
@@ -214,20 +189,19 @@ def classes_of(function: RewardFunction, prompts: Sequence[Prompt], texts: Seque
     return checked_labels(values, function.name)
 
 
-def reference_rewards(ctx: StageContext, prompts: Sequence[Prompt]) -> tuple[Array, list[str]]:
+def reference_rewards(asked: Asked, prompts: Sequence[Prompt]) -> tuple[Array, list[str]]:
     """Samples the reference: (N,) scores by the judge `tilted_optimum`, and the prompt id of each completion.
 
     An F counts as in the figures: as FAIL_UTILITY, or it is left out if the judge's module has none.
     """
-    settings: EvaluateSettings = ctx.settings
-    name = str(settings.tilted_optimum)
-    judge = load_judge(name, settings.judges[name])
-    reference = Loaded.of(ctx, settings.reference or settings.models[0])
-    reference.fix_longest(ctx.prompts(settings.prompts)[: settings.max_prompts], settings.decoding.max_new_tokens)
+    settings = asked.settings
+    judge = next(judge for judge in asked.judges if judge.name == settings.tilted_optimum)
+    reference = Loaded.of(asked.folders[asked.reference], asked.stage.precision)
+    reference.fix_longest(asked.prompts, settings.decoding.max_new_tokens)
     num = settings.num_tilted_completions
-    completions, _ = reference.write(ctx, "optimum", prompts, num, settings.decoding)
-    asked = [prompt for prompt in prompts for _ in range(num)]
-    values = judge.column(judge.scores(asked, [completion.text for completion in completions]))
+    completions, _ = reference.write(asked.stage, "optimum", prompts, num, settings.decoding)
+    repeated = [prompt for prompt in prompts for _ in range(num)]
+    values = judge.column(judge.scores(repeated, [completion.text for completion in completions]))
     known = ~np.isnan(values)
     return values[known], [completion.prompt_id for completion, k in zip(completions, known, strict=True) if k]
 
@@ -246,35 +220,37 @@ def _notes(settings: EvaluateSettings, judges: Sequence[Judge]) -> list[str]:
     return notes
 
 
-def _kl(ctx: StageContext, loaded: Loaded, reference: Loaded, sequences: list[TokenSequence]) -> Array | None:
+def _kl(settings: EvaluateSettings, loaded: Loaded, reference: Loaded, sequences: list[TokenSequence]) -> Array | None:
     """(N,) exact KL of each completion to the reference, nats; 0 for the reference, None if the tokenizers differ."""
     if loaded.weights == reference.weights:
         return np.zeros(len(sequences))
     if not same_tokenizer(loaded.opened.tokenizer, reference.opened.tokenizer):
         return None
     trunk = loaded.opened.trunk(("policy",), reference=reference.opened)
-    with ctx.progress("exact KL", len(sequences)) as bar:
-        return sequence_kl(trunk, sequences, temperature=ctx.settings.decoding.temperature or 1.0, on_done=bar.advance)
+    with progress("exact KL", len(sequences)) as bar:
+        return sequence_kl(trunk, sequences, temperature=settings.decoding.temperature or 1.0, on_done=bar.advance)
 
 
-def _reward(
-    ctx: StageContext,
-    name: str,
+def _rewards(
+    asked: Asked,
     tokenizer: Any,
     prompts: Sequence[Prompt],
     completions: Sequence[Completion],
     sequences: Sequence[TokenSequence],
-) -> Array:
-    """(N,) normalised scores of a reward stage's model; it scores texts unless `tokenizer` equals its own."""
-    folder = Path(ctx.model_folder(name))
-    trunk, encoder = load_reward_model(folder, dtype=ctx.precision)
-    trunk.to(best_device())
-    takes_tokens = tokenizer is not None and same_tokenizer(trunk.tokenizer, tokenizer)
-    scorer = RewardModelScorer(trunk, encoder, name, takes_tokens=takes_tokens)
-    asked = [(prompt, sequence.prompt_ids) for prompt, sequence in zip(prompts, sequences, strict=True)]
-    fix_longest(scorer, asked, ctx.settings.decoding.max_new_tokens)
+) -> dict[str, Array]:
+    """Reward stage → (N,) normalised scores of its model; it scores texts unless `tokenizer` equals its own."""
+    rows = [(prompt, sequence.prompt_ids) for prompt, sequence in zip(prompts, sequences, strict=True)]
     items = [
         ScoringItem(prompt, one.text, sequence.prompt_ids, sequence.completion_ids, one.finish_reason)
         for prompt, one, sequence in zip(prompts, completions, sequences, strict=True)
     ]
-    return scorer.score(items).total.double().numpy()
+
+    def scores(name: str) -> Array:  # a function, so that only one reward model is in memory at a time
+        trunk, encoder = load_reward_model(Path(asked.folders[name]), dtype=asked.stage.precision)
+        trunk.to(best_device())
+        takes_tokens = tokenizer is not None and same_tokenizer(trunk.tokenizer, tokenizer)
+        scorer = RewardModelScorer(trunk, encoder, name, takes_tokens=takes_tokens)
+        fix_longest(scorer, rows, asked.settings.decoding.max_new_tokens)
+        return scorer.score(items).total.double().numpy()
+
+    return {name: scores(name) for name in asked.settings.rewards}

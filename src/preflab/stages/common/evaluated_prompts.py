@@ -41,14 +41,15 @@ def evaluated_prompts(ctx: StageContext) -> tuple[list[Prompt], list[str]]:
 
 def _limit(ctx: StageContext, name: str) -> Any:
     """Returns a function (prompt, room) → whether the prompt and `room` tokens fit into the model's context."""
-    from transformers import AutoConfig
-
     from preflab.conversations.renderer import Renderer
-    from preflab.models.loading import load_tokenizer
+    from preflab.models.facts import token_limits
+    from preflab.models.kinds import reads_prompts_apart
+    from preflab.models.loading import load_tokenizer, read_config
     from preflab.models.packages import resolve_package
+    from preflab.training.batches import TokenSequence
 
     folder = resolve_package(ctx.model_folder(name))
-    renderer = Renderer(load_tokenizer(folder))
-    config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False).get_text_config()
-    context = getattr(config, "max_position_embeddings", None) or 2**31
-    return lambda prompt, room: len(renderer.prompt_ids(prompt)) + room <= context
+    config = read_config(folder)
+    renderer = Renderer(load_tokenizer(folder), apart=reads_prompts_apart(config))
+    limits = token_limits(config)
+    return lambda prompt, room: limits.fits(TokenSequence(renderer.prompt_ids(prompt), ()), room)

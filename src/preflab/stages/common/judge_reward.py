@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preflab.errors import PreflabError
@@ -10,11 +12,43 @@ from preflab.stages.base import StageContext
 
 if TYPE_CHECKING:
     from preflab.labelers.ai import Judge
+    from preflab.records import Prompt
     from preflab.rewards.judge_scorer import JudgeScorer
     from preflab.settings.rewards import RewardSource
 
 
-def judge_scorer(ctx: StageContext, source: RewardSource) -> JudgeScorer:
+@dataclass(frozen=True)
+class JudgeInputs:
+    """What the AI judges among a stage's rewards need, before a model is opened."""
+
+    model_folder: Callable[[str], Path | str]
+    """Name of a model → its folder or Hub id."""
+    prompts: list[Prompt]
+    """The prompts whose completions are judged; [] without an AI judge."""
+    max_new_tokens: int
+    lines: Mapping[str, dict[str, tuple[float, float]]]
+    """Name of the reward → criterion → (intercept, slope) of its calibration."""
+    precision: str
+
+    @classmethod
+    def of(cls, ctx: StageContext) -> JudgeInputs:
+        """Reads the prompts and the calibrations.
+
+        Raises:
+            PreflabError: an `ai_judge` stage has no calibration against people for one of the criteria.
+        """
+        settings = ctx.settings
+        sources = [source for source in settings.rewards if source.judge is not None]
+        return cls(
+            model_folder=ctx.model_folder,
+            prompts=ctx.prompts(settings.prompts) if sources else [],
+            max_new_tokens=getattr(settings, "decoding", settings).max_new_tokens,
+            lines={_name(source): _lines(ctx, source) for source in sources},
+            precision=ctx.precision,
+        )
+
+
+def judge_scorer(inputs: JudgeInputs, source: RewardSource) -> JudgeScorer:
     """The scorer of a reward source that names a judge."""
     from preflab.labelers.ai import RatingAsked
     from preflab.labelers.judge_sources import make_judge
@@ -24,20 +58,24 @@ def judge_scorer(ctx: StageContext, source: RewardSource) -> JudgeScorer:
     from preflab.rewards.judge_scorer import JudgeScorer
 
     assert source.judge is not None
-    judge = make_judge(source.judge, ctx.model_folder, dtype=ctx.precision)
+    judge = make_judge(source.judge, inputs.model_folder, dtype=inputs.precision)
     if isinstance(judge, LocalJudge) and judge.asked == THINKING_CLOSED:
-        say(f"{source.name or 'judge'}: the judge's thinking is closed before each label")
-    _fix_longest(ctx, source, judge)
+        say(f"{_name(source)}: the judge's thinking is closed before each label")
+    _fix_longest(inputs, source, judge)
 
     def rate(criterion: str, asked: Sequence[tuple[str, str]]) -> list[float | None]:
         ends = source.scale_ends.get(criterion)
         replies = judge.rate([RatingAsked(criterion, prompt, text, ends) for prompt, text in asked])
         return [one.score for one in replies]
 
-    return JudgeScorer(rate, source.criteria, _lines(ctx, source), source.name or "judge")
+    return JudgeScorer(rate, source.criteria, inputs.lines[_name(source)], _name(source))
 
 
-def _fix_longest(ctx: StageContext, source: RewardSource, judge: Judge) -> None:
+def _name(source: RewardSource) -> str:
+    return source.name or "judge"
+
+
+def _fix_longest(inputs: JudgeInputs, source: RewardSource, judge: Judge) -> None:
     """Fix a local judge's rotary frequencies for the longest question plus a completion of `max_new_tokens`."""
     from preflab.labelers.ai import RatingAsked
     from preflab.labelers.local import LocalJudge
@@ -46,9 +84,9 @@ def _fix_longest(ctx: StageContext, source: RewardSource, judge: Judge) -> None:
         asked = (
             RatingAsked(name, prompt.shown, "", source.scale_ends.get(name))
             for name in source.criteria
-            for prompt in ctx.prompts(ctx.settings.prompts)
+            for prompt in inputs.prompts
         )
-        judge.fix_longest(asked, getattr(ctx.settings, "decoding", ctx.settings).max_new_tokens)
+        judge.fix_longest(asked, inputs.max_new_tokens)
 
 
 def _lines(ctx: StageContext, source: RewardSource) -> dict[str, tuple[float, float]]:

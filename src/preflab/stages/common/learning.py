@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
@@ -42,11 +43,11 @@ def accelerator_for(ctx: StageContext, run: RunSettings) -> Any:
     return accelerator
 
 
-def finish_model(ctx: StageContext, trunk: Trunk, accelerator: Any, metrics: Sequence[dict[str, Any]]) -> StageResult:
+def finish_model(folder: Path, trunk: Trunk, accelerator: Any, metrics: Sequence[dict[str, Any]]) -> StageResult:
     """Write the policy role as a Hugging Face folder `model/`, remove the checkpoint, and return the stage's result.
 
     Args:
-        ctx: the stage.
+        folder: the stage's run folder.
         trunk: the trained model.
         accelerator: the stage's accelerator, which is shut down.
         metrics: the rows of metrics.jsonl, for the first and the last loss.
@@ -54,8 +55,8 @@ def finish_model(ctx: StageContext, trunk: Trunk, accelerator: Any, metrics: Seq
     from preflab.training.standstill import said_of_loss
 
     if accelerator.is_main_process:
-        save_language_model(ctx, trunk)
-        shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
+        save_language_model(folder, trunk)
+        shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     first, last = metrics[0]["loss/nll"], metrics[-1]["loss/nll"]
@@ -64,14 +65,14 @@ def finish_model(ctx: StageContext, trunk: Trunk, accelerator: Any, metrics: Seq
     return StageResult(summary, figures)
 
 
-def save_language_model(ctx: StageContext, trunk: Trunk) -> None:
-    """Save the policy in `model/`: adapters merged, with its tokenizer and the stop tokens in its configuration."""
+def save_language_model(folder: Path, trunk: Trunk) -> None:
+    """Save the policy in `folder/model`: adapters merged, with its tokenizer and stop tokens in its configuration."""
     from preflab.conversations.renderer import name_stops
     from preflab.files import new_folder
     from preflab.models.merge import merged_language_model
     from preflab.training.tensor_files import system_errors
 
-    with new_folder(ctx.folder / "model") as beside, system_errors(ctx.folder / "model"):
+    with new_folder(folder / "model") as beside, system_errors(folder / "model"):
         model = merged_language_model(trunk, "policy")
         name_stops(model, trunk.tokenizer)
         model.save_pretrained(beside)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.stages.base import StageContext, StageResult
+from preflab.stages.common.stage_facts import StageFacts
 from preflab.words import count, three_digits
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from preflab.records import Prompt
     from preflab.rewards.combine import WeightedSum
     from preflab.rewards.sources import PolicySide
-    from preflab.settings.recipe import EngineName
-    from preflab.training.protocols import Decode, Sampler, Scorer, ScoringItem
+    from preflab.training.protocols import Decode, Sampler, Scorer
     from preflab.training.too_long import LongRows
 
 
@@ -37,9 +37,7 @@ class Asked:
     """The checked inputs of an on-policy stage, before a model is opened."""
 
     settings: Any
-    name: str
-    seed: int
-    folder: Path
+    stage: StageFacts
     base: Path | str
     """The model to be trained."""
     reference: Path | str | None
@@ -50,11 +48,7 @@ class Asked:
     criterion: Scorer | None
     make_scorer: Callable[[PolicySide], WeightedSum]
     """Makes the scorer of the recipe's rewards for a policy."""
-    precision: str
-    engine: EngineName
     accelerator: Any
-    save_policy: Callable[[Trunk], None]
-    """Writes the merged policy."""
 
 
 @dataclass(frozen=True)
@@ -77,45 +71,22 @@ def ask(ctx: StageContext) -> Asked:
         PreflabError: prompts cannot be read, the criterion does not exist, or a tracker is not installed.
     """
     from preflab.rewards.functions import FunctionScorer, load_function
-    from preflab.rewards.sources import make_scorer
-    from preflab.stages.common.judge_reward import judge_scorer
-    from preflab.stages.common.learning import accelerator_for, save_language_model
+    from preflab.stages.common.learning import accelerator_for
+    from preflab.stages.common.recipe_rewards import scorer_maker
 
     settings, other = ctx.settings, ctx.settings.reference
     measured = settings.stop.criterion is not None and settings.held_out_prompts is not None
     return Asked(
         settings=settings,
-        name=ctx.name,
-        seed=ctx.seed,
-        folder=ctx.folder,
+        stage=StageFacts.of(ctx),
         base=ctx.model_folder(settings.model),
         reference=None if other in (None, settings.model) else ctx.model_folder(other),
         prompts=ctx.prompts(settings.prompts),
         held_out=ctx.prompts(settings.held_out_prompts)[: settings.stop.num_prompts] if measured else [],
         criterion=FunctionScorer(load_function(settings.stop.criterion)) if measured else None,
-        make_scorer=functools.partial(
-            make_scorer,
-            settings.rewards,
-            ctx.model_folder,
-            reference_items=functools.partial(reference_items, ctx),
-            judges=functools.partial(judge_scorer, ctx),
-            dtype=ctx.precision,
-            tokens_per_batch=settings.optimiser.tokens_per_micro_batch,
-        ),
-        precision=ctx.precision,
-        engine=ctx.device.engine,
+        make_scorer=scorer_maker(ctx, tokens_per_batch=settings.optimiser.tokens_per_micro_batch),
         accelerator=accelerator_for(ctx, settings.run),
-        save_policy=functools.partial(save_language_model, ctx),
     )
-
-
-def reference_items(ctx: StageContext, stage: str) -> list[ScoringItem]:
-    """The completions of a stage as items for a scorer."""
-    from preflab.training.protocols import ScoringItem
-
-    completions = ctx.completions(stage)
-    prompts = {prompt.id: prompt for prompt in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
-    return [ScoringItem.of(prompts[c.prompt_id], c) for c in completions]
 
 
 def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
@@ -126,7 +97,7 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
     """
     from preflab.conversations.fitting_prompts import fitting_prompts
     from preflab.conversations.renderer import Renderer
-    from preflab.models.facts import context_length
+    from preflab.models.facts import token_limits
     from preflab.policy.on_policy_run import OnPolicyRun
     from preflab.rewards.sources import PolicySide
     from preflab.sampling.engines import EngineSource, make_engine
@@ -141,14 +112,14 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
         fitting_prompts,
         renderer,
         max_new_tokens=num_new,
-        context_length=context_length(policy.config),
+        limits=token_limits(policy.config),
         too_long=settings.too_long,
     )
     learned = fit(asked.prompts)
     held_out = fit(asked.held_out).prompts if asked.held_out else []
     longest = fix_row_lengths(trunk.row_lengths, [ids for _, ids in [*learned.prompts, *held_out]], num_new)
     source = EngineSource.of_trunk(trunk, renderer.stop_token_ids, keep_states=trunk.plain_because is None)
-    engine = make_engine(source, asked.engine)
+    engine = make_engine(source, asked.stage.engine)
     run = OnPolicyRun(
         trunk=trunk,
         settings=settings,
@@ -156,9 +127,9 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
         sampler=engine,
         scorer=asked.make_scorer(PolicySide(trunk.tokenizer, trunk, base_hash, learned.prompts, num_new)),
         decode=renderer.decode,
-        folder=asked.folder,
-        seed=asked.seed,
-        name=asked.name,
+        folder=asked.stage.folder,
+        seed=asked.stage.seed,
+        name=asked.stage.name,
         held_out=_held_out(asked, engine, renderer.decode, held_out),
         accelerator=asked.accelerator,
     )
@@ -170,11 +141,11 @@ def _open_trunk(asked: Asked, roles: tuple[Role, ...]) -> tuple[Trunk, str]:
     from preflab.models.language_model import open_language_model
     from preflab.models.precision import weights_dtype
 
-    lora = asked.settings.lora
-    opened = open_language_model(asked.base, dtype=weights_dtype(asked.precision, learns=lora is None))
+    lora, seed, precision = asked.settings.lora, asked.stage.seed, asked.stage.precision
+    opened = open_language_model(asked.base, dtype=weights_dtype(precision, learns=lora is None))
     other = None if asked.reference is None else opened.another(asked.reference)
     base_hash = opened.base_hash()
-    trunk = opened.trunk(roles, lora=lora, seed=asked.seed, reference=other, compute=asked.precision)
+    trunk = opened.trunk(roles, lora=lora, seed=seed, reference=other, compute=precision)
     return trunk.to(asked.accelerator.device), base_hash
 
 
@@ -186,7 +157,7 @@ def _held_out(asked: Asked, engine: Sampler, decode: Decode, prompts: PromptIds)
     criterion = asked.criterion
     if criterion is None:
         return None
-    requests = [SampleRequest(ids, derive_seed(asked.seed, "held out", prompt.id)) for prompt, ids in prompts]
+    requests = [SampleRequest(ids, derive_seed(asked.stage.seed, "held out", prompt.id)) for prompt, ids in prompts]
 
     def measure(version: int) -> tuple[float, float | None]:
         engine.sync(version)
@@ -210,15 +181,16 @@ def mean_and_error(scores: Tensor) -> tuple[float, float | None]:
 def finish(asked: Asked, opened: Opened, result: RunResult, roles: Sequence[str], **further: Any) -> StageResult:
     """Save each role in a folder of its name (adapters in peft's format, heads) and the merged policy in `model/`."""
     from preflab.models.role_files import save_role
+    from preflab.stages.common.learning import save_language_model
 
-    trunk, accelerator = opened.run.trunk, asked.accelerator
+    trunk, accelerator, folder = opened.run.trunk, asked.accelerator, asked.stage.folder
     if accelerator.is_main_process:
         for role in roles:
-            save_role(trunk, role, asked.folder / role, base=opened.base_hash if trunk.lora else "")
-        asked.save_policy(trunk)
+            save_role(trunk, role, folder / role, base=opened.base_hash if trunk.lora else "")
+        save_language_model(folder, trunk)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return _result(asked.folder, result, opened.long, **further, **opened.figures)
+    return _result(folder, result, opened.long, **further, **opened.figures)
 
 
 def _result(folder: Path, result: RunResult, long: LongRows, **further: Any) -> StageResult:

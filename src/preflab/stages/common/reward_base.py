@@ -1,4 +1,4 @@
-"""Shared by stages `reward` and `rating`: opens the base model, and scores the completions used to normalise."""
+"""Shared by stages `reward` and `rating`: read the inputs, open the base model, and score to normalise."""
 
 from __future__ import annotations
 
@@ -6,19 +6,64 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from preflab.settings.learning import RewardSettings
 from preflab.settings.rating import RatingSettings
 from preflab.stages.base import StageContext
+from preflab.stages.common.preference_data import PreferenceData, read_preferences
+from preflab.stages.common.stage_facts import StageFacts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from preflab.models.trunk import Trunk
+    from preflab.records import Completion, Prompt
     from preflab.rewards.rankings import Encoder
     from preflab.training.batches import TokenSequence
     from preflab.training.too_long import LongRows, TooLong
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The checked inputs of a stage that trains a reward model, before a model is opened."""
+
+    settings: Any
+    """`RewardSettings` or `RatingSettings`."""
+    stage: StageFacts
+    data: PreferenceData
+    test_data: PreferenceData | None
+    """The preferences of `test_preferences`; None without them."""
+    reference: list[tuple[Prompt, Completion]]
+    """The completions of the `reference` stage, used to normalise the scores; [] if that setting is None."""
+    base: Path | str
+    """The model to be trained."""
+    accelerator: Any
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """The origin of the training and test data, for the report."""
+        return {"train": self.data.origin, "test": self.test_data.origin if self.test_data else None}
+
+
+def ask(ctx: StageContext) -> Asked:
+    """Read the preferences and the reference's completions, locate the model, and start the accelerator.
+
+    Raises:
+        PreflabError: preferences or completions cannot be used, or a tracker is not installed.
+    """
+    from preflab.stages.common.learning import accelerator_for
+
+    settings = ctx.settings
+    return Asked(
+        settings=settings,
+        stage=StageFacts.of(ctx),
+        data=read_preferences(ctx, settings.preferences),
+        test_data=read_preferences(ctx, settings.test_preferences) if settings.test_preferences else None,
+        reference=ctx.prompted_completions(settings.reference) if settings.reference is not None else [],
+        base=ctx.model_folder(settings.model),
+        accelerator=accelerator_for(ctx, settings.run),
+    )
 
 
 @dataclass
@@ -31,7 +76,7 @@ class RewardBase:
     encoder: Encoder
 
     @classmethod
-    def load(cls, ctx: StageContext) -> RewardBase:
+    def load(cls, asked: Asked) -> RewardBase:
         """Opens the stage's model, a decoder or an encoder, and adds a new reward role."""
         from preflab.models.language_model import open_reader
         from preflab.models.packages import resolve_package
@@ -39,17 +84,18 @@ class RewardBase:
         from preflab.rewards.rankings import Encoder
         from preflab.rewards.score import is_decoder
 
-        settings: RewardSettings | RatingSettings = ctx.settings
-        named = ctx.model_folder(settings.model)
-        folder = resolve_package(named)
+        settings: RewardSettings | RatingSettings = asked.settings
+        seed, precision = asked.stage.seed, asked.stage.precision
+        folder = resolve_package(asked.base)
         causal = is_decoder(folder)
-        dtype = weights_dtype(ctx.precision, learns=settings.lora is None)
+        dtype = weights_dtype(precision, learns=settings.lora is None)
         opened = open_reader(folder, dtype=dtype, causal=causal, writes=causal)
         max_tokens, stops = opened.most_tokens(settings.max_tokens), opened.facts.stop_token_ids if causal else ()
         weights = opened.base_hash()
         pooling = settings.pooling or ("last" if causal else "mean")
-        trunk = opened.trunk(("reward",), lora=settings.lora, seed=ctx.seed, pooling=pooling, compute=ctx.precision)
-        return cls(named, weights, trunk, Encoder(opened.tokenizer, causal, max_tokens, stops))
+        trunk = opened.trunk(("reward",), lora=settings.lora, seed=seed, pooling=pooling, compute=precision)
+        encoder = Encoder(opened.tokenizer, causal, max_tokens, stops, opened.reads_prompts_apart)
+        return cls(asked.base, weights, trunk, encoder)
 
     @property
     def uncut(self) -> Encoder:
@@ -71,18 +117,13 @@ class RewardBase:
         save_reward_model(self.trunk, folder, base=base, weights_hash=self.weights_hash, encoder=self.encoder)
 
 
-def reference_sequences(ctx: StageContext, base: RewardBase) -> list[TokenSequence]:
-    """The completions of the `reference` stage, used to normalise the scores; [] if that setting is None."""
-    settings: RewardSettings | RatingSettings = ctx.settings
-    if settings.reference is None:
-        return []
-    completions = ctx.completions(settings.reference)
-    prompts = {prompt.id: prompt for prompt in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
-    return [base.encoder(prompts[c.prompt_id], c) for c in completions]
+def reference_sequences(asked: Asked, base: RewardBase) -> list[TokenSequence]:
+    """The tokens of the completions used to normalise the scores."""
+    return [base.encoder(prompt, completion) for prompt, completion in asked.reference]
 
 
 def reference_scores(
-    ctx: StageContext, base: RewardBase, samples: Sequence[TokenSequence], labelled: Sequence[Tensor]
+    asked: Asked, base: RewardBase, samples: Sequence[TokenSequence], labelled: Sequence[Tensor]
 ) -> Tensor:
     """(N,) raw scores to be normalised to mean 0 and variance 1: of `samples`; without samples, those in `labelled`."""
     import torch
@@ -91,4 +132,4 @@ def reference_scores(
 
     if not samples:
         return torch.cat(list(labelled))
-    return reward_scores(base.trunk, samples, ctx.settings.optimiser.tokens_per_micro_batch)
+    return reward_scores(base.trunk, samples, asked.settings.optimiser.tokens_per_micro_batch)

@@ -1,0 +1,101 @@
+"""Reads and checks all inputs of the stage `evaluate` before a model is opened."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from preflab.errors import PreflabError, nearest
+from preflab.evaluation.texts import Judge
+from preflab.files import read_json
+from preflab.records import Prompt
+from preflab.rewards.functions import RewardFunction, load_function
+from preflab.settings.evaluation import EvaluateSettings
+from preflab.stages.base import StageContext
+from preflab.stages.common.evaluated_prompts import evaluated_prompts
+from preflab.stages.common.stage_facts import StageFacts
+from preflab.stages.common.stored import Stored, stored_completions
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The checked inputs of the stage, before a model is opened."""
+
+    settings: EvaluateSettings
+    stage: StageFacts
+    prompts: list[Prompt]
+    """The prompts that all models answer."""
+    left_out: list[str]
+    """A note about prompts that were left out, if any."""
+    judges: list[Judge]
+    classify: RewardFunction | None
+    """Names the class of each text; None without `labels`."""
+    folders: Mapping[str, Path | str]
+    """Model, reference or reward stage of the settings → its folder or Hub id."""
+    stored: Mapping[str, Stored]
+    """Stage of `completions` → its completions of the prompts."""
+    accuracies: Mapping[str, Mapping[str, Any]]
+    """Reward stage → the held-out figures of its report; {} if it has none."""
+
+    @property
+    def reference(self) -> str:
+        """The name of the KL's reference model."""
+        return reference_of(self.settings)
+
+
+def ask(ctx: StageContext) -> Asked:
+    """Read the prompts and stored completions, load the functions, and locate the models.
+
+    Raises:
+        PreflabError: no prompt leaves room for a completion, `tilted_optimum` is no judge, or a stage has another
+            number of completions for one of the prompts.
+    """
+    settings: EvaluateSettings = ctx.settings
+    prompts, left_out = evaluated_prompts(ctx)
+    judges = [load_judge(name, path) for name, path in settings.judges.items()]
+    _check_optimum(settings)
+    return Asked(
+        settings=settings,
+        stage=StageFacts.of(ctx),
+        prompts=prompts,
+        left_out=left_out,
+        judges=judges,
+        classify=load_function(settings.labels) if settings.labels else None,
+        folders={
+            name: ctx.model_folder(name) for name in (*settings.models, reference_of(settings), *settings.rewards)
+        },
+        stored={
+            name: stored_completions(ctx, name, prompts, settings.num_completions) for name in settings.completions
+        },
+        accuracies={name: _held_out(ctx.inputs[name].folder) for name in settings.rewards if name in ctx.inputs},
+    )
+
+
+def reference_of(settings: EvaluateSettings) -> str:
+    """The name of the KL's reference model: the first model, if no other is named."""
+    return settings.reference or settings.models[0]
+
+
+def load_judge(name: str, path: str) -> Judge:
+    """The judge `module:function`. An F counts as FAIL_UTILITY of its module; without one it is left out of means."""
+    function = load_function(path, allow_none=True)
+    fail = getattr(sys.modules[path.partition(":")[0]], "FAIL_UTILITY", None)
+    return Judge(name, function, None if fail is None else float(fail))
+
+
+def _check_optimum(settings: EvaluateSettings) -> None:
+    if settings.tilted_optimum and settings.tilted_optimum not in settings.judges:
+        raise PreflabError(
+            f"tilted_optimum: {settings.tilted_optimum!r} is no judge of this stage",
+            f"one of {', '.join(settings.judges) or '(there are none)'}"
+            + (f"; near it: {near}" if (near := nearest(settings.tilted_optimum, list(settings.judges))) else ""),
+            "name a judge of `judges`",
+        )
+
+
+def _held_out(folder: Path) -> Mapping[str, Any]:
+    path = folder / "reward_report.json"
+    return (read_json(path).get("held_out") if path.is_file() else None) or {}

@@ -1,0 +1,29 @@
+"""The name, seed, folder and device settings of a stage: a part of every stage's record of inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from preflab.stages.base import StageContext
+
+if TYPE_CHECKING:
+    from preflab.settings.recipe import EngineName
+
+
+@dataclass(frozen=True)
+class StageFacts:
+    """The name, seed, folder and device settings of a stage that uses models."""
+
+    name: str
+    seed: int
+    folder: Path
+    precision: str
+    """The precision of computations: `float32`, `bfloat16` or `float16`."""
+    engine: EngineName
+
+    @classmethod
+    def of(cls, ctx: StageContext) -> StageFacts:
+        """The facts in a context, with `device.precision` resolved for this machine."""
+        return cls(ctx.name, ctx.seed, ctx.folder, ctx.precision, ctx.device.engine)
