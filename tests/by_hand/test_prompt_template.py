@@ -1,4 +1,4 @@
-"""Prompts made from columns by a template, in files of several kinds."""
+"""Prompts made from columns by a template, in files of several kinds, and joined where they are equal."""
 
 from __future__ import annotations
 
@@ -95,3 +95,27 @@ def test_template_without_a_plain_column_is_refused_before_anything_runs(tmp_pat
     written(tmp_path, ROWS)
     with pytest.raises(PreflabError, match="template"):
         load_recipe(recipe_with(tmp_path, template=template), [])
+
+
+def test_rows_with_one_dialogue_become_one_prompt_with_all_its_references(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a_1", "dialogue": "#Person1#: Hi.", "summary": "They meet."},
+        {"id": "b_1", "dialogue": "#Person1#: No.", "summary": "He says no."},
+        {"id": "a_2", "dialogue": "#Person1#: Hi.", "summary": "A greeting."},
+        {"id": "a_3", "dialogue": "#Person1#: Hi.", "summary": "They meet."},
+    ]
+    written(tmp_path, rows)
+    recipe = load_recipe(recipe_with(tmp_path, columns={"summary": "reference"}, gather=["reference"]), [])
+    assert [dict(prompt.columns) for prompt in read_prompts(recipe, "rows")] == [
+        {"id": "a_1", "reference": ["They meet.", "A greeting."]},
+        {"id": "b_1", "reference": ["He says no."]},
+    ]
+
+
+def test_column_to_gather_that_no_row_has_is_refused(tmp_path: Path) -> None:
+    written(tmp_path, ROWS)
+    recipe = load_recipe(recipe_with(tmp_path, gather=["references"]), [])
+    with pytest.raises(PreflabError) as error:
+        read_prompts(recipe, "rows")
+    assert "`gather` names the column `references`, which no prompt has" in str(error.value)
+    assert "one of id, summary, topic" in str(error.value)

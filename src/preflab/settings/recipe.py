@@ -98,6 +98,13 @@ class DataSettings(Settings):
         "choice: prompts as they are",
         counts="if_set",
     )
+    gather: tuple[str, ...] = setting(
+        (),
+        "For prompts: rows with the same prompt become one, in which these columns hold lists, such as the references "
+        "of a test set with one row per reference.",
+        "choice: rows as they are",
+        counts="if_set",
+    )
     defaults: dict[str, Any] = setting(
         {},
         "Column → value for rows in which it is missing or empty, such as `system: Be kind.` or "

@@ -322,8 +322,12 @@ def read_prompts(recipe: Recipe, name: str) -> list[Prompt]:
     Raises:
         PreflabError: a prompt is empty (unless `skip_bad`; names the line), or there are no prompts.
     """
-    read = read_records(recipe, name.partition(".")[0], for_prompts=True)
-    falling = [prompt for prompt in read.prompts if in_part(recipe, name, prompt)]
+    from preflab.store.formats.gathered import gather_columns
+
+    base = name.partition(".")[0]
+    read = read_records(recipe, base, for_prompts=True)
+    prompts = gather_columns(read.prompts, recipe.data[base].gather)
+    falling = [prompt for prompt in prompts if in_part(recipe, name, prompt)]
     if not falling:
         raise PreflabError(
             f"{name}: no prompts among {count(read.num_rows, 'row')} of {read.path.name}",
