@@ -93,11 +93,12 @@ def build_model(
 
 
 def build_t5(
-    tokenizer: PreTrainedTokenizerFast, *, num_layers: int, hidden_size: int, num_heads: int, seed: int
+    tokenizer: PreTrainedTokenizerFast, *, num_layers: int, hidden_size: int, num_heads: int, context: int, seed: int
 ) -> T5ForConditionalGeneration:
     """Build a random T5 in float32, in the form of T5 v1.1 and FLAN-T5: a gated MLP of twice the hidden size.
 
-    Encoder and decoder have `num_layers` each. The decoder starts with the padding token. Dropout is 0.
+    Encoder and decoder have `num_layers` each. The encoder reads at most `context` tokens, the decoder starts with the
+    padding token, and dropout is 0.
 
     Raises:
         PreflabError: the hidden size is not a multiple of the number of heads.
@@ -111,6 +112,7 @@ def build_t5(
         d_ff=2 * hidden_size,
         num_layers=num_layers,
         num_heads=num_heads,
+        n_positions=context,
         feed_forward_proj="gated-gelu",
         dropout_rate=0.0,
         scale_decoder_outputs=False,

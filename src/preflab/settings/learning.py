@@ -207,7 +207,7 @@ class TinySettings(StageSettings):
     num_layers: int = setting(4, "Transformer layers.", "choice: about a million parameters", ge=1, le=1000)
     hidden_size: int = setting(128, "Width of the hidden states.", "choice: about a million parameters", ge=8)
     num_heads: int = setting(4, "Attention heads.", "choice: 32 dimensions per head", ge=1)
-    context: int = setting(96, "Longest sequence, tokens.", "choice: short answers", ge=8)
+    context: int = setting(96, "Longest sequence, tokens; of a T5, longest prompt.", "choice: short answers", ge=8)
     num_steps: int = setting(450, "Optimiser steps.", "measured: about a minute of one core", ge=1)
     num_sequences_per_step: int = setting(
         32, "Texts in one step.", "measured: held-out loss 0.64 after 400,000 tokens, 0.67 with 64", ge=1

@@ -34,6 +34,7 @@ def _make_t5(ctx: StageContext) -> StageResult:
         num_layers=settings.num_layers,
         hidden_size=settings.hidden_size,
         num_heads=settings.num_heads,
+        context=settings.context,
         seed=ctx.seed,
     )
     if ctx.is_main_process:
