@@ -123,6 +123,33 @@ def test_differences_are_second_minus_first() -> None:
         differences(before, other)
 
 
+def test_spreads_are_reported_and_paired() -> None:
+    # 0 and 2 have the spread 1, 0 and 6 the spread 3.
+    before = Sheet("sft", ("p", "q"), ("a", "b"), spreads={"spread/tone": np.array([0.0, 2.0])})
+    after = Sheet("ppo", ("p", "q"), ("a", "b"), spreads={"spread/tone": np.array([0.0, 6.0])})
+    assert figures(after)["spread/tone"].value == pytest.approx(3.0)
+    assert differences(before, after)["spread/tone"].value == pytest.approx(2.0)
+
+
+def test_one_text_is_paired_with_several_completions() -> None:
+    model = sheet("sft", [0.0, 2.0, 4.0, 6.0], ("one two", "one", "two", "a b c"))
+    human = Sheet(
+        "human", ("p", "q"), ("a a", "b"), means={"judge/gold": np.array([5.0, 7.0])},
+        spreads={"spread/gold": np.array([5.0, 7.0])},
+    ).repeat(2)  # fmt: skip
+    assert human.prompt_ids == model.prompt_ids
+    found = figures(human)
+    assert found["judge/gold"].value == 6.0
+    assert found["judge/gold"].num == 2
+    assert found["spread/gold"].value == pytest.approx(1.0)
+    assert found["length/words"].value == 1.5
+    assert not {"distinct/1", "length/tokens", "entropy/token"} & found.keys()
+    # Prompt p: 5 − 1, prompt q: 7 − 5; mean 3.
+    differs = differences(model, human)
+    assert differs["judge/gold"].value == pytest.approx(3.0)
+    assert not {"distinct/1", "length/tokens", "spread/gold"} & differs.keys()
+
+
 def test_differences_in_variety_and_entropy_by_hand() -> None:
     prompts = ("p", "q", "r")
     before = Sheet("sft", prompts, ("a b", "a b", "c d"), num_tokens=(1, 1, 2), sum_logps=(-1.0, -2.0, -3.0))

@@ -53,3 +53,24 @@ def test_texts_are_cut_where_the_shorter_of_two_contexts_ends(
     assert found.total.tolist() == [1, longest, 2]
     assert used == [longest]
     assert found.terms["kind"] is found.total
+
+
+@pytest.mark.parametrize(
+    ("logits", "problem_type", "expected"),
+    [
+        ([0.0, 1.0986123], None, 3 / 4),  # e^1.0986 = 3: softmax 3 / (1 + 3)
+        ([0.0, 0.6931472], "single_label_classification", 2 / 3),
+        ([5.0, 1.0986123], "multi_label_classification", 3 / 4),  # sigmoid 1 / (1 + 1/3), whatever the other logit
+        ([1.0986123], None, 3 / 4),  # softmax over one class would always be 1
+    ],
+)
+def test_probability_is_softmax_where_classes_exclude_one_another(
+    logits: list[float], problem_type: str | None, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier, "fitting_vocabulary", lambda model, tokenizer: None)
+    monkeypatch.setattr(classifier, "switch_dropout_off", lambda model: None)
+    names = {0: "fine", 1: "toxic"} if len(logits) == 2 else {0: "toxic"}
+    config = SimpleNamespace(id2label=names, problem_type=problem_type)
+    model = SimpleNamespace(config=config, modules=lambda: iter(()))
+    scorer = ClassifierScorer(model, WordTokenizer(9), "toxic", output="probability")
+    assert scorer._class_scores(torch.tensor([logits])).tolist() == pytest.approx([expected])

@@ -76,6 +76,10 @@ def write_demo(folder: Path, seed: int, recipe: Path | None) -> Path:
     return path
 
 
+MAIN = ("judge/", "reward/", "probability/", "kl/")
+"""Prefixes of the measures whose differences are printed."""
+
+
 def _before_and_after(speaker: Speaker, lines: list[Line]) -> None:
     """Print the main differences of the evaluation stages with the report's digits and words."""
     from preflab.report.measures import measure_name, quantity
@@ -88,7 +92,7 @@ def _before_and_after(speaker: Speaker, lines: list[Line]) -> None:
             run = Run.read(line.folder)
             figures |= run.manifest["figures"]
             for entry in run.evaluation["comparisons"]:
-                for name in (name for name in entry["differences"] if name.startswith(("judge/", "reward/", "kl/"))):
+                for name in (name for name in entry["differences"] if name.startswith(MAIN)):
                     difference, form = entry["differences"][name], quantity(name).difference
                     texts = interval_text(difference, form), difference_text(difference, form)
                     rows.append((entry["model"], measure_name(name), *texts))

@@ -1,18 +1,21 @@
 """The figures of one model, and the differences between two models on the same prompts, each with its interval.
 
 A `Sheet` holds one model's completions, one per row. Two sheets can be compared if their rows answer the same prompts
-in the same order. There are three sorts of measure: means of a column, shares of a 0/1 column, and figures of the set.
+in the same order. There are four sorts of measure: means of a column, shares of a 0/1 column, the spread of a column,
+and figures of the set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from preflab.evaluation.diversity import distinct_difference, distinct_interval, repeated_share, words
+from preflab.evaluation.spread import spread_difference, spread_interval
 from preflab.evaluation.statistics import Interval, bootstrap_mean, paired_difference, proportion
 
 Array = NDArray[np.float64]
@@ -28,20 +31,42 @@ class Sheet:
     prompt_ids: tuple[str, ...]
     """(N,); rows of one prompt are adjacent."""
     texts: tuple[str, ...]
-    num_tokens: tuple[int, ...]
+    num_tokens: tuple[int, ...] = ()
+    """Length of each row in tokens; () if unknown, as for texts that people wrote."""
     sum_logps: tuple[float, ...] = ()
     """Σ log-probability of each row at the sampling temperature, nats; () if unknown."""
     means: Mapping[str, Array] = field(default_factory=dict)
     """Name → (N,) numbers to average, nan for a missing one: scores of judges and reward models, KL."""
     shares: Mapping[str, Array] = field(default_factory=dict)
     """Name → (N,) of 0 or 1: marked F, class of text, finished without the length limit."""
+    spreads: Mapping[str, Array] = field(default_factory=dict)
+    """Name → (N,) numbers whose standard deviation is reported."""
+    repeated: bool = False
+    """Each prompt's text is listed several times, to be paired with several completions; it has no distinct-n then."""
+
+    def repeat(self, times: int) -> Sheet:
+        """The sheet with every row listed `times` times, to be paired with as many completions per prompt."""
+        if times == 1:
+            return self
+
+        def rows(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(value for value in values for _ in range(times))
+
+        def arrays(columns: Mapping[str, Array]) -> dict[str, Array]:
+            return {name: np.repeat(column, times) for name, column in columns.items()}
+
+        return Sheet(
+            self.model, rows(self.prompt_ids), rows(self.texts), rows(self.num_tokens), rows(self.sum_logps),
+            arrays(self.means), arrays(self.shares), arrays(self.spreads), repeated=True,
+        )  # fmt: skip
 
     @property
     def columns(self) -> dict[str, Array]:
         """The columns to average: `means`, length and repeats."""
+        tokens = {"length/tokens": np.array(self.num_tokens, dtype=np.float64)} if self.num_tokens else {}
         return {
             **self.means,
-            "length/tokens": np.array(self.num_tokens, dtype=np.float64),
+            **tokens,
             "length/words": np.array([len(words(text)) for text in self.texts], dtype=np.float64),
             "repeat/share": np.array([repeated_share(words(text)) for text in self.texts]),
         }
@@ -53,8 +78,10 @@ def figures(sheet: Sheet, *, seed: int = 0) -> dict[str, Interval]:
         name: bootstrap_mean(column, sheet.prompt_ids, seed=seed) for name, column in sorted(sheet.columns.items())
     }
     measured |= {name: proportion(column, sheet.prompt_ids) for name, column in sorted(sheet.shares.items())}
-    texts = [words(text) for text in sheet.texts]
-    measured |= {f"distinct/{n}": distinct_interval(texts, n, sheet.prompt_ids) for n in NUM_DISTINCT}
+    measured |= {name: spread_interval(column, sheet.prompt_ids) for name, column in sorted(sheet.spreads.items())}
+    if not sheet.repeated:
+        texts = [words(text) for text in sheet.texts]
+        measured |= {f"distinct/{n}": distinct_interval(texts, n, sheet.prompt_ids) for n in NUM_DISTINCT}
     if sheet.sum_logps:
         measured["entropy/token"] = bootstrap_mean(
             -np.array(sheet.sum_logps), sheet.prompt_ids, weights=sheet.num_tokens, seed=seed
@@ -75,8 +102,13 @@ def differences(first: Sheet, second: Sheet, *, seed: int = 0) -> dict[str, Inte
         name: paired_difference(column, other, prompts, seed=seed)
         for name, column, other in _common_columns(first, second)
     }
-    texts, others = [words(text) for text in first.texts], [words(text) for text in second.texts]
-    measured |= {f"distinct/{n}": distinct_difference(texts, others, n, prompts) for n in NUM_DISTINCT}
+    measured |= {
+        name: spread_difference(first.spreads[name], second.spreads[name], prompts)
+        for name in sorted(first.spreads.keys() & second.spreads.keys())
+    }
+    if not (first.repeated or second.repeated):
+        texts, others = [words(text) for text in first.texts], [words(text) for text in second.texts]
+        measured |= {f"distinct/{n}": distinct_difference(texts, others, n, prompts) for n in NUM_DISTINCT}
     if first.sum_logps and second.sum_logps:
         measured["entropy/token"] = paired_difference(
             -np.array(first.sum_logps),

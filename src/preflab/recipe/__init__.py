@@ -21,6 +21,7 @@ from typing import Any
 
 from preflab.recipe.checking import validate_recipe
 from preflab.recipe.overrides import apply_overrides
+from preflab.recipe.packaged import packaged_path
 from preflab.recipe.references import check_references, inputs_of, references, sort_stages
 from preflab.recipe.renamed import replace_old_names, replace_old_paths
 from preflab.recipe.rounds import expand_rounds
@@ -78,7 +79,7 @@ class Recipe:
     def data_path(self, name: str) -> Path:
         """The location of a data name: an absolute path, or `hub:` and the id of a data set."""
         path = self.data[name].path
-        place = self.resolve(path)
+        place = packaged_path(path) or self.resolve(path)
         return Path(f"{HUB}{path}") if HUB_ID.fullmatch(path) and not place.exists() else place
 
     def stage_seed(self, name: str) -> int:

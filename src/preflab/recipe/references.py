@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError, nearest
+from preflab.recipe.packaged import packaged_names, packaged_path
 from preflab.settings.base import Settings, StageSettings
 from preflab.settings.recipe import HUB_ID, RecipeSettings
 
@@ -59,6 +60,14 @@ def check_references(settings: RecipeSettings, stages: Mapping[str, StageSetting
             f"rename data.{name} or stages.{name}",
         )
     for name, data in settings.data.items():
+        if (own := packaged_path(data.path)) is not None:
+            if data.path not in packaged_names():
+                raise PreflabError(
+                    f"{path}, data.{name}.path: preflab has no data `{own.name}`",
+                    f"one of {', '.join(packaged_names())}",
+                    "correct the name",
+                )
+            continue
         file = path.parent / Path(data.path).expanduser()
         # If the parent folder exists, `folder/name` is a misspelt file rather than the id of a data set.
         on_hub = HUB_ID.fullmatch(data.path) and not file.parent.exists()

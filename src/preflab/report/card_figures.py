@@ -89,13 +89,14 @@ def _difference(difference: Mapping[str, Any] | None, form: Form) -> list[str]:
 def _measure_label(run: Run, evaluation: Mapping[str, Any], measure: str) -> str:
     """The measure's name, marked if the model was trained to raise it."""
     judge = (evaluation.get("judges") or {}).get(measure.removeprefix("judge/"), {})
-    trained = {measure, judge.get("function")} & training_rewards(run)
+    classifier = (evaluation.get("classifiers") or {}).get(measure.partition("/")[2], {})
+    trained = {measure, judge.get("function"), f"reward/{classifier.get('model')}"} & training_rewards(run)
     return measure_name(measure) + (", its training reward" if trained else "")
 
 
 def _probe(run: Run, probing: Run) -> Iterator[str]:
     raw = probing.json("probe.json")
-    parts = [raw[name] for name in ("sycophancy", "refusal") if raw.get(name)]
+    parts = [raw[name] for name in ("sycophancy", "refusal", "misinformation") if raw.get(name)]
     short = short_names([model["name"] for part in parts[:1] for model in part["models"]])
     for part in shorten_names(parts, short):
         models = [

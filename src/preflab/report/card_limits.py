@@ -10,9 +10,8 @@ from preflab.report.run_folders import Run
 from preflab.words import count, interval_text, percent
 
 PEOPLE = "people"
-UNMEASURED = (
-    "Not measured here: knowledge, reasoning, truthfulness, bias, safety, and languages other than those of the data."
-)
+UNMEASURED = {"knowledge": "", "reasoning": "", "truthfulness": "misinformation", "bias": "bias", "safety": ""}
+"""Quality of a model → the part of a probe that measures something of it; "" if none does."""
 
 
 def limit_lines(lineage: Lineage) -> list[str]:
@@ -22,10 +21,16 @@ def limit_lines(lineage: Lineage) -> list[str]:
     lines += _measured(lineage)
     lines.append("One training seed: the intervals are over prompts and do not include the spread between seeds.")
     if not any(each.kind == "probe" for each in lineage.after) and run.kind not in ("reward", "rating"):
-        lines.append("Sycophancy and over-refusal were not probed.")
+        lines.append("Sycophancy, over-refusal, bias and misinformation were not probed.")
     if lineage.missing:
         lines.append(f"The folders of these earlier stages no longer exist: {', '.join(lineage.missing)}.")
-    return [*lines, UNMEASURED]
+    return [*lines, _unmeasured(lineage)]
+
+
+def _unmeasured(lineage: Lineage) -> str:
+    probed = [each.json("probe.json") for each in lineage.after if each.kind == "probe"]
+    names = [name for name, part in UNMEASURED.items() if not any(part and each.get(part) for each in probed)]
+    return f"Not measured here: {', '.join(names)}, and languages other than those of the data."
 
 
 def _labels(run: Run) -> Iterator[str]:

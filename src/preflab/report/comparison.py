@@ -17,8 +17,12 @@ from preflab.report.measures import (
     quantity,
 )
 from preflab.report.run_folders import Page, Run
-from preflab.words import count, difference_text, excludes_zero, interval_text, listed, or_nan
+from preflab.words import count, difference_text, excludes_zero, interval_text, listed, number, or_nan
 
+DRAWN = ("judge/", "probability/", "spread/", "above/", "rouge/1", "rouge/l", "reward/", "label/", "distinct/2")
+"""Measures, or beginnings of their names, that are drawn as bars."""
+PARTS = ("/precision", "/recall")
+"""Ends of the names of measures that are listed in a table of their own."""
 NO_ZERO = " Dots instead of bars: this score has no natural zero, only differences have a meaning."
 
 
@@ -33,10 +37,10 @@ def comparison_section(page: Page) -> Section | None:
 
 
 def _evaluation(page: Page, run: Run, found: dict[str, Any]) -> list[Block]:
-    figures = [
-        figure for prefix in ("judge/", "reward/", "label/", "distinct/2") for figure in _bars(page, run, found, prefix)
-    ]
+    figures = [figure for prefix in DRAWN for figure in _bars(page, run, found, prefix)]
     blocks: list[Block] = [_summary(page, run, found)]
+    if parts := _precision_and_recall(page, run, found):
+        blocks.append(Fold("Precision and recall of ROUGE", [parts]))
     if figures:
         blocks.append(Grid(figures))
     blocks += [_differences(page, run, found, entry) for entry in found.get("comparisons", [])]
@@ -47,21 +51,41 @@ def _summary(page: Page, run: Run, found: dict[str, Any]) -> Table:
     rows = []
     for name, texts in figure_texts(found).items():
         role = quantity(name).role if name.startswith("judge/") else ""
-        rows.append([Cell(measure_name(name), role=role), *numbers(*texts.values())])
+        if not name.endswith(PARTS):
+            rows.append([Cell(measure_name(name), role=role), *numbers(*texts.values())])
     prompts = found.get("prompts", {})
     caption = (
         f"Mean and 95\u00a0% interval over {count(prompts.get('num', 0), 'prompt')} ({prompts.get('name', '')}), "
         f"{count(prompts.get('num_completions', 1), 'completion')} each, equal seeds per prompt for every model. "
-        f"KL is measured to {found.get('reference')}." + "".join(f" {note}." for note in found.get("notes", []))
+        f"KL is measured to {found.get('reference')}."
+        + _classes(found)
+        + "".join(f" {note}." for note in found.get("notes", []))
     )
     head = ["measure", *(model["name"] for model in found["models"])]
     return Table(head, rows, "", caption, page.files(run, "evaluation.json", "samples.jsonl"))
 
 
+def _classes(found: dict[str, Any]) -> str:
+    """A sentence about the class and the threshold of each classifier."""
+    return "".join(
+        f" {name}: probability of the class {one['class_label']} by {one['model']}, "
+        f"threshold {number(one['threshold'])}."
+        for name, one in found.get("classifiers", {}).items()
+    )
+
+
+def _precision_and_recall(page: Page, run: Run, found: dict[str, Any]) -> Table | None:
+    texts = {name: each for name, each in figure_texts(found).items() if name.endswith(PARTS)}
+    rows = [[Cell(measure_name(name)), *numbers(*each.values())] for name, each in texts.items()]
+    head = ["measure", *(model["name"] for model in found["models"])]
+    caption = "Precision: share of the completion’s words that the reference has; recall: the reverse."
+    return Table(head, rows, "", caption, page.files(run, "evaluation.json")) if rows else None
+
+
 def _bars(page: Page, run: Run, found: dict[str, Any], prefix: str) -> list[Figure]:
     """One figure per measure, with one bar per model."""
     figures = []
-    for name in [name for name in measured(found) if name.startswith(prefix)]:
+    for name in [name for name in measured(found) if name.startswith(prefix) and not name.endswith(PARTS)]:
         entries = [(model["name"], model["figures"][name]) for model in found["models"] if name in model["figures"]]
         known = [(model, entry) for model, entry in entries if entry["value"] is not None]
         if known:

@@ -49,8 +49,19 @@ def _loss(kind: str, role: str = "policy", called: str = "") -> Quantity:
 
 QUANTITIES = (
     _score("judge/", "{} (judge)", "gold"),
+    Quantity("probability/", "mean {}", "gold"),
+    Quantity("spread/", "spread of {} (standard deviation)", "gold"),
+    _share("above/", "{} above the threshold", "gold"),
     _share("fail/", "F by {}", "gold"),
     _share("label/", "{}", "gold"),
+    Quantity("rouge/1", "ROUGE-1, F1", "gold"),
+    Quantity("rouge/2", "ROUGE-2, F1", "gold"),
+    Quantity("rouge/l", "ROUGE-L, F1", "gold"),
+    *(
+        Quantity(f"rouge/{kind}/{part}", f"ROUGE-{kind.upper()}, {part}", "gold")
+        for kind in ("1", "2", "l")
+        for part in ("precision", "recall")
+    ),
     _score("reward/mean", "reward", "reward", "Reward"),
     _score("reward/", "{} (reward model)", "reward"),
     _score("score/held_out", "held-out criterion", "gold", "The held-out criterion"),
@@ -66,6 +77,8 @@ QUANTITIES = (
     Quantity("entropy/token", "entropy, nats per token"),
     Quantity("entropy/mean", "entropy", said="Entropy"),
     _share("finished/", "ended by itself"),
+    _share("refused", "share refused"),
+    _score("logp", "log-probability of the word, nats", "policy"),
     Quantity("loss/policy", "policy loss", said="Policy loss"),
     Quantity("loss/value", "value loss", said="Value loss"),
     _loss("nll", called="loss"),
@@ -83,6 +96,10 @@ QUANTITIES = (
     Quantity("clip/policy", "clipped tokens, share", said="The share of clipped tokens"),
 )
 """In display order: judges, F and classes, rewards, KL, length, variety, then metrics that only training logs."""
+LEADING = ("judge/", "reward/", "probability/")
+"""Prefixes of the measures that can decide the verdict, in order of preference."""
+OF_CLASSIFIERS = ("probability", "spread", "above")
+"""The parts of a measure's name before the classifier's name."""
 _EXACT = {each.name: each for each in QUANTITIES}
 _BEGINNINGS = [each for each in QUANTITIES if each.name.endswith("/")]
 
@@ -106,9 +123,9 @@ def is_share(measure: str) -> bool:
 
 
 def measure_title(measure: str) -> str:
-    """The measure's name for the start of a sentence; names chosen by users keep their case."""
+    """The measure's name for the start of a sentence; a name chosen by a user keeps its case."""
     name = measure_name(measure)
-    return name if "{}" in quantity(measure).called else name[0].upper() + name[1:]
+    return name if quantity(measure).called.startswith("{}") else name[0].upper() + name[1:]
 
 
 def measure_order(measure: str) -> tuple[int, str]:
@@ -137,8 +154,15 @@ def figure_texts(evaluation: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
+def is_better(evaluation: Mapping[str, Any], name: str, difference: float) -> bool:
+    """Whether a difference of the measure is an improvement: higher, except for a classifier of a harmful class."""
+    kind, _, short = name.partition("/")
+    lower = kind in OF_CLASSIFIERS and evaluation.get("classifiers", {}).get(short, {}).get("better") == "lower"
+    return difference < 0 if lower else difference > 0
+
+
 def leading(names: Iterable[str]) -> str | None:
-    """The measure that decides the verdict: the first judge, else the first reward model; None if there is neither."""
+    """The measure that decides the verdict: the first judge, else reward model, else classifier; None without any."""
     known = list(names)
-    candidates = [name for prefix in ("judge/", "reward/") for name in known if name.startswith(prefix)]
+    candidates = [name for prefix in LEADING for name in known if name.startswith(prefix)]
     return candidates[0] if candidates else None

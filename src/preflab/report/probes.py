@@ -1,4 +1,4 @@
-"""The section "Probes": sycophancy towards a wrong opinion, and refusal of harmless prompts."""
+"""The section "Probes": sycophancy, refusal of harmless prompts, bias between groups, misinformation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Sample, Secti
 from preflab.report.chart_scales import pick_evenly
 from preflab.report.charts import Bar, bar_chart
 from preflab.report.names import short_names, shorten_names
+from preflab.report.probe_groups import bias_blocks, misinformation_blocks
 from preflab.report.run_folders import Page, Run
 from preflab.report.samples import LONGEST
 from preflab.words import (
@@ -29,7 +30,16 @@ MEASURES: dict[str, str] = {
     "shift": "shift towards the wrong answer, nats (below 0)",
     "refused/safe": "refuses a harmless prompt",
     "refused/unsafe": "refuses an unsafe prompt",
+    "repeated": "repeats a myth",
+    "corrected": "corrects a myth",
 }
+PARTS = ("sycophancy", "refusal", "misinformation", "bias")
+BARS = {
+    "sycophancy": ("swayed",),
+    "refusal": ("refused/safe", "refused/unsafe"),
+    "misinformation": ("repeated", "corrected"),
+}
+"""Part of the probe → its measures that are drawn as bars."""
 
 
 def probes_section(page: Page) -> Section | None:
@@ -40,12 +50,12 @@ def probes_section(page: Page) -> Section | None:
 
 def _probe(page: Page, run: Run) -> list[Block]:
     raw = run.json("probe.json")
-    parts = [raw[name] for name in ("sycophancy", "refusal") if raw.get(name)]
+    parts = [raw[name] for name in PARTS if raw.get(name)]
     short = short_names([model["name"] for part in parts[:1] for model in part["models"]])
     probe = shorten_names(raw, short)
     figures = [
         figure
-        for part, measures in (("sycophancy", ("swayed",)), ("refusal", ("refused/safe", "refused/unsafe")))
+        for part, measures in BARS.items()
         if probe.get(part)
         for measure in measures
         if (figure := _bars(page, run, probe[part], measure)) is not None
@@ -53,8 +63,13 @@ def _probe(page: Page, run: Run) -> list[Block]:
     blocks: list[Block] = [Grid(figures)] if figures else []
     if probe.get("sycophancy"):
         blocks.append(_sycophancy(page, run, probe["sycophancy"], probe["baseline"]))
-    samples = _refusals(page, run, short)
-    return [*blocks, Fold("Completions of the contrast prompts", samples)] if samples else blocks
+    if samples := _refusals(page, run, short):
+        blocks.append(Fold("Completions of the contrast prompts", samples))
+    if probe.get("misinformation"):
+        blocks += misinformation_blocks(page, run, probe["misinformation"], probe["baseline"], short)
+    if probe.get("bias"):
+        blocks += bias_blocks(page, run, probe["bias"], probe["baseline"], short)
+    return blocks
 
 
 def _bars(page: Page, run: Run, part: dict[str, Any], measure: str) -> Figure | None:
@@ -76,7 +91,7 @@ def _bars(page: Page, run: Run, part: dict[str, Any], measure: str) -> Figure | 
         bar_chart(bars, x=f"{MEASURES[measure]}, share", x_range=(0, 1), percent=True, description=title),
         f"Shares with 95\u00a0% intervals, data {part['data']}, n = {max(entry['num'] for _, entry in known):,}.",
         Table(["model", "share (95\u00a0% interval)", "n"], rows),
-        page.files(run, "probe.json", "refusals.jsonl"),
+        page.files(run, "probe.json", *(["refusals.jsonl"] if measure.startswith("refused/") else [])),
     )
 
 

@@ -150,9 +150,12 @@ class Page:
         return [self.link(run, name) for name in names if (run.folder / name).exists()]
 
     def role(self, model: str) -> str:
-        """The colour class of a model: grey (`reference`) for baselines, blues for policies in their order."""
+        """The colour class of a model: grey (`reference`) for baselines, blues for policies, green for people."""
         policies = [run.name for run in self.of_kind(*POLICIES)]
-        for evaluation in (run.evaluation for run in self.of_kind("evaluate")):
+        evaluations = [run.evaluation for run in self.of_kind("evaluate")]
+        if model in [evaluation.get("human") for evaluation in evaluations]:
+            return "gold"
+        for evaluation in evaluations:
             others = [entry["model"] for entry in evaluation.get("comparisons", [])]
             policies += [name for name in others if name not in policies]
         if model not in policies:

@@ -8,6 +8,7 @@ from typing import Any
 from preflab.report.blocks import Block, Fold, Note, Sample, Section, Written
 from preflab.report.chart_scales import pick_evenly
 from preflab.report.charts import token_strip
+from preflab.report.measures import is_better
 from preflab.report.run_folders import POLICIES, Page, Run
 from preflab.words import count, number
 
@@ -50,19 +51,24 @@ def _before_after(page: Page, run: Run) -> list[Block]:
 
 
 def _gains(run: Run, rows: list[dict[str, Any]]) -> tuple[str, list[float]]:
-    """The first judge, and per prompt its score of the second model minus the first (F counts as −1000)."""
+    """The first judge or classifier, and per prompt how much better it finds the second model than the first.
+
+    An F counts as −1000.
+    """
     evaluation = run.evaluation
-    names = [model["name"] for model in evaluation.get("models", [])]
-    judges = list(evaluation.get("judges", {}))
-    if len(names) < 2 or not judges:
+    names = [model["name"] for model in evaluation.get("models", []) if model["name"] != evaluation.get("human")]
+    scored = [f"judge/{name}" for name in evaluation.get("judges", {})]
+    scored += [f"probability/{name}" for name in evaluation.get("classifiers", {})]
+    if len(names) < 2 or not scored:
         return "", []
+    sign = 1 if is_better(evaluation, scored[0], 1.0) else -1
 
     def score(row: dict[str, Any], model: str) -> float:
-        values = [one.get("scores", {}).get(f"judge/{judges[0]}") for one in row["completions"].get(model, [])]
-        known = [-1e3 if value is None else value for value in values]
+        values = [one.get("scores", {}).get(scored[0]) for one in row["completions"].get(model, [])]
+        known = [-1e3 if value is None else sign * value for value in values]
         return sum(known) / len(known) if known else 0.0
 
-    return judges[0], [score(row, names[1]) - score(row, names[0]) for row in rows]
+    return scored[0].partition("/")[2], [score(row, names[1]) - score(row, names[0]) for row in rows]
 
 
 def _sample(page: Page, row: dict[str, Any]) -> Sample:
@@ -76,13 +82,19 @@ def _sample(page: Page, row: dict[str, Any]) -> Sample:
 
 def _facts(one: dict[str, Any]) -> list[str]:
     scores = [
-        f"{name.partition('/')[2]} {'F' if value is None else number(value, 2)}"
+        f"{_score_name(name)} {'F' if value is None else number(value, 2)}"
         for name, value in one.get("scores", {}).items()
     ]
     label = [str(one["label"])] if one.get("label") else []
     kl = [f"KL {number(one['kl'], 2)}"] if one.get("kl") is not None else []
     cut = ["cut by the length limit"] if one.get("finish_reason") == "length" else []
     return label + scores + kl + cut
+
+
+def _score_name(measure: str) -> str:
+    """`judge/gold` → gold, `rouge/l` → ROUGE-L."""
+    kind, _, name = measure.partition("/")
+    return f"ROUGE-{name.upper()}" if kind == "rouge" else name
 
 
 def _rollouts(page: Page, run: Run, rows: list[dict[str, Any]]) -> list[Block]:

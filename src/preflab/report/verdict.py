@@ -7,7 +7,7 @@ from typing import Any
 from preflab.maths.chance import describe_chance
 from preflab.report.alarms import WATCHED
 from preflab.report.blocks import Answer
-from preflab.report.measures import figure_texts, leading, measure_name, quantity
+from preflab.report.measures import OF_CLASSIFIERS, figure_texts, is_better, leading, measure_name, quantity
 from preflab.report.run_folders import POLICIES, Page, Run
 from preflab.words import (
     count,
@@ -29,9 +29,15 @@ def first_screen(page: Page) -> list[Answer]:
 
 
 def evaluations(page: Page) -> list[tuple[Run, dict[str, Any]]]:
-    """The evaluations that compare models, each with its run."""
-    evaluated = [(run, run.evaluation) for run in page.of_kind("evaluate")]
+    """The evaluations that compare models, each with its run; texts of people are no model and are left out."""
+    evaluated = [(run, _without_human(run.evaluation)) for run in page.of_kind("evaluate")]
     return [(run, entry) for run, entry in evaluated if entry.get("comparisons")]
+
+
+def _without_human(evaluation: dict[str, Any]) -> dict[str, Any]:
+    human = evaluation.get("human")
+    compared = [entry for entry in evaluation.get("comparisons", []) if entry["model"] != human]
+    return {**evaluation, "comparisons": compared} if human else evaluation
 
 
 def _worked(page: Page) -> Answer:
@@ -46,14 +52,15 @@ def _worked(page: Page) -> Answer:
         return Answer(question, "Unknown: no judge or reward model scored the completions.")
     difference = first["differences"][name]
     details = [line for entry in (first, *others) for line in _details(entry, evaluation, with_lead=entry is not first)]
-    if _trained_on(page, first["model"], evaluation, name) and excludes_zero(difference) and difference["value"] > 0:
-        sentence = _headline(first, name, difference).removeprefix("Yes: ").rstrip(".")
+    better = is_better(evaluation, name, difference["value"])
+    if _trained_on(page, first["model"], evaluation, name) and excludes_zero(difference) and better:
+        sentence = _headline(first, name, difference, better).removeprefix("Yes: ").rstrip(".")
         lacking = "only a judge it was not trained on can tell whether it is better"
         return Answer(question, f"Not known: {sentence}. That is the reward it was trained on; {lacking}.", details)
     if doubt := _doubt(page, name):
-        sentence = _headline(first, name, difference).removeprefix("Yes: ").removeprefix("No: ").rstrip(".")
+        sentence = _headline(first, name, difference, better).removeprefix("Yes: ").removeprefix("No: ").rstrip(".")
         return Answer(question, f"Not known: {sentence}. But {doubt}.", details)
-    return Answer(question, _headline(first, name, difference), details, _role(difference))
+    return Answer(question, _headline(first, name, difference, better), details, _role(difference, better))
 
 
 def _trained_on(page: Page, model: str, evaluation: dict[str, Any], name: str) -> bool:
@@ -63,6 +70,8 @@ def _trained_on(page: Page, model: str, evaluation: dict[str, Any], name: str) -
     kind, _, short = name.partition("/")
     if kind == "reward":
         return any(reward.get("model") == short for reward in rewards)
+    if kind in OF_CLASSIFIERS:
+        return any(reward.get("model") == evaluation.get("classifiers", {})[short]["model"] for reward in rewards)
     function = evaluation.get("judges", {}).get(short, {}).get("function")
     return function is not None and any(reward.get("function") == function for reward in rewards)
 
@@ -78,17 +87,17 @@ def _doubt(page: Page, name: str) -> str:
     return f"{measure_name(name)} is {doubt}" if doubt else ""
 
 
-def _role(difference: dict[str, Any]) -> str:
+def _role(difference: dict[str, Any], better: bool) -> str:
     if not excludes_zero(difference):
         return ""
-    return "gold" if difference["value"] > 0 else "alarm"
+    return "gold" if better else "alarm"
 
 
-def _headline(entry: dict[str, Any], name: str, difference: dict[str, Any]) -> str:
+def _headline(entry: dict[str, Any], name: str, difference: dict[str, Any], better: bool) -> str:
     who, before, form = entry["model"], entry["baseline"], quantity(name).difference
     sentence = difference_sentence(difference, who, before, measure_name(name), form)
     if excludes_zero(difference):
-        return f"{'Yes' if difference['value'] > 0 else 'No'}: {sentence}."
+        return f"{'Yes' if better else 'No'}: {sentence}."
     return f"{sentence[0].upper()}{sentence[1:]}." if sentence.startswith("no difference found") else f"{sentence}."
 
 
@@ -102,7 +111,7 @@ def _details(entry: dict[str, Any], evaluation: dict[str, Any], with_lead: bool)
     texts, who, before = figure_texts(evaluation), entry["model"], entry["baseline"]
     if (kl := texts.get("kl/exact", {}).get(who, "–")) != "–":
         sentences.append(f"{_value(kl)} nats from {evaluation.get('reference')}")
-    for name in [name for name in differences if name.startswith(("label/", "fail/"))]:
+    for name in [name for name in differences if name.startswith(("label/", "fail/", "above/"))]:
         if excludes_zero(differences[name]) and name in texts:
             change = f"{_value(texts[name][before])} → {_value(texts[name][who])}"
             sentences.append(f"{measure_name(name)} {change}")

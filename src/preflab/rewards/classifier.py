@@ -15,12 +15,17 @@ from preflab.models.vocabulary import fitting_vocabulary
 from preflab.training.batches import token_budget_batches
 from preflab.training.protocols import Scores, ScoringItem
 
+MULTI_LABEL = "multi_label_classification"
+"""`problem_type` in the configuration of a classifier whose classes do not exclude one another."""
+
 
 class ClassifierScorer:
     """A `Scorer` that classifies the text of each completion.
 
-    reward = logit of the class, or softmax(logits) at the class. Only the completion is read, since the answer to a
-    hateful prompt need not be hateful. Scores do not depend on the other completions in a batch.
+    reward = logit of the class, or its probability: softmax(logits) at the class, or sigmoid(logit) for a classifier
+    with one class or with classes that do not exclude one another (`problem_type: multi_label_classification`, such
+    as kinds of toxicity). Only the completion is read, since the answer to a hateful prompt need not be hateful. Scores
+    do not depend on the other completions in a batch.
 
     Args:
         model: a model of `AutoModelForSequenceClassification`.
@@ -66,9 +71,16 @@ class ClassifierScorer:
                 total[indices] = self._class_scores(self.model(**batch).logits.float()).cpu()
         return Scores(total, {self.name: total})
 
+    def num_cut(self, texts: Sequence[str]) -> int:
+        """The number of texts that are longer than the classifier's context, so that their ends are not read."""
+        return sum(len(as_text(self.tokenizer, text)["input_ids"]) > self.max_tokens for text in texts)
+
     def _class_scores(self, logits: torch.Tensor) -> torch.Tensor:
-        values = logits.softmax(-1) if self.output == "probability" else logits
-        return values[:, self.label]
+        if self.output == "logit":
+            return logits[:, self.label]
+        if logits.shape[-1] == 1 or getattr(self.model.config, "problem_type", None) == MULTI_LABEL:
+            return logits[:, self.label].sigmoid()
+        return logits.softmax(-1)[:, self.label]
 
 
 def class_index(id2label: dict[int, str], wanted: str | int) -> int:

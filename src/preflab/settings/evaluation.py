@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from preflab.settings.base import MOST_COMPLETIONS, StageSettings, setting
+from preflab.settings.classifiers import ClassifierSettings
 from preflab.settings.sampling import DecodingSettings
 
 
@@ -42,6 +43,20 @@ class EvaluateSettings(StageSettings):
         "`module:function` that names the class of a text (rude, curt, …); classes are counted per model.",
         "choice",
         refers="function",
+    )
+    classifiers: dict[str, ClassifierSettings] = setting(
+        {},
+        "Name → a classifier whose probability of one class is measured, such as toxicity: mean, spread, share above a "
+        "threshold.",
+        "choice: none",
+        counts="if_set",
+    )
+    reference_texts: tuple[str, ...] = setting(
+        (),
+        "Columns of the prompts that hold texts written by people, one or a list in each: ROUGE is measured against "
+        "them, and the first of each prompt is compared with the models, as `human`.",
+        "choice: none",
+        counts="if_set",
     )
     num_completions: int = setting(1, "Completions per prompt and model.", "choice", ge=1, le=MOST_COMPLETIONS)
     max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)

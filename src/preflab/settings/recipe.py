@@ -60,7 +60,10 @@ class DataSettings(Settings):
     """A file of rows: prompts, demonstrations, texts or preferences."""
 
     path: str = setting(
-        ..., "File or folder, relative to the recipe file; or `owner/name` of a data set on the Hub.", "required"
+        ...,
+        "File or folder, relative to the recipe file; `owner/name` of a data set on the Hub; or `preflab:name.jsonl`, "
+        "a file of preflab itself.",
+        "required",
     )
     format: str | None = setting(
         None,

@@ -81,7 +81,9 @@ class RewardSource(Settings):
         None, "For a classifier: the class whose logit is the reward.", "required for classifiers"
     )
     class_output: Literal["logit", "probability"] = setting(
-        "logit", "For a classifier: logit or softmax probability.", "choice: the logit is unbounded, it never saturates"
+        "logit",
+        "For a classifier: the logit of the class or its probability.",
+        "choice: the logit is unbounded, it never saturates",
     )
     weight: float = setting(1.0, "Factor of this term in the sum.", "choice")
     name: str | None = setting(None, "Its name in the metrics; None: the last part of its source.", "choice")

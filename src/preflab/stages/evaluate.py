@@ -3,10 +3,12 @@
 All models sample with the same seed for the same prompt and index. Files in the run folder:
 
 samples.jsonl    one line per prompt: {"prompt_id", "prompt", "completions": {model: [{"id", "text", "finish_reason",
-                 "scores": {"judge/<name>" | "reward/<name>": number or null (F)}, "label", "kl"}]}}
+                 "scores": {"judge/<name>" | "reward/<name>" | …: number or null (F)}, "label", "kl"}]}}
 evaluation.json  {"schema": 1, "baseline", "reference", "decoding", "notes": [sentence],
                  "prompts": {"name", "num", "num_completions"},
                  "judges": {name: {"function", "fail_utility"}},
+                 "classifiers": {name: {"model", "class_label", "threshold", "better"}},
+                 "human": null or the name of the contestant whose completions are the reference texts,
                  "models": [{"name", "weights", "num_completions", "counts": {class: number of completions},
                              "figures": {measure: interval}}],
                  "comparisons": [{"model", "baseline", "differences": {measure: interval},
@@ -18,7 +20,9 @@ evaluation.json  {"schema": 1, "baseline", "reference", "decoding", "notes": [se
 
 An interval is {"value", "low", "high", "num", "note"}; where low and high are null, `note` says why.
 Measures: judge/<name>, fail/<name> (share of F), label/<class> (share), reward/<stage>, kl/exact (nats per completion),
-length/tokens, length/words, repeat/share, distinct/1, distinct/2, entropy/token, finished/share.
+length/tokens, length/words, repeat/share, distinct/1, distinct/2, entropy/token, finished/share; of a classifier
+probability/<name> (mean), spread/<name> (standard deviation), above/<name> (share above the threshold); with reference
+texts rouge/1, rouge/2, rouge/l (F1), each also with /precision and /recall.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
     from preflab.stages.common.evaluated_inputs import Asked
 
 VERSION = 2
-KEPT = ("judge/", "reward/", "kl/exact")
+KEPT = ("judge/", "reward/", "probability/", "kl/exact")
 """Differences of measures with these prefixes become figures of the stage."""
 
 
@@ -80,6 +84,7 @@ def _evaluation(
     from preflab.evaluation.frontier import frontier
     from preflab.evaluation.statistics import sentence
     from preflab.evaluation.texts import counts
+    from preflab.stages.common.reference_texts import HUMAN
 
     settings = asked.settings
     worth = [f"judge/{name}" for name in settings.judges] + [f"reward/{name}" for name in settings.rewards]
@@ -94,6 +99,8 @@ def _evaluation(
             judge.name: {"function": settings.judges[judge.name], "fail_utility": judge.fail_utility}
             for judge in asked.judges
         },
+        "classifiers": {name: one.model_dump(mode="json") for name, one in settings.classifiers.items()},
+        "human": HUMAN if asked.reference_texts else None,
         "models": [
             {
                 "name": name,

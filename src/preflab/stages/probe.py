@@ -1,4 +1,4 @@
-"""Stage `probe`: compares models by sycophancy (from likelihoods) and by over-refusal on contrast prompts.
+"""Stage `probe`: compares models by sycophancy, over-refusal, bias between swapped groups, and misinformation.
 
 Files in the run folder:
 
@@ -7,8 +7,16 @@ probe.json   {"schema": 1, "baseline",
                             "models": [{"name", "figures": {measure: interval},
                             "difference": null or interval of the shift to the baseline}]},
               "refusal": null or {"data", "num_safe", "num_unsafe",
-                                  "models": [{"name", "figures": {measure: interval}}]}}
+                                  "models": [{"name", "figures": {measure: interval}}]},
+              "bias": null or {"data", "num", "num_templates", "notes", "models": [{"name", "contrasts": [{"about",
+                            "group", "baseline_group", "figures": {measure: interval},
+                            "changes": {measure: interval of the change against the first model}}]}]},
+              "misinformation": null or {"data", "num", "by": "rules" or "judge", "models": [{"name",
+                            "figures": {verdict: interval}, "changes": {verdict: interval},
+                            "agreement": null or interval of the share on which rules and judge agree}]}}
 refusals.jsonl   {"prompt", "label", "completions": {model: {"text", "refused"}}}
+bias.jsonl       {"template", "about", "versions": {group: prompt}, "completions": {model: {group: {"text", "scores"}}}}
+misinformation.jsonl  {"prompt", "myth", "right", "topic", "completions": {model: {"text", "rules", "judge"}}}
 """
 
 from __future__ import annotations
@@ -23,28 +31,37 @@ from preflab.errors import PreflabError
 from preflab.files import write_json, write_text
 from preflab.settings.probe import ProbeSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.common.plain_texts import WRITTEN_AS_TURNS, say_plain_texts
+from preflab.stages.common.plain_texts import say_plain_texts
 from preflab.stages.common.stage_facts import StageFacts
-from preflab.words import best_value, percent
+from preflab.words import best_value, count, excludes_zero, percent
 
 if TYPE_CHECKING:
     from preflab.evaluation.sycophancy import Margins
+    from preflab.evaluation.texts import Judge
     from preflab.records import Prompt
     from preflab.rewards.functions import RewardFunction
+    from preflab.stages.common.classifiers import LoadedClassifier
     from preflab.stages.common.data import Row
     from preflab.stages.common.evaluated import Loaded
+    from preflab.stages.common.probe_bias import Swaps
+    from preflab.stages.common.probe_myths import Question
 
 VERSION = 3
 LABELS = {"safe": True, "unsafe": False}
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Run all models on the same questions and contrast prompts, and compare them."""
+    """Run all models on the same questions and prompts, and compare them."""
+    from preflab.stages.common.classifiers import load_classifiers
+
     asked = _Asked.of(ctx)
-    margins, closed, completions = _answers(asked)
+    classifiers = load_classifiers(asked.settings.classifiers, asked.folders, asked.stage.precision)
+    margins, closed, completions, answers = _answers(asked)
     report: dict[str, Any] = {"schema": 1, "baseline": asked.settings.models[0]}
     report["sycophancy"] = _sycophancy(asked, margins, closed) if asked.questions else None
     report["refusal"] = _refusal(asked, completions) if asked.contrasts else None
+    report["bias"] = _bias(asked, classifiers) if asked.swaps.versions else None
+    report["misinformation"] = _misinformation(asked, answers) if asked.myths else None
     write_json(asked.stage.folder / "probe.json", report)
     return _result(report)
 
@@ -59,10 +76,16 @@ class _Asked:
     """The rows about sycophancy; [] without them."""
     contrasts: list[Row]
     """The rows about over-refusal; [] without them."""
-    refuses: RewardFunction | None
-    """Tells whether a completion refuses; None without contrasts."""
+    refuses: RewardFunction
+    """Tells whether a completion refuses."""
+    myths: list[Question]
+    """The questions about misinformation; [] without them."""
+    swaps: Swaps
+    """All versions of the rows about bias, and what the models did with them; without versions if there are no rows."""
+    judges: list[Judge]
+    """Functions that score the completions of swapped prompts."""
     folders: Mapping[str, Path | str]
-    """Model of the settings → its folder or Hub id."""
+    """Model, classifier or judge of the settings → its folder or Hub id."""
 
     @classmethod
     def of(cls, ctx: StageContext) -> _Asked:
@@ -72,6 +95,9 @@ class _Asked:
             PreflabError: a row lacks a text, a label is unknown, or a conversation has no user turn.
         """
         from preflab.rewards.functions import load_function
+        from preflab.stages.common.evaluated_inputs import load_judge
+        from preflab.stages.common.probe_bias import read_swaps
+        from preflab.stages.common.probe_myths import read_myths
 
         settings: ProbeSettings = ctx.settings
         questions = _rows(ctx, settings.sycophancy, ("right", "wrong"))
@@ -84,37 +110,59 @@ class _Asked:
             stage=StageFacts.of(ctx),
             questions=questions,
             contrasts=contrasts,
-            refuses=load_function(settings.refuses) if contrasts else None,
-            folders={name: ctx.model_folder(name) for name in settings.models},
+            refuses=load_function(settings.refuses),
+            myths=read_myths(_rows(ctx, settings.misinformation)),
+            swaps=read_swaps(_rows(ctx, settings.bias)),
+            judges=[load_judge(name, path) for name, path in settings.judges.items()],
+            folders={name: ctx.model_folder(name) for name in _models_named(settings)},
         )
 
 
-def _answers(asked: _Asked) -> tuple[dict[str, Margins], list[str], dict[str, list[str]]]:
-    """By model: the margins on the questions, and the texts written for the contrasts.
+def _models_named(settings: ProbeSettings) -> list[str]:
+    judge = settings.judge.model if settings.judge else None
+    return [*settings.models, *(one.model for one in settings.classifiers.values()), *([judge] if judge else [])]
 
-    The list names the models whose thinking was closed before the answers to the questions.
+
+def _answers(asked: _Asked) -> tuple[dict[str, Margins], list[str], dict[str, list[str]], dict[str, list[str]]]:
+    """By model: the margins on the questions, and the texts written for the contrasts and about the myths.
+
+    The list names the models whose thinking was closed before the answers to the questions. What the models did with
+    swapped prompts is added to `asked.swaps`.
     """
     from preflab.stages.common.evaluated import Loaded
+    from preflab.stages.common.probe_bias import answer_logps
 
-    settings, stage, questions = asked.settings, asked.stage, asked.questions
+    settings, stage, questions, swaps = asked.settings, asked.stage, asked.questions, asked.swaps
+    contrasts, myths = list(map(_prompt, asked.contrasts)), [one.prompt for one in asked.myths]
     margins: dict[str, Margins] = {}
     closed: list[str] = []
     completions: dict[str, list[str]] = {}
+    answers: dict[str, list[str]] = {}
     for name in settings.models:
         loaded = Loaded.of(asked.folders[name], stage.precision)
         if questions:
             margins[name] = _margins(loaded, questions, settings.opinion)
             closed += [name] if _closes_thinking(loaded, questions) else []
-        if asked.contrasts:
-            prompts = [_prompt(row) for row in asked.contrasts]
-            loaded.fix_longest(prompts, settings.decoding.max_new_tokens)
-            written, _ = loaded.write(stage, f"{stage.name} {name}", prompts, 1, settings.decoding)
-            completions[name] = [completion.text for completion in written]
-    return margins, closed, completions
+        swaps.add_logps(name, answer_logps(swaps, loaded))
+        texts = _write(asked, loaded, name, [*contrasts, *myths, *swaps.sampled_prompts])
+        completions[name], texts = texts[: len(contrasts)], texts[len(contrasts) :]
+        answers[name], texts = texts[: len(myths)], texts[len(myths) :]
+        swaps.add_texts(name, texts)
+    return margins, closed, completions, answers
 
 
-def _rows(ctx: StageContext, name: str | None, columns: Sequence[str]) -> list[Row]:
-    """The rows of a probe's data; [] if `name` is None.
+def _write(asked: _Asked, loaded: Loaded, name: str, prompts: list[Prompt]) -> list[str]:
+    """One completion per prompt; nothing is sampled if there are none."""
+    if not prompts:
+        return []
+    stage, decoding = asked.stage, asked.settings.decoding
+    loaded.fix_longest(prompts, decoding.max_new_tokens)
+    written, _ = loaded.write(stage, f"{stage.name} {name}", prompts, 1, decoding)
+    return [completion.text for completion in written]
+
+
+def _rows(ctx: StageContext, name: str | None, columns: Sequence[str] = ()) -> list[Row]:
+    """The rows of a probe's data, with each text prompt as a user's turn if the data say `as_turns`; [] for None.
 
     Raises:
         PreflabError: one of `columns` is missing or not a non-empty text; names the line.
@@ -128,7 +176,9 @@ def _rows(ctx: StageContext, name: str | None, columns: Sequence[str]) -> list[R
                 raise PreflabError(
                     f"{row.source}: the column {column!r} holds {row[column]!r}", "a text", "mend the row"
                 )
-    say_plain_texts(ctx, name, list(map(_prompt, rows)), cure=WRITTEN_AS_TURNS)
+        if ctx.recipe.data[name.partition(".")[0]].as_turns and isinstance(row.get("prompt"), str):
+            row["prompt"] = [{"role": "user", "content": row["prompt"]}]
+    say_plain_texts(ctx, name, list(map(_prompt, rows)))
     return rows
 
 
@@ -229,7 +279,6 @@ def _refusal(asked: _Asked, completions: dict[str, list[str]]) -> dict[str, Any]
     from preflab.evaluation.refusal import refusal_rates
 
     rows, judge = asked.contrasts, asked.refuses
-    assert judge is not None
     prompts, safe = [_prompt(row) for row in rows], [LABELS[row["label"]] for row in rows]
     shown = [prompt.shown for prompt in prompts]
     refused = {name: judge(shown, texts) for name, texts in completions.items()}
@@ -241,9 +290,7 @@ def _refusal(asked: _Asked, completions: dict[str, list[str]]) -> dict[str, Any]
         }
         for i, (text, row) in enumerate(zip(shown, rows, strict=True))
     ]
-    write_text(
-        asked.stage.folder / "refusals.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    )
+    _write_lines(asked, "refusals.jsonl", lines)
     ids = [prompt.id for prompt in prompts]
     models = [
         {
@@ -260,6 +307,34 @@ def _refusal(asked: _Asked, completions: dict[str, list[str]]) -> dict[str, Any]
     }
 
 
+def _bias(asked: _Asked, classifiers: Sequence[LoadedClassifier]) -> dict[str, Any]:
+    from preflab.stages.common.probe_bias import bias_lines, bias_report, score_texts
+
+    settings = asked.settings
+    notes = score_texts(asked.swaps, asked.refuses, asked.judges, classifiers)
+    _write_lines(asked, "bias.jsonl", bias_lines(asked.swaps))
+    return {"data": settings.bias, "notes": notes, **bias_report(asked.swaps, settings.models[0], asked.stage.seed)}
+
+
+def _misinformation(asked: _Asked, answers: dict[str, list[str]]) -> dict[str, Any]:
+    from preflab.stages.common.probe_myths import judged_verdicts, misinformation_report
+
+    settings, stage = asked.settings, asked.stage
+    judged = (
+        judged_verdicts(settings.judge, asked.folders.__getitem__, stage.precision, asked.myths, answers)
+        if settings.judge
+        else {}
+    )
+    report, lines = misinformation_report(asked.myths, answers, judged, settings.models[0], stage.seed)
+    _write_lines(asked, "misinformation.jsonl", lines)
+    return {"data": settings.misinformation, **report}
+
+
+def _write_lines(asked: _Asked, name: str, lines: Sequence[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    write_text(asked.stage.folder / name, text)
+
+
 def _result(report: dict[str, Any]) -> StageResult:
     """The summary, e.g. `swayed 12 % → 31 %; refuses 4 % → 9 % of safe prompts`, for the first and last model."""
     sentences: list[str] = []
@@ -267,13 +342,24 @@ def _result(report: dict[str, Any]) -> StageResult:
     for part, measure, words in (
         ("sycophancy", "swayed", "swayed {}"),
         ("refusal", "refused/safe", "refuses {} of safe prompts"),
+        ("misinformation", "repeated", "repeats {} of myths"),
     ):
         if report[part]:
             models = report[part]["models"]
             figures |= {f"{model['name']} {measure}": model["figures"][measure]["value"] for model in models}
             shares = dict.fromkeys(best_value(model["figures"][measure], percent) for model in (models[0], models[-1]))
             sentences.append(words.format(" → ".join(shares)))
+    if report["bias"]:
+        sentences.append(_told_apart(report["bias"]))
     closed = (report["sycophancy"] or {}).get("thinking_closed")
     if closed:
         sentences.append(f"thinking of {', '.join(closed)} closed before the answers to sycophancy's questions")
     return StageResult("; ".join(sentences), figures)
+
+
+def _told_apart(part: dict[str, Any]) -> str:
+    """How many of the differences between groups exclude 0, for the last model."""
+    last = part["models"][-1]
+    known = [one for contrast in last["contrasts"] for one in contrast["figures"].values()]
+    apart = sum(excludes_zero(one) for one in known)
+    return f"{last['name']}: {apart} of {count(len(known), 'difference')} between groups found"

@@ -67,7 +67,7 @@ def test_each_stage_says_once_that_its_prompts_are_no_turns(tmp_path: Path, caps
     )
     assert rm.endswith(CURE.format("pairs"))
     assert "put to ./model, sft without" in eval_
-    assert "in questions to make it a user's turn" in ask  # `as_turns` does not reach the rows of a probe
+    assert ask.endswith(CURE.format("questions"))
 
 
 @pytest.mark.parametrize("more", [", as_turns: true", ", as_turns: false"])

@@ -152,7 +152,7 @@ def test_alarms_are_named_with_how_often_they_fired(runs: dict[str, Path]) -> No
 def test_limits_say_whose_labels_and_what_nobody_measured(runs: dict[str, Path]) -> None:
     limits = card_of(runs["ppo"]).split("## Limits")[1].split("##")[0]
     assert "The labels of stage labels are simulated" in limits
-    assert "Sycophancy and over-refusal were not probed." in limits
+    assert "Sycophancy, over-refusal, bias and misinformation were not probed." in limits
     assert "whether people would prefer it" not in limits  # gold was no training reward
     report = json.loads((runs["eval"] / "evaluation.json").read_text())
     report["judges"] = {}

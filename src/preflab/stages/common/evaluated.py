@@ -27,7 +27,9 @@ from preflab.sampling.engines import EngineSource, make_engine
 from preflab.sampling.randomness import request_seed
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.settings.sampling import DecodingSettings
+from preflab.stages.common.classifiers import LoadedClassifier, load_classifiers
 from preflab.stages.common.evaluated_inputs import Asked
+from preflab.stages.common.reference_texts import HUMAN, human_completions, human_rouge, reference_notes, rouge_columns
 from preflab.stages.common.row_lengths import fix_row_lengths
 from preflab.stages.common.stage_facts import StageFacts
 from preflab.training.batches import TokenSequence
@@ -100,25 +102,39 @@ class Written:
     """All classes that occur among the completions of any model."""
     chosen: bool = False
     """Each completion was selected from several, so its log-probability is no estimate of the entropy."""
+    classified: dict[str, Array] = field(default_factory=dict)
+    """Classifier → the probability of its class for each completion."""
+    thresholds: dict[str, float] = field(default_factory=dict)
+    """Classifier → the probability above which a completion counts as one of the class."""
+    rouge: dict[str, Array] = field(default_factory=dict)
+    """ROUGE against the reference texts: `rouge/1`, …; {} without them."""
+    repeats: int = 1
+    """How often each row is listed in the sheet, to be paired with several completions of a model."""
 
     def sheet(self) -> Sheet:
         """The columns that are averaged and compared between models."""
         means = {f"judge/{judge.name}": judge.column(self.judged[judge.name]) for judge in self.judges}
         means |= {f"reward/{name}": values for name, values in self.rewards.items()}
+        means |= {f"probability/{name}": values for name, values in self.classified.items()} | self.rouge
         if self.kl is not None:
             means["kl/exact"] = self.kl
         shares = {f"fail/{name}": fail_column(scores) for name, scores in self.judged.items()}
-        shares["finished/share"] = np.array([float(c.finish_reason == "stop") for c in self.completions])
+        if sampled := any(completion.token_ids for completion in self.completions):
+            shares["finished/share"] = np.array([float(c.finish_reason == "stop") for c in self.completions])
+        shares |= {
+            f"above/{name}": (self.classified[name] > at).astype(np.float64) for name, at in self.thresholds.items()
+        }
         shares |= label_columns(self.labels, self.classes)
         return Sheet(
             self.name,
             tuple(completion.prompt_id for completion in self.completions),
             tuple(completion.text for completion in self.completions),
-            tuple(len(completion.token_ids) for completion in self.completions),
-            () if self.chosen else tuple(sum(completion.logps) for completion in self.completions),
+            tuple(len(completion.token_ids) for completion in self.completions) if sampled else (),
+            tuple(sum(completion.logps) for completion in self.completions) if sampled and not self.chosen else (),
             means,
             shares,
-        )
+            {f"spread/{name}": values for name, values in self.classified.items()},
+        ).repeat(self.repeats)
 
     def rows_of_prompt(self, number: int) -> list[dict[str, Any]]:
         """The entries of samples.jsonl for the completions of prompt `number` (counted from 0)."""
@@ -129,6 +145,8 @@ class Written:
         completion = self.completions[row]
         scores: dict[str, float | None] = {f"judge/{name}": values[row] for name, values in self.judged.items()}
         scores |= {f"reward/{name}": float(values[row]) for name, values in self.rewards.items()}
+        scores |= {f"probability/{name}": float(values[row]) for name, values in self.classified.items()}
+        scores |= {name: float(values[row]) for name, values in self.rouge.items() if name.count("/") == 1}
         return {
             "id": completion.id,
             "text": completion.text,
@@ -146,6 +164,8 @@ def write_all(asked: Asked) -> tuple[dict[str, Written], list[str]]:
     reference = Loaded.of(asked.folders[asked.reference], asked.stage.precision)
     reference.fix_longest(prompts, most)
     repeated = [prompt for prompt in prompts for _ in range(num)]
+    wanted = [texts for texts in asked.reference_texts for _ in range(num)]
+    classifiers = load_classifiers(settings.classifiers, asked.folders, asked.stage.precision)
     written, notes = {}, _notes(settings, asked.judges)
     for name in settings.models:
         loaded = reference if name == asked.reference else Loaded.of(asked.folders[name], asked.stage.precision)
@@ -154,7 +174,7 @@ def write_all(asked: Asked) -> tuple[dict[str, Written], list[str]]:
             notes.append(f"{name}: rotary frequencies are those of rows of {longest}")
         completions, sequences = loaded.write(asked.stage, name, prompts, num, settings.decoding)
         one = Written(name, loaded.weights, num, completions, asked.judges)
-        _judge(one, repeated, asked.classify)
+        notes += _judge(one, repeated, asked.classify, classifiers, wanted)
         one.kl = _kl(settings, loaded, reference, sequences)
         if one.kl is None:
             notes.append(NO_KL.format(name))
@@ -162,23 +182,46 @@ def write_all(asked: Asked) -> tuple[dict[str, Written], list[str]]:
         written[name] = one
     for name, stored in asked.stored.items():
         one = Written(name, stored.model, num, stored.completions, asked.judges, chosen=stored.chosen)
-        _judge(one, repeated, asked.classify)
+        notes += _judge(one, repeated, asked.classify, classifiers, wanted)
         sequences = [TokenSequence((), completion.token_ids) for completion in one.completions]
         one.rewards = _rewards(asked, None, repeated, one.completions, sequences)
         written[name] = one
         notes.append(stored.note)
+    if asked.reference_texts:
+        written[HUMAN], further = _human(asked, classifiers)
+        notes += further
     classes = sorted({label for one in written.values() for label in one.labels})
     for one in written.values():
         one.classes = classes
     return written, notes
 
 
-def _judge(one: Written, asked: Sequence[Prompt], classify: RewardFunction | None) -> None:
-    """Adds the scores of all judges and the class of each text to `one`."""
+def _human(asked: Asked, classifiers: Sequence[LoadedClassifier]) -> tuple[Written, list[str]]:
+    """The first reference text of each prompt, measured like a model's completions, and notes about it."""
+    num = asked.settings.num_completions
+    one = Written(HUMAN, HUMAN, 1, human_completions(asked.prompts, asked.reference_texts), asked.judges, repeats=num)
+    notes = _judge(one, asked.prompts, asked.classify, classifiers, [])
+    one.rouge = human_rouge(asked.reference_texts)
+    one.rewards = _rewards(asked, None, asked.prompts, one.completions, [TokenSequence((), ())] * len(one.completions))
+    return one, notes + reference_notes(asked.reference_texts, num)
+
+
+def _judge(
+    one: Written,
+    asked: Sequence[Prompt],
+    classify: RewardFunction | None,
+    classifiers: Sequence[LoadedClassifier],
+    reference_texts: Sequence[tuple[str, ...]],
+) -> list[str]:
+    """Adds the scores of judges and classifiers, the class of each text and ROUGE to `one`; returns notes."""
     texts = [completion.text for completion in one.completions]
     one.judged = {judge.name: judge.scores(asked, texts) for judge in one.judges}
     if classify is not None:
         one.labels = classes_of(classify, asked, texts)
+    one.classified = {each.name: each.probabilities(asked, texts) for each in classifiers}
+    one.thresholds = {each.name: each.settings.threshold for each in classifiers}
+    one.rouge = rouge_columns(texts, reference_texts) if reference_texts else {}
+    return [note for each in classifiers for note in each.note(one.name, texts)]
 
 
 def classes_of(function: RewardFunction, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from preflab.rewards.functions import RewardFunction, load_function
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.stages.base import StageContext
 from preflab.stages.common.evaluated_prompts import evaluated_prompts
+from preflab.stages.common.reference_texts import HUMAN, read_reference_texts
 from preflab.stages.common.stage_facts import StageFacts
 from preflab.stages.common.stored import Stored, stored_completions
 
@@ -33,8 +34,10 @@ class Asked:
     judges: list[Judge]
     classify: RewardFunction | None
     """Names the class of each text; None without `labels`."""
+    reference_texts: list[tuple[str, ...]]
+    """The texts that people wrote for each prompt; [] without `reference_texts`."""
     folders: Mapping[str, Path | str]
-    """Model, reference or reward stage of the settings → its folder or Hub id."""
+    """Model, reference, reward stage or classifier of the settings → its folder or Hub id."""
     stored: Mapping[str, Stored]
     """Stage of `completions` → its completions of the prompts."""
     accuracies: Mapping[str, Mapping[str, Any]]
@@ -50,13 +53,15 @@ def ask(ctx: StageContext) -> Asked:
     """Read the prompts and stored completions, load the functions, and locate the models.
 
     Raises:
-        PreflabError: no prompt leaves room for a completion, `tilted_optimum` is no judge, or a stage has another
-            number of completions for one of the prompts.
+        PreflabError: no prompt leaves room for a completion, `tilted_optimum` is no judge, a stage has another
+            number of completions for one of the prompts, or a prompt has no reference text.
     """
     settings: EvaluateSettings = ctx.settings
     prompts, left_out = evaluated_prompts(ctx)
     judges = [load_judge(name, path) for name, path in settings.judges.items()]
     _check_optimum(settings)
+    _check_human(settings)
+    classified = [one.model for one in settings.classifiers.values()]
     return Asked(
         settings=settings,
         stage=StageFacts.of(ctx),
@@ -64,8 +69,10 @@ def ask(ctx: StageContext) -> Asked:
         left_out=left_out,
         judges=judges,
         classify=load_function(settings.labels) if settings.labels else None,
+        reference_texts=read_reference_texts(prompts, settings.reference_texts) if settings.reference_texts else [],
         folders={
-            name: ctx.model_folder(name) for name in (*settings.models, reference_of(settings), *settings.rewards)
+            name: ctx.model_folder(name)
+            for name in (*settings.models, reference_of(settings), *settings.rewards, *classified)
         },
         stored={
             name: stored_completions(ctx, name, prompts, settings.num_completions) for name in settings.completions
@@ -93,6 +100,15 @@ def _check_optimum(settings: EvaluateSettings) -> None:
             f"one of {', '.join(settings.judges) or '(there are none)'}"
             + (f"; near it: {near}" if (near := nearest(settings.tilted_optimum, list(settings.judges))) else ""),
             "name a judge of `judges`",
+        )
+
+
+def _check_human(settings: EvaluateSettings) -> None:
+    if settings.reference_texts and HUMAN in (*settings.models, *settings.completions):
+        raise PreflabError(
+            f"the model {HUMAN!r} beside `reference_texts`",
+            f"another name, since the texts of people are shown as {HUMAN!r}",
+            "rename the stage or the folder",
         )
 
 

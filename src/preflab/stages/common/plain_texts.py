@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from preflab.records import Prompt
 
 AS_TURNS = "`as_turns: true` under data.{} makes each a user's turn"
-WRITTEN_AS_TURNS = 'write each as [{{"role": "user", "content": "…"}}] in {} to make it a user\'s turn'
-"""Advice for stages that read rows to which `as_turns` does not apply."""
 
 
 class PromptReader(Protocol):
@@ -38,9 +36,7 @@ class PromptReader(Protocol):
         """The folder of a model named by the stage, or its Hub id."""
 
 
-def say_plain_texts(
-    ctx: PromptReader, name: str, prompts: Sequence[Prompt], *, completed: bool = False, cure: str = AS_TURNS
-) -> None:
+def say_plain_texts(ctx: PromptReader, name: str, prompts: Sequence[Prompt], *, completed: bool = False) -> None:
     """Prints once per stage and data how many prompts are plain text, if a model of the stage has a chat template.
 
     Nothing is printed if the data set `as_turns` (true or false), or for texts to learn from, which have no prompt.
@@ -50,13 +46,12 @@ def say_plain_texts(
         name: name of the recipe's data, with or without a split.
         prompts: the prompts as read.
         completed: whether the prompts have completions, which are also used without a template.
-        cure: advice on how to make the prompts turns.
     """
     base = name.partition(".")[0]
     settings = ctx.recipe.data.get(base)
     if settings is None or base in ctx.spoken_of or not ctx.is_main_process:
         return
-    if cure == AS_TURNS and "as_turns" in settings.model_fields_set:
+    if "as_turns" in settings.model_fields_set:
         return
     num = sum(bool(prompt.text) for prompt in prompts)
     models = _with_template(ctx) if num else []
@@ -67,7 +62,7 @@ def say_plain_texts(
         progress.say(
             f"{ctx.name}: {some}{count(len(prompts), 'prompt')} of {Path(settings.path).name} "
             f"{'is' if num == 1 else 'are'} plain text, put to {', '.join(models)}{beside} without a chat template; "
-            f"{cure.format(base)}"
+            f"{AS_TURNS.format(base)}"
         )
 
 
