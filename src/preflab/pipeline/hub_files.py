@@ -31,11 +31,11 @@ def check_hub_files(recipe: Recipe, names: Sequence[str]) -> None:
         return
     lines = [
         *(f"  {ref} lacks {listed(lacking)}: {', '.join(places)}" for ref, (lacking, places) in models.items()),
-        *(f"  {ref} lacks its rows: {', '.join(places)}" for ref, places in data_sets.items()),
+        *(f"  {ref} lacks its rows: {', '.join(map(_path_of, names))}" for ref, names in data_sets.items()),
     ]
     folders = [
         *(_set(place, f"/path/to/{ref.rpartition('/')[2]}") for ref, (_, places) in models.items() for place in places),
-        *(_set(place, "/path/to/file-or-folder") for places in data_sets.values() for place in places),
+        *(option for names in data_sets.values() for name in names for option in _set_data(recipe, name)),
     ]
     fetched = [
         *(f"hf download {ref}" for ref in models),
@@ -67,7 +67,7 @@ def _missing_models(recipe: Recipe, names: Iterable[str]) -> dict[str, tuple[lis
 
 
 def _missing_data(recipe: Recipe, names: Iterable[str]) -> dict[str, list[str]]:
-    """Hub id of a data set → the settings that name it; only data that these stages read."""
+    """Hub id of a data set → the data names with this path; only data that these stages read."""
     missing: dict[str, list[str]] = {}
     read = dict.fromkeys(
         word.partition(".")[0]
@@ -80,7 +80,7 @@ def _missing_data(recipe: Recipe, names: Iterable[str]) -> dict[str, list[str]]:
         ref = path.removeprefix(HUB)
         if recipe.data_path(name).exists() or not HUB_ID.fullmatch(ref) or _has_rows(ref):
             continue
-        missing.setdefault(ref, []).append(f"data.{name}.path")
+        missing.setdefault(ref, []).append(name)
     return missing
 
 
@@ -119,6 +119,19 @@ def _why_no_hub(ref: str) -> str:
         return "HF_HUB_OFFLINE is set"
     with no_retry_lines():
         return why_unreachable(ref or "google/flan-t5-base")
+
+
+def _path_of(data: str) -> str:
+    return f"data.{data}.path"
+
+
+def _set_data(recipe: Recipe, data: str) -> list[str]:
+    """The options that point a data name to a file, which has no splits."""
+    split = recipe.data[data].split
+    return [
+        _set(_path_of(data), f"/path/to/{split or data}.jsonl"),
+        *([_set(f"data.{data}.split", "null")] * bool(split)),
+    ]
 
 
 def _set(place: str, value: str) -> str:

@@ -66,6 +66,7 @@ def test_everything_missing_is_named_at_once_with_the_settings_to_change(tmp_pat
     assert f"{DATA} lacks its rows: data.shown.path" in text
     assert "--set stages.sft.model=/path/to/some-t5" in text
     assert "--set stages.ppo.rewards.0.model=/path/to/some-classifier" in text
+    assert "--set data.shown.path=/path/to/train.jsonl --set data.shown.split=null" in text
     assert f"hf download {POLICY}; hf download {CLASSIFIER}; hf download --repo-type dataset {DATA}" in text
     assert not list((tmp_path / "runs").glob("sft-*"))
 
@@ -90,6 +91,7 @@ def test_local_folders_and_files_need_no_hub(tmp_path: Path) -> None:
             "stages.eval.models.0": "./t5",
             "stages.ppo.rewards.0.model": "classifier",
             "data.shown.path": "rows.jsonl",
+            "data.shown.split": "null",
         },
     )
     check_hub_files(recipe, ["sft", "ppo", "eval"])
