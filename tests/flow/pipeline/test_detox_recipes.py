@@ -127,6 +127,38 @@ def test_dialogsum_goes_through_the_tiny_recipe(repository: Path, tmp_path: Path
     assert f"{60 - found['prompts']['num']} of 60 prompts" in " ".join(found["notes"])
 
 
+def small_lab(repository: Path, folder: Path, *overrides: str) -> list[str]:
+    """Options for the tiny recipe on a fiftieth of the data, which is written to the folder."""
+    subprocess.run([sys.executable, str(repository / SCRIPT), str(folder), "--scale", "0.02"], check=True)
+    files = {"shown": "train", "train": "train", "test": "test", "labels": "labels"}
+    places = [f"data.{name}.path={folder / f'{file}.jsonl'}" for name, file in files.items()]
+    steps = ["stages.base.num_epochs=1", "stages.ppo.num_steps=2", "stages.ppo.num_completions_per_step=8"]
+    return [*places, *steps, *overrides]
+
+
+@pytest.mark.slow
+def test_one_test_prompt_gives_figures_without_intervals(repository: Path, tmp_path: Path) -> None:
+    options = small_lab(repository, tmp_path, "data.test.limit=1")
+    lines = {
+        line.name: line
+        for line in pipeline.run(recipe_of(repository, "dialogue_detox_tiny", options), workspace=tmp_path)
+    }
+    found = json.loads((lines["eval"].folder / "evaluation.json").read_text())
+    assert found["prompts"]["num"] == 1
+    change = found["comparisons"][0]["differences"]["probability/toxicity"]
+    assert (change["low"], change["high"]) == (None, None)
+    assert change["note"]
+    assert lines["report"].state == "done"
+
+
+def test_call_longer_than_the_encoder_is_refused_with_its_line(repository: Path, tmp_path: Path) -> None:
+    options = small_lab(repository, tmp_path, "stages.t5.context=30", "stages.base.too_long=refuse")
+    with pytest.raises(PreflabError) as error:
+        pipeline.run(recipe_of(repository, "dialogue_detox_tiny", options), workspace=tmp_path, until=["base"])
+    assert "train.jsonl, line 1" in str(error.value)
+    assert "at most 30 tokens in the prompt" in str(error.value)
+
+
 @pytest.fixture(scope="module")
 def tiny(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Line]:
     """The stages of the whole tiny recipe: four minutes."""

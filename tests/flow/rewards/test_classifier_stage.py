@@ -123,6 +123,21 @@ def test_texts_beyond_the_context_are_cut_and_counted(tmp_path: Path) -> None:
     assert "the end of 1 training text not read" in line.summary
 
 
+def test_report_shows_each_classifier_beside_the_commonest_class(tmp_path: Path) -> None:
+    rows = [{"text": f"friend {number}", "label": "polite"} for number in range(6)]
+    rows += [{"text": f"toad {number}", "label": "rude"} for number in range(2)]
+    path = recipe_in(tmp_path, rows, held_out=0.0, test_labels="labels", num_epochs=40)
+    settings = json.loads(path.read_text())
+    settings["stages"]["report"] = {"kind": "report", "of": ["tone"]}
+    path.write_text(json.dumps(settings))
+    run(load_recipe(path))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "The classifiers" in page
+    assert "tone (bert: polite and rude)" in page
+    assert "8 further labels" in page
+    assert "75\u00a0%" in page  # 6 of 8 texts have the commonest class
+
+
 @pytest.mark.parametrize(
     ("rows", "found"),
     [
