@@ -107,7 +107,7 @@ def evaluation() -> dict[str, Any]:
         "prompts": {"name": "prompts.held_out", "num": 200, "num_completions": 1},
         "baseline": "sft",
         "reference": "sft",
-        "notes": ["gold: an F counts −3"],
+        "notes": ["gold: a completion marked F counts −3"],
         "judges": {"gold": {"function": "preflab.demo.gold:gold_utility", "fail_utility": -3.0}},
         "models": [{"name": name, "figures": found, "num_completions": 200} for name, found in models.items()],
         "comparisons": comparisons,
@@ -195,7 +195,7 @@ ALARMS: Rows = [
      "message": "held-out criterion fell from 1.200 to 0.412 while the reward rose from 1.010 to 2.880: the policy is "
      "exploiting the reward"},
     {"step": 41, "alarm": "repeated n-grams", "setting": "kl_coef",
-     "message": "24\u00a0% of the 3-grams of a completion repeat, 2\u00a0% at the start"},
+     "message": "24\u00a0% of a completion's 3-grams repeat earlier ones, 2\u00a0% at the start"},
 ]  # fmt: skip
 
 

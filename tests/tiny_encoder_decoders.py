@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import nn
 from transformers import (
     BartConfig,
@@ -14,6 +16,7 @@ from transformers import (
     MarianMTModel,
     MBartConfig,
     MBartForConditionalGeneration,
+    PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
     T5GemmaConfig,
@@ -81,3 +84,44 @@ MODELS: dict[str, Callable[..., Any]] = {
     "t5gemma": tiny_t5gemma,
 }
 """Name → a function (vocab_size, seed) that makes the model."""
+
+
+def unigram_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Like T5's: pieces of words with a mark for the space before them, an end token after every text, and no BOS."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(vocab_size=120, special_tokens=special, unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=64
+    )
+
+
+def byte_pair_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Like BART's: pairs of bytes, BOS before and an end token after every text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special, letters = ["<pad>", "</s>", "<s>", "<unk>"], pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=special, initial_alphabet=letters, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+def save_encoder_decoder(name: str, folder: Path, texts: Iterable[str]) -> Path:
+    """Write a tiny T5 or BART and its tokenizer to a folder, with the generation defaults of a summariser."""
+    if name == "bart":
+        tokenizer = byte_pair_tokenizer(texts)
+        model = tiny_bart(len(tokenizer), forced_eos_token_id=1)
+        model.generation_config.update(num_beams=4, min_length=56, no_repeat_ngram_size=3, early_stopping=True)
+    else:
+        tokenizer = unigram_tokenizer(texts)
+        model = tiny_t5(len(tokenizer), scaled=name == "t5 1.0")
+        model.config.n_positions = 64
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -37,6 +37,7 @@ def tiny_engine(trunk: Trunk) -> TransformersEngine:
         trunk.language_model("policy"),
         pad_id=0,
         stop_token_ids=(),
+        tokenizer=trunk.tokenizer,
         role=functools.partial(trunk.role, "policy"),
         keep_states=True,
     )

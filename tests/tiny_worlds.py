@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -19,7 +20,6 @@ from preflab.sampling.engine import TransformersEngine
 from preflab.settings.learning import LoraSettings
 from preflab.settings.ppo import PpoSettings
 from preflab.training.batches import TokenSequence
-from preflab.training.joined_rows import join_rows
 from preflab.training.protocols import Scores, ScoringItem
 
 PROMPT = (3,)
@@ -54,13 +54,17 @@ def tiny_trunk(
     seed: int = 0,
     sharpen: float = 8.0,
     precision: str = "float32",
+    model: Any = None,
+    tokenizer: Any = None,
 ) -> Trunk:
-    """A trunk on a tiny Llama whose distribution is clearly not uniform."""
-    model = tiny_llama(vocab_size, seed=seed)
+    """A trunk on a tiny model whose distribution is clearly not uniform; None: a Llama."""
+    model = tiny_llama(vocab_size, seed=seed) if model is None else model
     with torch.no_grad():
-        model.lm_head.weight.mul_(sharpen)
+        model.get_output_embeddings().weight.mul_(sharpen)
     model.to(weights_dtype(precision, learns=lora is None))
-    return Trunk(model, SimpleNamespace(pad_token_id=0), lora=lora, roles=roles, seed=seed, compute=precision)
+    return Trunk(
+        model, tokenizer or SimpleNamespace(pad_token_id=0), lora=lora, roles=roles, seed=seed, compute=precision
+    )
 
 
 def all_sequences(vocab_size: int = 4, num_tokens: int = 2) -> list[TokenSequence]:
@@ -71,7 +75,7 @@ def all_sequences(vocab_size: int = 4, num_tokens: int = 2) -> list[TokenSequenc
 def sequence_logps(trunk: Trunk, role: Role, sequences: Sequence[TokenSequence]) -> torch.Tensor:
     """(B,) log-probability of each completion."""
     with torch.no_grad():
-        logps = trunk(join_rows(sequences, 0), (role,))[role].logps
+        logps = trunk(trunk.collate(sequences), (role,))[role].logps
     assert logps is not None
     return logps.sum(1)
 
@@ -115,6 +119,7 @@ def tiny_ppo(folder: Path, trunk: Trunk, reward: Callable[[tuple[int, ...]], flo
         trunk.language_model("policy"),
         pad_id=0,
         stop_token_ids=(),
+        tokenizer=trunk.tokenizer,
         role=functools.partial(trunk.role, "policy"),
         keep_states=True,
     )

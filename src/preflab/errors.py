@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class PreflabError(Exception):
-    """Bad input or a state that only the user can mend; the command line prints it and exits with code 2.
+    """Bad input or a state that only the user can correct; the command line prints it and exits with code 2.
 
     Args:
         found: what was found and where (file and line, record, or setting).
@@ -12,10 +12,10 @@ class PreflabError(Exception):
         do: what to do now.
 
     Example:
-        >>> print(PreflabError("prompts.jsonl, line 17: not JSON", "one JSON object per line", "mend line 17"))
+        >>> print(PreflabError("prompts.jsonl, line 17: not JSON", "one JSON object per line", "correct line 17"))
         prompts.jsonl, line 17: not JSON
         one JSON object per line
-        mend line 17
+        correct line 17
     """
 
     def __init__(self, found: str, expected: str = "", do: str = "") -> None:

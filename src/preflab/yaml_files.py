@@ -52,10 +52,10 @@ class _Refused(yaml.constructor.ConstructorError):
         self.do = do
 
 
-EXPECTED, MEND = "YAML, each key once", "mend it; put text with ? : , or { in quotes"
+EXPECTED, ADVICE = "YAML, each key once", "correct this line; put text with ? : , or { in quotes"
 
 
-def _error(problem: str, mark: yaml.Mark, expected: str = EXPECTED, do: str = MEND) -> yaml.MarkedYAMLError:
+def _error(problem: str, mark: yaml.Mark, expected: str = EXPECTED, do: str = ADVICE) -> yaml.MarkedYAMLError:
     return _Refused(problem, mark, expected, do)
 
 
@@ -124,7 +124,7 @@ def _number(loader: _Loader, node: yaml.ScalarNode) -> float:
     except ValueError:  # 0x1F, which is a whole number only
         raise _not_a("float", "a number with a point", node) from None
     if not math.isfinite(value):
-        raise _error(f"{cut(text)} is not a finite number", node.start_mark, "a finite number", "mend the number")
+        raise _error(f"{cut(text)} is not a finite number", node.start_mark, "a finite number", "correct the number")
     return value
 
 
@@ -132,7 +132,7 @@ def _whole_number(loader: _Loader, node: yaml.ScalarNode) -> int:
     text = str(loader.construct_scalar(node))
     if len(text) > MAX_DIGITS:
         problem = f"a whole number of {len(text):,} characters"
-        raise _error(problem, node.start_mark, f"at most {MAX_DIGITS} characters", "mend the number")
+        raise _error(problem, node.start_mark, f"at most {MAX_DIGITS} characters", "correct the number")
     if not NUMBERS["int"].match(text):
         raise _not_a("int", "a whole number", node)
     return int(yaml.SafeLoader.construct_yaml_int(loader, node))
@@ -202,7 +202,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise PreflabError(
-            f"{path}: no such file", "a YAML file", "mend the path; `preflab init` writes a recipe to begin with"
+            f"{path}: no such file", "a YAML file", "correct the path, or write a first recipe with `preflab init`"
         ) from error
     except UnicodeDecodeError as error:
         raise PreflabError(f"{path}: not UTF-8", "text in UTF-8", "save the file as UTF-8") from error
@@ -226,7 +226,7 @@ def parse(text: str, where: str) -> Any:
         _check_size(node)
         return loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
-        cure = (error.expected, error.do) if isinstance(error, _Refused) else (EXPECTED, MEND)
+        cure = (error.expected, error.do) if isinstance(error, _Refused) else (EXPECTED, ADVICE)
         line = error.problem_mark.line + 1 if error.problem_mark else None
         problem = cut(error.problem or "not YAML", 160)
         raise PreflabError(f"{where}{_line(text, line)}: {problem}", *cure) from error

@@ -71,7 +71,7 @@ def test_the_opinion_is_the_users_whoever_spoke_last(last: Message) -> None:
 
 def test_a_conversation_without_a_user_has_no_place_for_the_opinion() -> None:
     prompt = Prompt.make(messages=(Message("system", "Be kind."),), source="rows.jsonl, line 2")
-    with pytest.raises(PreflabError, match="line 2: no turn of the user"):
+    with pytest.raises(PreflabError, match="line 2: the conversation has no user turn"):
         told(prompt, "{prompt} No, {wrong}.", "five")
 
 

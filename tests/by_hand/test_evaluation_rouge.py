@@ -48,6 +48,14 @@ def test_nothing_in_common_is_zero(kind: str, text: str, reference: str) -> None
     assert best_rouge(kind, text, [reference]).f1 == 0
 
 
+def test_stems_make_forms_of_a_word_equal() -> None:
+    assert rouge_words("Parcels moving the cars", stems=True) == ["parcel", "move", "the", "car"]
+    assert best_rouge("1", "moving parcels", ["he moves a parcel"]).f1 == 0
+    # moving, parcels ↔ moves, parcel: precision 2/2, recall 2/4, F1 = 2/3. Three letters or fewer are never stemmed.
+    assert best_rouge("1", "moving parcels", ["he moves a parcel"], stems=True).f1 == pytest.approx(2 / 3)
+    assert best_rouge("1", "ads", ["ad"], stems=True).f1 == 0
+
+
 def test_one_word_has_no_pairs() -> None:
     assert best_rouge("2", "yes", ["yes"]).f1 == 0
     assert best_rouge("1", "yes", ["yes"]).f1 == 1

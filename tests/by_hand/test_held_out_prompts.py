@@ -34,12 +34,12 @@ def test_prompts_of_one_place_stay_together_and_one_place_is_refused(monkeypatch
     rows = prompts("0.1 a", "0.1 b", "0.2")
     assert held_out_prompts(rows, 0.15) == {rows[0].id, rows[1].id}
     assert held_out_prompts(rows[1:], 0.15) == {rows[1].id}
-    with pytest.raises(PreflabError, match="2 prompts of one text") as refused:
+    with pytest.raises(PreflabError, match="2 prompts with the same text") as refused:
         held_out_prompts(rows[:2], 0.15)
-    assert "write what tells them apart" in refused.value.do
+    assert "write the differing columns" in refused.value.do
     with pytest.raises(PreflabError, match=r"preferences about 1 prompt\n") as refused:
         held_out_prompts(rows[:1], 0.15)
-    assert "write what tells them apart" not in refused.value.do
+    assert "write the differing columns" not in refused.value.do
     assert held_out_prompts(rows[:1], 0) == set()
 
 

@@ -27,10 +27,10 @@ def test_longest_row_is_the_smaller_of_setting_and_context(
     positions: int | None, wanted: int | None, most: int
 ) -> None:
     assert NO_LIMIT == 2**31
-    assert opened(positions).most_tokens(wanted) == most
+    assert opened(positions).limits(wanted).both == most
 
 
 def test_context_of_dynamic_scaling_is_factor_times_as_long() -> None:
     model = opened(64, rope_parameters={"rope_type": "dynamic", "factor": 2.5})
     assert model.context_length == 160
-    assert model.most_tokens(200) == 160
+    assert model.limits(200).both == 160

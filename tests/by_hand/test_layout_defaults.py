@@ -177,5 +177,5 @@ def test_requests_of_a_revision_have_the_arguments_of_their_prompt() -> None:
 
 
 def test_texts_of_a_tiny_model_take_no_system_turn(tmp_path: Path) -> None:
-    with pytest.raises(PreflabError, match="a default for `chat_template_kwargs`, and texts are no conversations"):
+    with pytest.raises(PreflabError, match="`defaults` sets `chat_template_kwargs`, which only conversations have"):
         run(recipe_in(tmp_path, [{"text": "Hi there"}]))

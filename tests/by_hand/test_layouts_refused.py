@@ -407,8 +407,8 @@ def test_renames_that_do_nothing_or_too_much_are_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("advice", "said"),
     [
-        ("mend them, or leave bad rows out with --skip-bad; nothing was loaded",
-         "mend them, or leave bad rows out with `skip_bad: true` in data.pairs"),
+        ("correct them, or leave bad rows out with --skip-bad; nothing was loaded",
+         "correct them, or leave bad rows out with `skip_bad: true` in data.pairs"),
         ("a column 'prompt' (near it: promt; --column promt=prompt renames it)",
          "a column 'prompt' (near it: promt; `columns: {promt: prompt}` in data.pairs renames it)"),
         ("if that is what it is: --column a=b --column c=d --format x",

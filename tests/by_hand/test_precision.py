@@ -67,7 +67,7 @@ def test_optimiser_refuses_weights_in_which_steps_round_away(dtype: torch.dtype)
     """1 + 1e-5 is 1 in 16 bits, whatever the gradient."""
     assert torch.tensor(1.0, dtype=dtype) + 1e-5 == 1
     parameters = [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2, dtype=dtype))]
-    with pytest.raises(PreflabError, match="1 of 2 learning parameters are b?float16") as refused:
+    with pytest.raises(PreflabError, match="1 of 2 trained parameters are b?float16") as refused:
         make_optimiser([(parameters, 1e-5)], OptimiserSettings())
     assert "float32" in refused.value.expected
     make_optimiser([(parameters[:1], 1e-5)], OptimiserSettings())
@@ -122,4 +122,4 @@ def test_mixed_precision_of_accelerate_is_not_used_and_said(
     _say_unused.cache_clear()
     assert make_accelerator(cpu=True).mixed_precision == "no"
     assert make_accelerator(cpu=True).mixed_precision == "no"
-    assert caplog.messages == ["mixed precision bf16 of accelerate is not used: device.precision decides"]
+    assert caplog.messages == ["accelerate's mixed precision bf16 is ignored: device.precision is used"]

@@ -13,6 +13,7 @@ from preflab.stages.common.reference_texts import (
     human_rouge,
     read_reference_texts,
     reference_notes,
+    repeated_prompts_note,
     rouge_columns,
 )
 
@@ -66,10 +67,20 @@ def test_the_human_is_measured_against_the_other_texts() -> None:
     assert human_rouge([("a b", "a b c d")])["rouge/1"].tolist() == pytest.approx([2 / 3])
 
 
+def test_rows_of_one_prompt_are_counted() -> None:
+    once = prompts({"summary": "a"}, {"summary": "b"})
+    assert repeated_prompts_note(once) == []
+    twice = [*once, Prompt.make("p0", columns={"summary": "c"}), Prompt.make("p1", columns={"summary": "d"})]
+    (note,) = repeated_prompts_note(twice)
+    assert note.startswith("2 prompts have the text of an earlier one")
+
+
 def test_notes_say_how_many_texts_there_are() -> None:
     assert reference_notes([("a",), ("b", "c")], 1) == [
         "ROUGE is F1 without stemming against 1 to 2 reference texts per prompt, of several the best"
     ]
+    (stemmed,) = reference_notes([("a",)], 1, stems=True)
+    assert stemmed.startswith("ROUGE is F1 of Porter stems against 1 reference text per prompt")
     ours, humans, once = reference_notes([("a", "b")], 4)
     assert "2 reference texts per prompt" in ours
     assert "one fewer than the models" in humans

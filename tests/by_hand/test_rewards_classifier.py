@@ -20,7 +20,7 @@ class WordTokenizer:
     def __init__(self, longest: int) -> None:
         self.model_max_length = longest
 
-    def __call__(self, text: str, *, truncation: bool, max_length: int, **_: Any) -> dict[str, list[int]]:
+    def __call__(self, text: str, *, truncation: bool, max_length: int | None = None, **_: Any) -> dict[str, list[int]]:
         ids = [len(word) for word in text.split()]
         return {"input_ids": ids[:max_length] if truncation else ids}
 
@@ -52,6 +52,7 @@ def test_texts_are_cut_where_the_shorter_of_two_contexts_ends(
     found = scorer.score([ScoringItem(Prompt.make("p"), text) for text in ("a", "a a a a a", "a a")])
     assert found.total.tolist() == [1, longest, 2]
     assert used == [longest]
+    assert scorer.num_cut(["a", "a a a a a", " ".join("a" * longest)]) == 1  # a text that just fits is read to its end
     assert found.terms["kind"] is found.total
 
 

@@ -45,7 +45,7 @@ def test_rows_are_left_out_where_asked_for() -> None:
     rows = LongRows(9, "leave_out")
     assert rows.fitted([TEN], "line 1") is None
     rows.check(1)
-    with pytest.raises(PreflabError, match="1 token too long"):
+    with pytest.raises(PreflabError, match="line 1 has 10 tokens, at most 9 tokens fit"):
         rows.check(0)
 
 
@@ -65,7 +65,7 @@ def test_message_says_what_a_cut_could_not_mend_and_what_a_completion_needs() ->
     assert cut.fitted([TEN], "line 1") is None
     with pytest.raises(PreflabError) as refused:
         cut.check(0)
-    assert refused.value.found == "line 1: prompt and completion are 10 tokens, the completion alone too many"
+    assert refused.value.found == "line 1: prompt and completion are 10 tokens, and the completion alone is too long"
     assert "too_long: leave_out; raise" in refused.value.do
     roomy = LongRows(9, "refuse", room=6)
     assert roomy.fitted([TokenSequence((1, 2, 3, 4), ())], "line 2") is None

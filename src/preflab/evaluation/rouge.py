@@ -10,10 +10,10 @@ words in the same order, with gaps. Of several references the one with the highe
 the three. A text without n-grams, such as an empty one, scores 0; so does a reference that is too short for one.
 
 Words are runs of letters and digits in lower case; everything else separates them. For ASCII text the figures are
-those of Google's `rouge-score` with `use_stemmer=False` (a test compares the two). That package drops every other
-letter; here they count as letters. Words are not stemmed. The Porter stemmer (`use_stemmer=True`, as in many courses)
-counts "parcels" as "parcel" and so gives higher figures, for English alone: compare figures only with others made
-without it.
+those of Google's `rouge-score` (a test compares the two). That package drops every other letter; here they count as
+letters. By default words are not stemmed, as with `use_stemmer=False`. With `stems`, words of more than three letters
+are reduced by the Porter stemmer, as with `use_stemmer=True`: "parcels" then counts as "parcel". That makes figures
+higher, for English alone, so compare them only with others made the same way.
 
 ROUGE counts shared words. It neither sees a false statement in the reference's words nor a true one in other words.
 """
@@ -26,6 +26,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from preflab.evaluation.diversity import ngrams
+from preflab.evaluation.porter import porter_stem
 
 WORD = re.compile(r"[^\W_]+")
 KINDS = ("1", "2", "l")
@@ -49,9 +50,10 @@ class Rouge:
         return cls(2 * precision * recall / (precision + recall), precision, recall)
 
 
-def rouge_words(text: str) -> list[str]:
+def rouge_words(text: str, *, stems: bool = False) -> list[str]:
     """The words that ROUGE compares: `rouge_words("It's 5 o'clock.")` → ["it", "s", "5", "o", "clock"]."""
-    return WORD.findall(text.lower())
+    words: list[str] = WORD.findall(text.lower())
+    return [porter_stem(word) if len(word) > 3 else word for word in words] if stems else words
 
 
 def common_subsequence(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
@@ -80,11 +82,18 @@ def rouge(kind: str, text: Sequence[str], reference: Sequence[str]) -> Rouge:
     return Rouge.of((grams & wanted).total(), grams.total(), wanted.total())
 
 
-def best_rouge(kind: str, text: str, references: Sequence[str]) -> Rouge:
+def best_rouge(kind: str, text: str, references: Sequence[str], *, stems: bool = False) -> Rouge:
     """The ROUGE of a text against the reference with which its F1 is highest.
+
+    Args:
+        kind: "1", "2" or "l".
+        text: the text that is measured.
+        references: the texts that it is compared with.
+        stems: compare the stems of English words.
 
     Raises:
         ValueError: there is no reference.
     """
-    words = rouge_words(text)
-    return max((rouge(kind, words, rouge_words(reference)) for reference in references), key=lambda found: found.f1)
+    words = rouge_words(text, stems=stems)
+    found = (rouge(kind, words, rouge_words(reference, stems=stems)) for reference in references)
+    return max(found, key=lambda one: one.f1)

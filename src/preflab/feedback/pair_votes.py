@@ -91,4 +91,4 @@ def _outcomes(judgment: Judgment, criterion: str | None) -> list[Outcome]:
 
 
 def _misfit_error(judgment: Judgment, wrong: WrongAnswer) -> PreflabError:
-    return PreflabError(f"judgment {judgment.id}: {wrong.found}", wrong.expected, "mend or leave out this judgment")
+    return PreflabError(f"judgment {judgment.id}: {wrong.found}", wrong.expected, "correct or remove this judgment")

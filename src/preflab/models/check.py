@@ -16,10 +16,11 @@ from preflab.models.check_turns import check_turns
 from preflab.models.facts import ModelFacts
 from preflab.models.language_model import open_language_model
 from preflab.models.vocabulary import ADVICE, FITS
+from preflab.training.token_limits import TokenLimits
 
 
 def check_model(ref: Path | str, sampler_of: Callable[..., Any], *, dtype: str = "float32") -> list[CheckRow]:
-    """Run all checks of a causal language model: facts of the tokenizer, turns, then invariants on random inputs.
+    """Run all checks of a language model: facts of the tokenizer, turns, then invariants on random inputs.
 
     If the tokenizer does not fit the embedding, the invariants are skipped: no stage would load such a model.
 
@@ -71,13 +72,7 @@ def check_facts(facts: ModelFacts) -> list[CheckRow]:
             "once or never",
             "a text that starts with BOS would get a second one; preflab removes it" if facts.doubles_bos else "",
         ),
-        CheckRow(
-            "prompts stay open",
-            True,
-            "an end token is added to every text" if facts.adds_end else "no end token is added",
-            "no end token after a prompt",
-            "preflab removes it from prompts" if facts.adds_end else "",
-        ),
+        _end_of_prompts(facts),
         CheckRow(
             "chat template",
             True,
@@ -88,7 +83,21 @@ def check_facts(facts: ModelFacts) -> list[CheckRow]:
         CheckRow(
             "context",
             True,
-            f"{facts.context_length} tokens" if facts.context_length else "no limit in the configuration",
+            _limits(facts),
             "prompt + max_new_tokens within it",
         ),
     ]
+
+
+def _end_of_prompts(facts: ModelFacts) -> CheckRow:
+    measured = "an end token is added to every text" if facts.adds_end else "no end token is added"
+    if facts.reads_prompts_apart:
+        return CheckRow("end of prompts", True, measured, "as the encoder was trained: prompts keep it")
+    advice = "preflab removes it from prompts" if facts.adds_end else ""
+    return CheckRow("prompts stay open", True, measured, "no end token after a prompt", advice)
+
+
+def _limits(facts: ModelFacts) -> str:
+    if facts.limits == TokenLimits():
+        return "no limit in the configuration"
+    return facts.limits.describe() if facts.reads_prompts_apart else f"{facts.context_length} tokens"

@@ -16,6 +16,9 @@ from preflab.models.bodies import name_body
 from preflab.models.loading import spare_pad_token
 from preflab.models.trunk import Trunk
 
+CODE = ("pooled_classifier.py", "pair_classifier.py")
+"""Files of this room that are saved with a classifier of preflab's own."""
+
 
 def native_classifier(trunk: Trunk, body: Any) -> Any | None:
     """transformers' classifier for the architecture, with the trunk's weights; None if it has none that could fit.
@@ -59,10 +62,25 @@ def pooled_classifier(trunk: Trunk, body: Any) -> Any:
     return classifier.to(body.dtype)
 
 
+def pair_classifier(trunk: Trunk, body: Any) -> Any:
+    """A classifier on an encoder–decoder without its head, with the trunk's pooling and reward head."""
+    from preflab.models.pair_classifier import PairClassifier
+
+    PairClassifier.register_for_auto_class("AutoModelForSequenceClassification")
+    config = reward_config(trunk, body)
+    config.preflab_reward_width = trunk.head("reward").linear.in_features
+    config.preflab_reward_body = name_body(body)
+    with torch.random.fork_rng(devices=[]):
+        classifier = PairClassifier(config).eval()
+    classifier.body.load_state_dict(body.state_dict())
+    _fill_linear(classifier.score, trunk)
+    return classifier.to(body.dtype)
+
+
 def name_config_class(folder: Path, config: Any) -> None:
     """Name the configuration's class in the code saved with a model: transformers registers the classifier under it."""
-    code = folder / "pooled_classifier.py"
-    if not code.is_file():
+    code = next((path for name in CODE if (path := folder / name).is_file()), None)
+    if code is None:
         return
     kind = type(config)
     text = code.read_text(encoding="utf-8")

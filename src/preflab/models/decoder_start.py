@@ -28,6 +28,8 @@ def start_tokens(model: Any) -> tuple[int, ...]:
     Raises:
         PreflabError: the configuration names no start token.
     """
+    if kept := getattr(model.config, "preflab_decoder_start", None):  # of a reward model's body
+        return tuple(kept)
     start, forced = _start(model), _configured(model, "forced_bos_token_id")
     if start is None:
         problem = f"{model.config.model_type}: no decoder_start_token_id"

@@ -7,6 +7,7 @@ layout. B sequences, U distinct prompts, P prompt tokens, L decoder tokens, H hi
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -71,5 +72,26 @@ class EncoderDecoder:
         return states * config.d_model**-0.5 if getattr(config, "scale_decoder_outputs", False) else states
 
     def without_head(self, model: Any) -> Any:
-        """The model itself: encoder and decoder are separate parts, and no module without a head holds both."""
-        return model
+        """Encoder and decoder, for example a `T5Model`, with the model's own modules; a head costs memory for nothing.
+
+        The copy of the configuration keeps the start tokens, which are otherwise in the generation configuration.
+        """
+        body = model.base_model
+        if model.get_output_embeddings() is None:
+            return model
+        if body is model:
+            body = _body_of_same_modules(model)
+        body.config = copy.deepcopy(model.config)
+        body.config.preflab_decoder_start = list(self.start)
+        return body.eval()
+
+
+def _body_of_same_modules(model: Any) -> Any:
+    """The model without a head of a class that keeps encoder and decoder beside its head, such as T5's."""
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        body = AutoModel.from_config(model.config)
+    for name, _ in body.named_children():
+        setattr(body, name, model.get_submodule(name))
+    return body

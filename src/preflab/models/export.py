@@ -1,6 +1,7 @@
 """Exports trained roles as plain Hugging Face folders, with adapters merged and heads folded in.
 
     AutoModelForCausalLM.from_pretrained(folder)                    a policy
+    AutoModelForSeq2SeqLM.from_pretrained(folder)                   a policy that is an encoder–decoder
     AutoModelForImageTextToText.from_pretrained(folder)             a policy of a vision model: the whole model
     AutoModelForSequenceClassification.from_pretrained(folder)      a reward model: reward = logit + preflab_reward_bias
 
@@ -24,12 +25,13 @@ from preflab.models.classifiers import (
     name_config_class,
     native_classifier,
     padding_apart,
+    pair_classifier,
     pooled_classifier,
 )
+from preflab.models.encoder_decoders import EncoderDecoder
 from preflab.models.families import token_logits
 from preflab.models.loading import load_causal_lm, load_tokenizer
 from preflab.models.merge import MERGED, merged_language_model
-from preflab.models.text_model import decoder_of
 from preflab.models.trunk import Trunk
 from preflab.settings.learning import LoraSettings
 from preflab.training.batches import TokenSequence
@@ -101,7 +103,8 @@ def export_reward(trunk: Trunk, out: Path) -> float:
     The padding token in the configuration is never the end token, because decoder classifiers find the last real token
     by it. The tokenizer pads on the right. If transformers has no classifier for the architecture, or its classifier
     gives other scores, the code of the class is saved in the folder (`trust_remote_code=True` opens it). Of a model
-    that also takes images or audio, only the text model is saved.
+    that also takes images or audio, only the text model is saved. An encoder–decoder reads the prompt in its encoder
+    and the completion in its decoder, which no class of transformers does, so it is always saved with its code.
 
     Returns:
         The largest difference between rewards from the reopened folder and from the trunk.
@@ -109,8 +112,9 @@ def export_reward(trunk: Trunk, out: Path) -> float:
     Raises:
         PreflabError: the rewards differ too much.
     """
-    model = merged_language_model(trunk, "reward")
-    body = decoder_of(model) if model.get_output_embeddings() is not None else model
+    body = trunk.family.without_head(merged_language_model(trunk, "reward"))
+    if isinstance(trunk.family, EncoderDecoder):
+        return _write_classifier(trunk, pair_classifier(trunk, body), trunk.tokenizer, out)
     tokenizer = padding_apart(trunk.tokenizer)
     native = native_classifier(trunk, body)
     if native is not None:
@@ -126,7 +130,6 @@ def _write_classifier(trunk: Trunk, classifier: Any, tokenizer: Any, out: Path) 
     """Save a classifier, open it again and compare its rewards with the trunk's; return the largest difference."""
     make_room(classifier, tokenizer)
     rows = _probe(trunk)
-    batch = join_rows(rows, tokenizer.pad_token_id).to(trunk.device)
     with new_folder(out) as beside, system_errors(out), torch.no_grad():
         classifier.save_pretrained(beside)
         name_config_class(beside, classifier.config)
@@ -134,8 +137,22 @@ def _write_classifier(trunk: Trunk, classifier: Any, tokenizer: Any, out: Path) 
         expected = trunk(trunk.collate(rows), ("reward",))["reward"].rewards
         effect = expected - trunk.head("reward")(trunk.pooled(trunk.collate(rows), "reference")) if trunk.lora else None
         opened = _opened_classifier(beside, classifier).to(trunk.device)
-        logits = opened(input_ids=batch.input_ids, attention_mask=batch.state_mask.long()).logits[:, 0]
+        logits = opened(**_classifier_inputs(trunk, rows, tokenizer.pad_token_id)).logits[:, 0]
         return _compared(logits + classifier.config.preflab_reward_bias, expected, out, effect)
+
+
+def _classifier_inputs(trunk: Trunk, rows: list[TokenSequence], pad_id: int) -> dict[str, Tensor]:
+    """Arguments of the exported classifier for some rows."""
+    if not isinstance(trunk.family, EncoderDecoder):
+        batch = join_rows(rows, pad_id).to(trunk.device)
+        return {"input_ids": batch.input_ids, "attention_mask": batch.state_mask.long()}
+    apart = trunk.family.collate(rows, pad_id).to(trunk.device)
+    return {
+        "input_ids": apart.input_ids[apart.prompt_rows],
+        "attention_mask": apart.attention_mask[apart.prompt_rows],
+        "decoder_input_ids": apart.decoder_input_ids,
+        "decoder_attention_mask": apart.state_mask.long(),
+    }
 
 
 def _read_config(adapter: Path) -> dict[str, Any]:

@@ -28,6 +28,10 @@ class ModelFacts:
     end token."""
     context_length: int | None
     """Most tokens of prompt and completion together; None: no limit in the configuration."""
+    limits: TokenLimits
+    """The same for prompt and completion apart, which encoder–decoders limit."""
+    reads_prompts_apart: bool
+    """It is an encoder–decoder: the encoder reads the prompt, the decoder writes the completion."""
     vocabulary_size: int
     """Rows of the embedding, which may have more rows than the tokenizer has ids."""
     num_token_ids: int
@@ -35,7 +39,7 @@ class ModelFacts:
     adds_bos: bool
     """The tokenizer puts BOS before plain text."""
     adds_end: bool
-    """The tokenizer puts a special token after plain text; preflab removes it from prompts."""
+    """The tokenizer puts a special token after plain text; preflab removes it from prompts that are to be continued."""
     doubles_bos: bool
     """The tokenizer adds a second BOS to text that starts with one, such as a chat template's; preflab removes it."""
     has_chat_template: bool
@@ -57,6 +61,8 @@ def model_facts(model: Any, tokenizer: Any) -> ModelFacts:
         pad_id=tokenizer.pad_token_id,
         stop_token_ids=stop_token_ids(model, tokenizer),
         context_length=context_length(model.config),
+        limits=token_limits(model.config),
+        reads_prompts_apart=bool(getattr(model.config, "is_encoder_decoder", False)),
         vocabulary_size=config.vocab_size,
         num_token_ids=vocabulary.num_ids if (vocabulary := Vocabulary.of(tokenizer)) else len(tokenizer),
         adds_bos=bos is not None and full[:1] == [bos],

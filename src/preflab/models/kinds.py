@@ -16,6 +16,7 @@ REFUSED: dict[Kind, tuple[str, str]] = {
     "encoder": ("an encoder, in which each token attends to later tokens", "use an encoder as a reward model only"),
     "other": ("not a language model that transformers knows", "choose another model"),
 }
+OWN_CLASSIFIERS = ("PooledClassifier", "PairClassifier")
 SCORES = "scores completions and cannot generate text"
 EXPECTED = "a language model that generates from left to right, such as Llama, Qwen, GPT-2, Mamba, T5 or BART"
 
@@ -37,9 +38,10 @@ def kind_of(config: Any) -> Kind:
 
 
 def family_of(model: Any) -> Family:
-    """The family of an open model. A model without a language-model head counts as an encoder, whatever its origin."""
+    """The family of an open model. Without a language-model head, only encoder–decoders do not count as encoders."""
     if model.get_output_embeddings() is None:
-        return Encoder(model)
+        apart = kind_of(model.config) == "encoder–decoder" and getattr(model, "decoder", None) is not None
+        return EncoderDecoder(model) if apart else Encoder(model)
     return WRITERS.get(kind_of(model.config), Decoder)(model)
 
 
@@ -85,7 +87,7 @@ def names_language_model(config: Any) -> bool:
 def classifies(config: Any) -> bool:
     """Whether a configuration's weights are those of a sequence classifier, such as an exported reward model."""
     names = config.architectures or ()
-    return any(name.endswith("SequenceClassification") or name == "PooledClassifier" for name in names)
+    return any(name.endswith("SequenceClassification") or name in OWN_CLASSIFIERS for name in names)
 
 
 def check_no_reward_model(ref: Path | str) -> None:

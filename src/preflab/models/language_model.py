@@ -62,11 +62,6 @@ class LanguageModel:
         """The most tokens of a row: the model's limits, and `wanted` tokens of prompt and completion together."""
         return token_limits(self.model.config).at_most(wanted)
 
-    def most_tokens(self, wanted: int | None = None) -> int:
-        """The most tokens of prompt and completion that surely fit; `NO_LIMIT` if nothing limits them."""
-        limits = self.limits(wanted)
-        return min(limits.both, limits.prompt, limits.completion)
-
     def renderer(self, stops: Sequence[int] = ()) -> Renderer:
         """A renderer of conversations as token ids. Tokens in `stops`, if any, replace the model's stop tokens."""
         from preflab.conversations.renderer import Renderer

@@ -18,7 +18,6 @@ from preflab.errors import PreflabError
 from preflab.files import new_folder, read_json, write_json
 from preflab.models.adapters import adapter_parameters, adapter_state, load_adapter_state, saved_config
 from preflab.models.merge import merged_language_model
-from preflab.models.text_model import decoder_of
 from preflab.models.trunk import Trunk
 from preflab.training.tensor_files import read_tensors, write_tensors
 from preflab.words import count
@@ -89,7 +88,8 @@ def init_value_from_reward(trunk: Trunk, source: Trunk) -> bool:
 
 
 def _copy_full(trunk: Trunk, source: Trunk) -> bool:
-    theirs = source.models["reward"] if source.lora is None else decoder_of(merged_language_model(source, "reward"))
+    merged = source.models["reward"] if source.lora is None else merged_language_model(source, "reward")
+    theirs = source.family.without_head(merged)
     ours, state = trunk.models["value"].state_dict(), theirs.state_dict()
     if ours.keys() != state.keys() or any(ours[name].shape != state[name].shape for name in ours):
         return False

@@ -42,7 +42,7 @@ def function_files(recipe: Recipe, function: str) -> list[Path]:
     raise PreflabError(
         f"{recipe.path.name}: no module `{module}` for `{function}`",
         f"{relative}.py in the current folder or beside the recipe, or an installed package",
-        "mend the name, or install it",
+        "correct the name in the recipe, or install the package",
     )
 
 
@@ -55,7 +55,7 @@ def _refuse_two(recipe: Recipe, function: str, folder: Path, file: Path) -> None
     """Refuse a module named like one of Python's own or an installed one, because the other might be imported."""
     top = function.partition(":")[0].partition(".")[0]
     if top in sys.stdlib_module_names:
-        other = "a module of Python's own"
+        other = "a module of Python's standard library"
     else:
         folders = {Path.cwd().resolve(), recipe.folder.resolve()}
         places = [place for place in sys.path if Path(place or ".").resolve() not in folders]
@@ -65,9 +65,9 @@ def _refuse_two(recipe: Recipe, function: str, folder: Path, file: Path) -> None
             return
         other = f"the installed {origin}"
     raise PreflabError(
-        f"{recipe.path.name}: `{function}`: {file} has the name of {other}",
-        "one module of that name, so that what is looked at is what is imported",
-        "rename the file, and the module in the recipe",
+        f"{recipe.path.name}: `{function}`: {file} has the same name as {other}",
+        "a name that no other module has, so that this file is imported",
+        "rename the file, and correct the name in the recipe",
     )
 
 

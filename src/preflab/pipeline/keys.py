@@ -51,9 +51,9 @@ def stage_key(
         del content[field]
     read = {}
     for refers, word, place in references(settings):
-        found = _content(recipe, refers, word, hashes)
-        if found is not None:
-            read[".".join(str(step) for step in place)] = found
+        content_read = _content(recipe, refers, word, hashes)
+        if content_read is not None:
+            read[".".join(str(step) for step in place)] = content_read
             _forget(content, place)
     return canonical_hash(
         {

@@ -94,9 +94,9 @@ def state_of(step: Step) -> State:
         wanted, finished = getattr(step.settings, name), manifest["settings"][name]
         if wanted < finished:
             raise PreflabError(
-                f"stages.{step.name}.{name}: {wanted}, but the stage has done {finished} already",
-                f"{name} of at least {finished}, which is kept",
-                f"write {name}: {finished}, or start again with --fresh {step.name}",
+                f"stages.{step.name}.{name}: {wanted}, but the stage has already done {finished}",
+                f"{name} of at least {finished}",
+                f"set {name}: {finished}, or start again with --fresh {step.name}",
             )
         if wanted > finished:
             return "interrupted"

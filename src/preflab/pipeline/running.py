@@ -108,7 +108,7 @@ def run(
         if processes.main:
             counts.save()
             if recipe.device.precision == "auto":
-                logger.warning("device.precision auto: %s on this machine", computed_precision(recipe.device))
+                logger.warning("device.precision: auto uses %s on this machine", computed_precision(recipe.device))
         return _Runner(recipe, folder, steps, processes, watch).run(wanted)
 
 
@@ -118,7 +118,7 @@ def show(recipe: Recipe, workspace: Path | None = None) -> list[Line]:
     lines = []
     for step in plan(recipe, folder / "runs").values():
         state = state_of(step)
-        idle = "interrupted, goes on with the next run" if state == "interrupted" else "not done yet"
+        idle = "interrupted; the next run continues it" if state == "interrupted" else "not done yet"
         lines.append(_line(step, False) if state in ("done", "waiting") else _idle(step, idle))
     return lines
 
@@ -163,7 +163,7 @@ def _check_stage(recipe: Recipe, name: str) -> None:
         raise PreflabError(
             f"{recipe.path.name} has no stage `{name}`",
             f"near it: {near}" if near else f"known: {', '.join(recipe.stages)}",
-            "mend the name",
+            "correct the stage's name",
         )
 
 

@@ -80,8 +80,8 @@ def locked(runs: Path) -> Iterator[None]:
             file.seek(0)
             raise PreflabError(
                 f"{runs.parent}: {file.read().strip() or 'another preflab'} is running in this workspace",
-                "one run at a time",
-                "wait for it, or choose another folder with --workspace",
+                "one run at a time per workspace",
+                "wait until it ends, or choose another folder with --workspace",
             ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")

@@ -85,11 +85,11 @@ class ReferenceCache:
         kept = self._kept(path, len(sequences)) if main else None  # other processes may not see this disk
         if sum_over_processes(accelerator, torch.tensor([float(kept is not None)])):
             return sum_over_processes(accelerator, torch.zeros(len(sequences)) if kept is None else kept)
-        found = all_logps(trunk, sequences, role, tokens_per_batch, accelerator)
+        computed = all_logps(trunk, sequences, role, tokens_per_batch, accelerator)
         if main:
             with new_folder(path.parent) as beside:
-                write_tensors(beside / FILE, {"logps": found})
-        return found
+                write_tensors(beside / FILE, {"logps": computed})
+        return computed
 
     def _kept(self, path: Path, num: int) -> Tensor | None:
         """The cached values; None if the file is missing or damaged, so that they are computed again."""
@@ -100,6 +100,6 @@ class ReferenceCache:
         except PreflabError:
             logps = None
         if logps is None or logps.shape != (num,) or not logps.isfinite().all():
-            logger.warning("%s is damaged; what the reference says of the data is computed again", path)
+            logger.warning("%s is damaged; the reference's log-probabilities are computed again", path)
             return None
         return logps

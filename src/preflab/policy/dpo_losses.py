@@ -27,14 +27,14 @@ class Learned(NamedTuple):
     """KTO's z₀ of the whole step."""
 
 
-def loss_of(settings: LossSettings, given: Learned) -> Tensor:
+def loss_of(settings: LossSettings, inputs: Learned) -> Tensor:
     """One loss of a recipe, 0-d: divided by the weights of the whole step, not yet multiplied by its own weight."""
     function = getattr(dpo, settings.row.function)
     value: Tensor
     if settings.row.learns_from == "pairs":
-        value = function(given.pairs, **settings.hyperparameters, denominator=given.step.pairs)
+        value = function(inputs.pairs, **settings.hyperparameters, denominator=inputs.step.pairs)
     else:
-        value = function(given.verdicts, **settings.hyperparameters, kl=given.kl, denominator=given.step.verdicts)
+        value = function(inputs.verdicts, **settings.hyperparameters, kl=inputs.kl, denominator=inputs.step.verdicts)
     return value
 
 
@@ -54,9 +54,9 @@ class ImplicitReward:
         return asdict(self)
 
 
-def summed(losses: Sequence[LossSettings], given: Learned) -> tuple[Tensor, dict[str, Tensor]]:
+def summed(losses: Sequence[LossSettings], inputs: Learned) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of the losses, 0-d, and each unweighted loss, detached, as `loss/<kind>`."""
-    terms = {loss.kind: loss_of(loss, given) for loss in losses}
+    terms = {loss.kind: loss_of(loss, inputs) for loss in losses}
     total = sum((loss.weight * terms[loss.kind] for loss in losses[1:]), losses[0].weight * terms[losses[0].kind])
     return total, {f"loss/{kind}": value.detach() for kind, value in terms.items()}
 

@@ -19,16 +19,16 @@ Sums = dict[str, float]
 
 
 @torch.no_grad()
-def statistics(given: Learned, reward: ImplicitReward) -> Sums:
+def statistics(inputs: Learned, reward: ImplicitReward) -> Sums:
     """Sums over pairs and verdicts; a label or verdict of exactly ½ has no direction and is left out.
 
     A pair is right if the implicit reward orders it like the label; a verdict is right if the log-ratio is on its side
     of z₀. Equality counts half.
     """
-    pairs, verdicts = given.pairs, given.verdicts
+    pairs, verdicts = inputs.pairs, inputs.verdicts
     sign, lean = (2 * pairs.labels - 1).sign(), (2 * verdicts.up - 1).sign()
     margins = sign * (reward(pairs.chosen) - reward(pairs.rejected))
-    gains = lean * (verdicts.completions.log_ratios - given.kl)
+    gains = lean * (verdicts.completions.log_ratios - inputs.kl)
     first, second, alone = pairs.chosen.log_ratios, pairs.rejected.log_ratios, verdicts.completions.log_ratios
     num_good, num_bad = (lean > 0).sum(), (lean < 0).sum()
     num_pairs = (sign != 0).sum()

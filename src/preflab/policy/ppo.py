@@ -266,16 +266,16 @@ def policy_loss(
 
 def token_losses(
     settings: PpoSettings,
-    said: TokenStatistics,
+    tokens: TokenStatistics,
     old_logps: Tensor,
     advantages: Tensor,
     num_tokens: float,
     kl_weight: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The part of `policy_loss` that is a sum over tokens, for some of the tokens; all tensors are (n,)."""
-    every = torch.ones_like(said.logps, dtype=torch.bool)
+    every = torch.ones_like(tokens.logps, dtype=torch.bool)
     policy = clipped_policy_loss(
-        said.logps,
+        tokens.logps,
         old_logps,
         advantages,
         every,
@@ -283,7 +283,7 @@ def token_losses(
         clip_high=settings.clip_high,
         denominator=num_tokens,
     )
-    entropy = masked_mean(said.entropy, every, num_tokens)
+    entropy = masked_mean(tokens.entropy, every, num_tokens)
     loss = policy.loss - settings.entropy_coef * entropy
     statistics = {
         "loss/policy": policy.loss.detach(),
@@ -294,7 +294,7 @@ def token_losses(
     }
     if settings.kl_treatment != "exact":
         return loss, statistics
-    kl = exact_kl_loss(said.kl, every, num_tokens)
+    kl = exact_kl_loss(tokens.kl, every, num_tokens)
     return loss + kl_weight * kl, {**statistics, "loss/kl": kl.detach()}
 
 

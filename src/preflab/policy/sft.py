@@ -94,7 +94,9 @@ def encode_demonstrations(
     for row in demonstrations:
         where = row.prompt.source or row.prompt.id
         if not row.completion.text.strip():
-            raise PreflabError(f"{where}: empty completion", "a text to learn", "fill it in or remove the row")
+            raise PreflabError(
+                f"{where}: empty completion", "a completion with text", "write a completion or remove the row"
+            )
         learned = _all_turns(renderer, row) if learn == "all" else [renderer.sequence(row.prompt, row.completion)]
         for sequence in learned:
             sequences += long.fitted([sequence], where) or ()

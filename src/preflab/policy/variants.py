@@ -73,22 +73,22 @@ KlLoss = Callable[[RoleOutput, Tensor, Tensor, Tensor], Tensor]
 """(output of the policy, ref_logps, completion_mask, weights) → loss, 0-d."""
 
 
-def sequence_kl(said: RoleOutput, ref_logps: Tensor, completion_mask: Tensor, weights: Tensor) -> Tensor:
+def sequence_kl(output: RoleOutput, ref_logps: Tensor, completion_mask: Tensor, weights: Tensor) -> Tensor:
     """KL treatment (b): loss on the KL of whole completions."""
-    assert said.logps is not None
-    return weighted_sequence_kl(said.logps, ref_logps, completion_mask, weights)
+    assert output.logps is not None
+    return weighted_sequence_kl(output.logps, ref_logps, completion_mask, weights)
 
 
-def exact_kl(said: RoleOutput, ref_logps: Tensor, completion_mask: Tensor, weights: Tensor) -> Tensor:
+def exact_kl(output: RoleOutput, ref_logps: Tensor, completion_mask: Tensor, weights: Tensor) -> Tensor:
     """KL treatment (c): the part that is a loss; the other part is in the advantages."""
-    assert said.kl is not None
-    return weighted_sum(said.kl, completion_mask, weights)
+    assert output.kl is not None
+    return weighted_sum(output.kl, completion_mask, weights)
 
 
-def token_k3(said: RoleOutput, ref_logps: Tensor, completion_mask: Tensor, weights: Tensor) -> Tensor:
+def token_k3(output: RoleOutput, ref_logps: Tensor, completion_mask: Tensor, weights: Tensor) -> Tensor:
     """k3 of each token, as in the GRPO paper; its gradient is that of KL(reference ‖ policy) at each position."""
-    assert said.logps is not None
-    return weighted_sum(kl_policy_ref_k3(said.logps, ref_logps), completion_mask, weights)
+    assert output.logps is not None
+    return weighted_sum(kl_policy_ref_k3(output.logps, ref_logps), completion_mask, weights)
 
 
 KL_LOSSES: dict[str, KlLoss] = {"sequence_loss": sequence_kl, "exact": exact_kl, "token_k3": token_k3}

@@ -9,7 +9,7 @@ from preflab.report.blocks import Block, Cell, Figure, Grid, Section, Table, num
 from preflab.report.chart_scales import pick_evenly
 from preflab.report.charts import Line, line_chart
 from preflab.report.courses import describe_course, read_course
-from preflab.report.measures import measure_name, quantity
+from preflab.report.measures import measure_name, measure_title, quantity
 from preflab.report.run_folders import POLICIES, Page, Run, line_role
 from preflab.words import column, count, intervals, number, or_nan
 
@@ -100,7 +100,7 @@ def _measure(page: Page, run: Run, found: dict[str, Any], name: str) -> Figure:
     ]  # fmt: skip
     tilted = found.get("tilted") or {}
     optimum = tilted.get("curve") if name == f"judge/{tilted.get('judge')}" else None
-    title = f"{measure_name(name)} at each model’s distance from {found.get('reference')}"
+    title = f"{measure_title(name)} at each model’s distance from {found.get('reference')}"
     caption = f"Held-out prompts, n = {found['prompts']['num']:,}; whiskers: 95\u00a0% intervals."
     if optimum:
         xs = [math.sqrt(point["kl"]) for point in optimum]

@@ -73,7 +73,9 @@ class ClassifierScorer:
 
     def num_cut(self, texts: Sequence[str]) -> int:
         """The number of texts that are longer than the classifier's context, so that their ends are not read."""
-        return sum(len(as_text(self.tokenizer, text)["input_ids"]) > self.max_tokens for text in texts)
+        return sum(
+            len(as_text(self.tokenizer, text, truncation=False)["input_ids"]) > self.max_tokens for text in texts
+        )
 
     def _class_scores(self, logits: torch.Tensor) -> torch.Tensor:
         if self.output == "logit":

@@ -78,11 +78,14 @@ def load_implicit(
     opened = open_language_model(folder, dtype=dtype)
     reference = _reference(folder, card, opened) if IMPLICIT[card.of].reads_reference else None
     roles: tuple[Role, ...] = ("policy",) if reference is None else ("policy", "reference")
-    facts, longest = opened.facts, opened.most_tokens()
+    facts, limits = opened.facts, opened.limits()
     trunk = opened.trunk(roles, reference=reference)
     trunk.freeze("policy")
     takes_tokens = tokenizer is not None and same_tokenizer(opened.tokenizer, tokenizer)
-    encoder = Encoder(opened.tokenizer, True, longest, facts.stop_token_ids, opened.reads_prompts_apart)
+    encoder = Encoder(
+        opened.tokenizer, True, limits.both, facts.stop_token_ids, opened.reads_prompts_apart, limits.prompt,
+        limits.completion,
+    )  # fmt: skip
     return ImplicitScorer(trunk, encoder, card, name, takes_tokens, tokens_per_batch)
 
 

@@ -14,6 +14,7 @@ from preflab.conversations.marks import as_text
 from preflab.conversations.renderer import Renderer
 from preflab.records import Completion, Preference, Prompt
 from preflab.training.batches import TokenSequence
+from preflab.training.token_limits import NO_LIMIT, TokenLimits
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,15 @@ class Encoder:
     """Tokens that stop the model's sampler, from its configuration."""
     apart: bool = False
     """Whether the model is an encoder–decoder: its encoder reads the prompt, its decoder the completion."""
+    max_prompt: int = NO_LIMIT
+    """Most tokens of the prompt, for an encoder–decoder."""
+    max_completion: int = NO_LIMIT
+    """Most tokens of the completion, for an encoder–decoder."""
+
+    @property
+    def limits(self) -> TokenLimits:
+        """The most tokens that the model reads."""
+        return TokenLimits(self.max_tokens, self.max_prompt, self.max_completion)
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -111,15 +121,28 @@ class Encoder:
         return self.truncate(TokenSequence(prompt_ids, self.renderer.closed(prompt, completion_ids)))
 
     def truncate(self, sequence: TokenSequence) -> TokenSequence:
-        """The sequence cut to `max_tokens`: the first token and the last ones; at least one token counts as prompt."""
-        surplus = len(sequence) - self.max_tokens
-        if surplus <= 0:
+        """The sequence cut to the limits: the first token and the last ones; at least one token counts as prompt.
+
+        The two texts of an encoder–decoder are cut one by one, the prompt also to leave room for the completion.
+        """
+        if self.limits.fits(sequence):
             return sequence
+        if self.apart:
+            return self._truncate_apart(sequence)
+        surplus = len(sequence) - self.max_tokens
         prompt, completion, policy = sequence.prompt_ids, sequence.completion_ids, sequence.policy_tokens
         kept = (prompt + completion)[:1] + (prompt + completion)[1 + surplus :]
         num_prompt = max(1, len(prompt) - surplus)
         num_left = len(kept) - num_prompt
         return TokenSequence(kept[:num_prompt], kept[num_prompt:], policy[len(policy) - num_left :] if policy else None)
+
+    def _truncate_apart(self, sequence: TokenSequence) -> TokenSequence:
+        prompt, policy = sequence.prompt_ids, sequence.policy_tokens
+        most = min(self.max_completion, self.max_tokens - 1)
+        completion = sequence.completion_ids[-most:]
+        room = max(1, min(self.max_prompt, self.max_tokens - len(completion)))
+        kept = prompt if len(prompt) <= room else prompt[:1] + prompt[len(prompt) - room + 1 :]
+        return TokenSequence(kept, completion, policy[-most:] if policy else None)
 
     def _framed(self, prompt: Prompt, text: str) -> TokenSequence:
         encoding = as_text(self.tokenizer, prompt.shown, text, verbose=False)

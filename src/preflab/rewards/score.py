@@ -29,6 +29,7 @@ from preflab.settings.learning import LoraSettings
 from preflab.training.batches import TokenSequence, token_budget_batches
 from preflab.training.protocols import Scores, ScoringItem
 from preflab.training.tensor_files import tensor_names
+from preflab.training.token_limits import NO_LIMIT
 
 CARD = "reward_model.json"
 
@@ -56,6 +57,8 @@ class RewardModelCard:
     """With full fine-tuning, the class of the model, see `models.bodies`."""
     apart: bool = False
     """True: an encoder–decoder, whose encoder reads the prompt."""
+    max_prompt: int = NO_LIMIT
+    max_completion: int = NO_LIMIT
 
     @classmethod
     def read(cls, folder: Path) -> RewardModelCard:
@@ -74,7 +77,8 @@ class RewardModelCard:
 
     def encoder(self, tokenizer: Any) -> Encoder:
         """The encoder that makes the model's token ids."""
-        return Encoder(tokenizer, self.causal, self.max_tokens, self.stops, self.apart)
+        limits = (self.max_prompt, self.max_completion)
+        return Encoder(tokenizer, self.causal, self.max_tokens, self.stops, self.apart, *limits)
 
 
 def save_reward_model(trunk: Trunk, folder: Path, *, base: str, weights_hash: str, encoder: Encoder) -> None:
@@ -103,6 +107,8 @@ def save_reward_model(trunk: Trunk, folder: Path, *, base: str, weights_hash: st
         stops=encoder.stops,
         body="" if trunk.lora else name_body(trunk.models["reward"]),
         apart=encoder.apart,
+        max_prompt=encoder.max_prompt,
+        max_completion=encoder.max_completion,
     )
     with new_folder(folder) as beside:
         save_role(trunk, "reward", beside, base=weights_hash if trunk.lora else "")

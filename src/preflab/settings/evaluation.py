@@ -58,6 +58,12 @@ class EvaluateSettings(StageSettings):
         "choice: none",
         counts="if_set",
     )
+    rouge_stems: bool = setting(
+        False,
+        "Compare the Porter stems of words for ROUGE, as rouge-score does with `use_stemmer=True`; for English alone.",
+        "choice: the same rule for every language",
+        counts="if_set",
+    )
     num_completions: int = setting(1, "Completions per prompt and model.", "choice", ge=1, le=MOST_COMPLETIONS)
     max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)
     too_long: Literal["refuse", "leave_out"] = setting(

@@ -288,7 +288,7 @@ def _refuse_silence(asked: _Asked, judgments: Sequence[Judgment]) -> None:
         raise PreflabError(
             f"stage {asked.stage.name}: none of {num_tasks} was judged: no answer of the judge could be read",
             "a last line such as `VERDICT: A` or `SCORE: 4`",
-            "take a model that follows instructions, raise max_tokens, or judge by label probabilities",
+            "use a model that follows instructions, raise max_tokens, or judge by label probabilities",
         )
 
 
@@ -367,10 +367,10 @@ def _result(report: Mapping[str, Any]) -> StageResult:
     sentences = [f"{count(report['num_judged'], 'task')} judged by an AI"]
     figures: dict[str, float | str] = {"num_tasks": report["num_tasks"], "num_judgments": report["num_judged"]}
     if report["num_unread"]:
-        sentences.append(f"{report['num_unread']} could not be read")
+        sentences.append(f"{count(report['num_unread'], 'answer')} could not be read")
         figures["num_unread"] = report["num_unread"]
     if report["judge"].get("asked") == THINKING_CLOSED:
-        sentences.append("its thinking closed before each label")
+        sentences.append("the judge's thinking was closed before each label")
     people = report["people"]
     if people and people["agreement"]["value"] is not None:
         share = people["agreement"]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from preflab.policy.dpo_groups import Group
     from preflab.rewards.rankings import Encoder
     from preflab.training.protocols import Sampler
+    from preflab.training.token_limits import TokenLimits
 
 logger = logging.getLogger(__name__)
 
@@ -123,12 +124,12 @@ class _Asked:
 
 
 def _fix_longest(
-    trunk: Trunk, found: FoundGroups, watched: Sequence[tuple[int, ...]], settings: DpoSettings
+    trunk: Trunk, groups: FoundGroups, watched: Sequence[tuple[int, ...]], settings: DpoSettings
 ) -> dict[str, float]:
     """Fix rotary frequencies for the longest prompt with its completion, in the data and in the watched samples."""
     from preflab.stages.common.row_lengths import fix_row_lengths
 
-    rows: list[Sized] = [s for group in (*found.train, *found.held_out) for s in group.sequences]
+    rows: list[Sized] = [s for group in (*groups.train, *groups.held_out) for s in group.sequences]
     rows += [range(len(ids) + settings.watch.decoding.max_new_tokens) for ids in watched]
     return fix_row_lengths(trunk.row_lengths, rows)
 
@@ -142,7 +143,7 @@ class _Base:
     """Hash of the weights before training."""
     reference: Path | str
     reference_hash: str
-    max_tokens: int
+    max_tokens: TokenLimits
     encoder: Encoder
 
     @classmethod
@@ -160,7 +161,7 @@ class _Base:
         reference_hash = start_hash if other is None else other.base_hash()
         kept = other is not None or settings.watch.num_samples > 0
         roles: tuple[Role, ...] = ("policy", "reference") if kept else ("policy",)
-        facts, max_tokens = opened.facts, opened.most_tokens(settings.max_tokens)
+        facts, max_tokens = opened.facts, opened.limits(settings.max_tokens)
         seed, compute = asked.stage.seed, asked.stage.precision
         trunk = opened.trunk(roles, lora=settings.lora, seed=seed, reference=other, compute=compute)
         encoder = Encoder(opened.tokenizer, True, 2**31, facts.stop_token_ids, opened.reads_prompts_apart)
@@ -209,14 +210,14 @@ def _longest_row(base: _Base, settings: DpoSettings) -> int | None:
     """Most tokens of a row in which completions share their prompt; None if settings or model do not allow sharing."""
     from preflab.models.prompt_sharing import why_not_shared
 
-    reason = why_not_shared(base.trunk.language_model("policy")) if settings.share_prompts else "the settings say so"
+    reason = why_not_shared(base.trunk.language_model("policy")) if settings.share_prompts else "share_prompts is false"
     if reason is not None:
         logger.info("prompts are not shared between completions: %s", reason)
         return None
-    return min(settings.optimiser.tokens_per_micro_batch, base.max_tokens)
+    return min(settings.optimiser.tokens_per_micro_batch, base.max_tokens.both)
 
 
-def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, context: int) -> list[tuple[int, ...]]:
+def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, limits: TokenLimits) -> list[tuple[int, ...]]:
     """The token ids of the first `watch.num_samples` distinct held-out prompts that leave room for a completion.
 
     Raises:
@@ -224,19 +225,19 @@ def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, context: int
     """
     prompts = list(dict.fromkeys(group.sequences[0].prompt_ids for group in groups))
     most = settings.watch.decoding.max_new_tokens
-    fitting = [ids for ids in prompts if len(ids) + most <= context]
+    fitting = [ids for ids in prompts if limits.room(len(ids)) >= most]
     if settings.watch.num_samples and prompts and not fitting:
         raise PreflabError(
             f"held-out prompts of {count(min(map(len, prompts)), 'token')} or more and watch.decoding.max_new_tokens "
             f"{most}",
-            f"together at most {context}, for samples to be watched",
+            f"{limits.with_room()}, the model's context",
             "lower watch.decoding.max_new_tokens, or set watch.num_samples to 0",
         )
     return fitting[: settings.watch.num_samples]
 
 
-def _result(folder: Path, found: FoundGroups, further: Mapping[str, float]) -> StageResult:
-    """The stage's figures and summary, from its files and what was found of the groups."""
+def _result(folder: Path, groups: FoundGroups, further: Mapping[str, float]) -> StageResult:
+    """The stage's figures and summary, from its files and the groups."""
     from preflab.files import read_jsonl
     from preflab.training.standstill import said_of_alarms
 
@@ -244,21 +245,21 @@ def _result(folder: Path, found: FoundGroups, further: Mapping[str, float]) -> S
     last = rows[-1]
     figures: dict[str, Any] = {
         "num_steps": len(rows),
-        "num_groups": len(found.train),
-        "num_held_out": len(found.held_out),
-        "num_equal_pairs": found.num_equal,
+        "num_groups": len(groups.train),
+        "num_held_out": len(groups.held_out),
+        "num_equal_pairs": groups.num_equal,
         "num_alarms": len(alarms),
-        **found.long.figures,
+        **groups.long.figures,
         **further,
         **{name: last[name] for name in ("held_out/accuracy", "held_out/margin", "kl/exact") if name in last},
     }
     parts = [f"loss {three_digits(rows[0]['loss/total'])} → {three_digits(last['loss/total'])}"]
     if "held_out/accuracy" in last:
         parts.append(
-            f"accuracy {three_digits(last['held_out/accuracy'])} on {count(len(found.held_out), 'held-out group')}"
+            f"accuracy {three_digits(last['held_out/accuracy'])} on {count(len(groups.held_out), 'held-out group')}"
         )
     if "kl/exact" in last:
         parts.append(f"KL {three_digits(last['kl/exact'])} nats")
     if alarms:
         parts.append(count(len(alarms), "alarm"))
-    return StageResult(", ".join(parts) + found.long.said + said_of_alarms(alarms, last), figures)
+    return StageResult(", ".join(parts) + groups.long.said + said_of_alarms(alarms, last), figures)

@@ -97,6 +97,7 @@ def _evaluation(
 
     settings = asked.settings
     worth = [f"judge/{name}" for name in settings.judges] + [f"reward/{name}" for name in settings.rewards]
+    worth += [f"probability/{name}" for name in settings.classifiers]
     return {
         "schema": 1,
         "baseline": settings.models[0],
@@ -108,7 +109,15 @@ def _evaluation(
             judge.name: {"function": settings.judges[judge.name], "fail_utility": judge.fail_utility}
             for judge in asked.judges
         },
-        "classifiers": {name: one.model_dump(mode="json") for name, one in settings.classifiers.items()},
+        "classifiers": {
+            name: {
+                "model": one.model,
+                "class_label": one.class_label,
+                "threshold": one.threshold,
+                "better": one.better,
+            }
+            for name, one in settings.classifiers.items()
+        },
         "human": HUMAN if asked.reference_texts else None,
         "models": [
             {

@@ -50,9 +50,9 @@ def check(recipe: Recipe, settings: JudgeSettings) -> None:
     """
     if settings.content == "image":
         raise PreflabError(
-            f"content: image, but {settings.completions} writes texts",
+            f"content: image, but stage {settings.completions} writes texts",
             "plain, markdown, code or chat",
-            "judge images in a campaign of their own: `preflab campaign create FILE --option content=image`",
+            "judge images in a separate campaign: `preflab campaign create FILE --option content=image`",
         )
 
 
@@ -80,8 +80,8 @@ def groups_of(name: str, way: Way, completions: Iterable[Completion]) -> list[tu
         by_prompt[completion.prompt_id].append(completion)
     asked = way_named(way)
     groups: list[tuple[str, ...]] = []
-    for found in by_prompt.values():
-        ids = tuple(completion.id for completion in sorted(found, key=lambda c: (c.model, c.index, c.id)))
+    for of_prompt in by_prompt.values():
+        ids = tuple(completion.id for completion in sorted(of_prompt, key=lambda c: (c.model, c.index, c.id)))
         if len(ids) >= asked.least:
             groups += asked.groups_of(ids)
     if not groups:

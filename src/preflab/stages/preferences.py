@@ -40,7 +40,7 @@ def check(recipe: Recipe, settings: PreferencesSettings) -> None:
         raise PreflabError(
             f"criterion: {settings.criterion}, but {settings.judgments} asks for {', '.join(asked) or 'none'}",
             f"one of the criteria of {settings.judgments}",
-            "mend `criterion`, or leave it out",
+            "correct `criterion`, or remove it",
         )
 
 
@@ -57,7 +57,7 @@ def run(ctx: StageContext) -> StageResult:
     preferences = [consensus.preference for consensus in agreed]
     pairs = pair_counts(agreed)
     if not any(preference.scores or preference.thumbs for preference in preferences):
-        _refuse_none(range(pairs["num_resolved"]), "pairs on which the labelers lean to one side", asked.name)
+        _refuse_none(range(pairs["num_resolved"]), "pairs with a preferred completion", asked.name)
     ctx.workspace.put(preferences)
     _write_snapshot(asked, preferences)
     found = agreement(judgments, reading)  # the default seed, as in the app: both show the same interval
@@ -244,6 +244,6 @@ def _refuse_none(found: Sequence[Any], what: str, stage: str) -> None:
     if not found:
         raise PreflabError(
             f"stage {stage}: no {what}",
-            f"at least one of the {what}",
-            "look at the labelers: all may be careless, all tied, or nothing was judged",
+            "at least one",
+            "check the labelers: all may be careless, all pairs tied, or nothing judged",
         )

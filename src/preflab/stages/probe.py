@@ -174,7 +174,7 @@ def _rows(ctx: StageContext, name: str | None, columns: Sequence[str] = ()) -> l
         for column in columns:
             if not isinstance(row.column(column), str) or not row[column].strip():
                 raise PreflabError(
-                    f"{row.source}: the column {column!r} holds {row[column]!r}", "a text", "mend the row"
+                    f"{row.source}: the column {column!r} contains {row[column]!r}", "a text", "correct the row"
                 )
         if ctx.recipe.data[name.partition(".")[0]].as_turns and isinstance(row.get("prompt"), str):
             row["prompt"] = [{"role": "user", "content": row["prompt"]}]
@@ -185,7 +185,7 @@ def _rows(ctx: StageContext, name: str | None, columns: Sequence[str] = ()) -> l
 def _check_labels(rows: Sequence[Row]) -> None:
     for row in rows:
         if row["label"] not in LABELS:
-            raise PreflabError(f"{row.source}: the label {row['label']!r}", "`safe` or `unsafe`", "mend the row")
+            raise PreflabError(f"{row.source}: the label {row['label']!r}", "`safe` or `unsafe`", "correct the row")
 
 
 def _prompt(row: Row) -> Prompt:
@@ -216,9 +216,9 @@ def told(prompt: Prompt, opinion: str, wrong: str) -> Prompt:
     place = max((place for place, turn in enumerate(turns) if turn.role == "user"), default=None)
     if place is None:
         raise PreflabError(
-            f"{where(prompt)}: no turn of the user, whose opinion is asked about",
-            "a conversation in which the user says something",
-            "add the user's turn, or leave the row out",
+            f"{where(prompt)}: the conversation has no user turn",
+            "at least one user turn, in which the opinion is stated",
+            "add a user turn, or remove the row",
         )
     turns[place] = replace(turns[place], content=put(turns[place].content))
     return PromptRecord.make(messages=tuple(turns), columns=prompt.columns, source=prompt.source)
@@ -353,7 +353,7 @@ def _result(report: dict[str, Any]) -> StageResult:
         sentences.append(_told_apart(report["bias"]))
     closed = (report["sycophancy"] or {}).get("thinking_closed")
     if closed:
-        sentences.append(f"thinking of {', '.join(closed)} closed before the answers to sycophancy's questions")
+        sentences.append(f"thinking of {', '.join(closed)} was closed before the answers to the sycophancy questions")
     return StageResult("; ".join(sentences), figures)
 
 

@@ -199,17 +199,17 @@ def _report(
     return report
 
 
-def _result(report: Mapping[str, Any], figures: dict[str, float | str], said: str) -> StageResult:
+def _result(report: Mapping[str, Any], figures: dict[str, float | str], remarks: str) -> StageResult:
     for part, criteria in report["ratings"].items():
         for name, quality in criteria.items():
             figures[f"{part}/{name}/rmse"] = quality["rmse"]
             figures[f"{part}/{name}/explained"] = quality["explained"]
     held_out = report["ratings"].get("held_out")
     if held_out is None:
-        return StageResult(f"nothing held out{said}", figures)
+        return StageResult(f"nothing held out{remarks}", figures)
     errors = ", ".join(
-        f"{name} {three_digits(quality['rmse'])} (always the mean: {three_digits(quality['rmse_of_mean'])})"
+        f"{name} {three_digits(quality['rmse'])} (predicting the mean: {three_digits(quality['rmse_of_mean'])})"
         for name, quality in held_out.items()
     )
     num = max(quality["num"] for quality in held_out.values())
-    return StageResult(f"error on {count(num, 'held-out completion')}: {errors}{said}", figures)
+    return StageResult(f"error on {count(num, 'held-out completion')}: {errors}{remarks}", figures)

@@ -88,8 +88,8 @@ def check(recipe: Recipe, settings: ReviseSettings) -> None:
         raise PreflabError(
             f"num_examples is {settings.num_examples}, and the constitution has "
             f"{count(len(constitution.examples), 'example')}",
-            "at most as many as there are",
-            "write more examples into the constitution, or lower num_examples",
+            f"num_examples of at most {len(constitution.examples)}",
+            "add examples to the constitution, or lower num_examples",
         )
 
 
@@ -150,8 +150,8 @@ def _leave(asked: SamplingAsked, rows: Sequence[dict[str, Any]], model_id: str, 
     if not lines:
         raise PreflabError(
             f"stage {stage.name}: every revision is empty",
-            "revisions that say something",
-            "read revisions.jsonl; give examples (num_examples), a longer max_new_tokens, or a more capable model",
+            "at least one revision with text",
+            "read revisions.jsonl; then raise num_examples or max_new_tokens, or use a more capable model",
         )
     write_text(stage.folder / DEMONSTRATIONS, lines)
 

@@ -43,7 +43,7 @@ def run(ctx: StageContext) -> StageResult:
     report["nuisance"] = {name: value for name, value in rows[-1].items() if name.startswith("nuisance/")}
     _save(asked, opened.base, report)
     num_equal, long = opened.num_equal, opened.long
-    left_out = f"; {count(num_equal, 'pair')} whose completions are the same to the model left out" if num_equal else ""
+    left_out = f"; {count(num_equal, 'pair')} of equal texts left out" if num_equal else ""
     figures = {**long.figures, **opened.lengths, "num_equal_pairs": float(num_equal)}
     return _result(report, figures, left_out + long.said + said_of_loss(rows))
 

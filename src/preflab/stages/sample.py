@@ -171,7 +171,9 @@ class Writer:
         """Text for the summary if texts of completions lack special tokens, e.g. thinking marks; else ""."""
         num = self.num_without_marks
         return (
-            f"; {count(num, 'text lacks', 'texts lack')} special tokens that do not come back from text" if num else ""
+            f"; {count(num, 'text lacks', 'texts lack')} special tokens that cannot be read back from text"
+            if num
+            else ""
         )
 
     def write(self, prompts: Sequence[Prompt], on_done: Callable[[int], None]) -> list[Completion]:

@@ -112,14 +112,18 @@ def _unlearned(demonstrations: Sequence[Demonstration], settings: SftSettings) -
     """Text for the summary and a figure: how many assistant turns were not trained on, and why; empty if none."""
     if settings.learn == "last":
         reasons = {
-            "earlier {} of the assistant read, not learned (learn: all)": sum(len(r.earlier) for r in demonstrations)
+            "earlier {} of the assistant not trained on (set learn: all to include them)": sum(
+                len(r.earlier) for r in demonstrations
+            )
         }
     else:
         reasons = {
-            "{} of the assistant not learned, since nothing stands before it": sum(
+            "{} of the assistant not trained on, because nothing precedes it": sum(
                 r.num_opening for r in demonstrations
             ),
-            "{} of the assistant not learned, since the data say so": sum(r.num_weightless for r in demonstrations),
+            "{} of the assistant not trained on, because the data exclude it": sum(
+                r.num_weightless for r in demonstrations
+            ),
         }
     told = {words: num for words, num in reasons.items() if num}
     said = "".join(f"; {num} {words.format('turn' if num == 1 else 'turns')}" for words, num in told.items())

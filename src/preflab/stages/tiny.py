@@ -73,7 +73,7 @@ def _train_llama(ctx: StageContext) -> StageResult:
     for row, sequence in zip(rows, sequences, strict=True):
         if len(sequence) > settings.context:
             raise PreflabError(
-                f"{row.source}: {len(sequence)} tokens with begin and end",
+                f"{row.source}: {len(sequence)} tokens, including the begin and end tokens",
                 f"at most {settings.context} (the setting `context` of stage {ctx.name})",
                 "shorten the text or raise `context`",
             )
@@ -109,9 +109,9 @@ def _text(row: Row, name: str = "text") -> str:
     text = row.column(name)
     if not isinstance(text, str):
         raise PreflabError(
-            f"{row.source}: the column `{name}` holds {type(text).__name__}",
-            "text",
-            "write the row's text, or learn conversations with stage `sft`",
+            f"{row.source}: the column `{name}` contains {type(text).__name__}",
+            "a text",
+            "write a text into the row, or train on conversations with stage `sft`",
         )
     return text
 
@@ -122,7 +122,7 @@ def _refuse_conversations(rows: Sequence[Row]) -> None:
     columns = sorted(rows[0].defaulted.intersection(OF_CONVERSATION))
     if columns:
         raise PreflabError(
-            f"{rows[0].source}: a default for `{columns[0]}`, and texts are no conversations",
-            "texts as they are to be learned",
-            "take it out of `defaults`",
+            f"{rows[0].source}: `defaults` sets `{columns[0]}`, which only conversations have",
+            "plain texts",
+            "remove it from `defaults`",
         )

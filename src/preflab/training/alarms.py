@@ -109,7 +109,7 @@ def entropy_collapse(rows: Rows) -> tuple[str, str] | None:
     if first is None or now is None or now >= 0.3 * first:
         return None
     sentence = f"entropy fell from {number(first)} to {number(now)} nats per token"
-    return f"{sentence}: the policy says one thing only", "kl_coef"
+    return f"{sentence}: the policy always writes nearly the same text", "kl_coef"
 
 
 def length_drift(rows: Rows) -> tuple[str, str] | None:
@@ -117,7 +117,10 @@ def length_drift(rows: Rows) -> tuple[str, str] | None:
     first, now = _first(rows, "length/mean"), rows[-1].get("length/mean")
     if first is None or now is None or 0.5 * first <= now <= 1.5 * first:
         return None
-    return f"completions went from {number(first)} to {number(now)} tokens", "kl_coef or missing_eos_penalty"
+    return (
+        f"the mean completion length went from {number(first)} to {number(now)} tokens",
+        "kl_coef or missing_eos_penalty",
+    )
 
 
 def repeated_ngrams(rows: Rows) -> tuple[str, str] | None:
@@ -125,7 +128,7 @@ def repeated_ngrams(rows: Rows) -> tuple[str, str] | None:
     first, now = _first(rows, "repeat/share"), rows[-1].get("repeat/share")
     if first is None or now is None or now <= max(0.2, 2 * first):
         return None
-    return f"{percent(now)} of the 3-grams of a completion repeat, {percent(first)} at the start", "kl_coef"
+    return f"{percent(now)} of a completion's 3-grams repeat earlier ones, {percent(first)} at the start", "kl_coef"
 
 
 def reward_up_held_out_down(rows: Rows) -> tuple[str, str] | None:
@@ -155,7 +158,7 @@ def first_ratio(rows: Rows, limit: float) -> tuple[str, str] | None:
     deviation = rows[-1].get("ratio/first_deviation")
     if deviation is None or deviation <= limit:
         return None
-    sentence = f"the first ratio is off by {number(deviation, 2)}, rounding explains {number(limit)}"
+    sentence = f"π/π_old before the first update is off by {number(deviation, 2)}, rounding explains {number(limit)}"
     return sentence, "decoding or device.precision"
 
 
@@ -172,8 +175,8 @@ def stale_sampler(rows: Rows, limit: float) -> tuple[str, str] | None:
     if now is None or first is None or now <= min(limit, max(2.5 * first, 0.2 * limit)):
         return None
     return (
-        f"sampler and trainer are {number(now, 2)} nats per token apart, {number(first, 2)} in the first step: "
-        "the sampler writes with other weights",
+        f"sampler and trainer differ by {number(now, 2)} nats per token, {number(first, 2)} in the first step: "
+        "the sampler uses outdated weights",
         "the engine's synchronisation, or device.precision",
     )
 
@@ -184,7 +187,7 @@ def groups_without_spread(rows: Rows) -> tuple[str, str] | None:
     if len(latest) < NUM_FIRST or min(latest) < 0.9:
         return None
     return (
-        f"{percent(latest[-1])} of the prompts have completions of one and the same reward",
+        f"for {percent(latest[-1])} of the prompts, all completions have the same reward",
         "num_completions_per_prompt, or other prompts",
     )
 

@@ -37,13 +37,13 @@ def held_out_prompts(prompts: Iterable[Prompt], share: float) -> set[str]:
         by_place.setdefault(_place(prompt), set()).add(prompt.id)
     if len(by_place) < 2:
         num = sum(map(len, by_place.values()))
-        alike = f"{num} prompts of one text, which differ in other columns alone"
+        alike = f"{num} prompts with the same text, which differ only in other columns"
         raise PreflabError(
             f"preferences about {alike if num > 1 else count(num, 'prompt')}",
-            "at least two prompts, one to train and one to test on",
+            "at least two different prompts, one for training and one for testing",
             "collect preferences about more prompts"
-            + (", write what tells them apart into their texts," if num > 1 else ",")
-            + " or set held_out: 0 and do without figures on held-out ones",
+            + (", write the differing columns into the texts," if num > 1 else ",")
+            + " or set held_out: 0 to train without held-out figures",
         )
     places = sorted(by_place)
     num = min(max(sum(place < share for place in places), 1), len(places) - 1)
@@ -70,7 +70,7 @@ def refuse_all_held_out(num_train: int, num_held_out: int, name: str, what: str)
     if num_held_out and not num_train:
         raise PreflabError(
             f"{name}: all {num_held_out} {what} to learn from are about held-out prompts",
-            f"{what} on both sides",
+            f"{what} about other prompts, too",
             "collect preferences about more prompts, lower held_out, or set it to 0",
         )
 

@@ -63,7 +63,7 @@ def join_rows(sequences: Sequence[TokenSequence], pad_id: int) -> JoinedRows:
             raise PreflabError(
                 "a sequence without a prompt token",
                 "at least one token (a BOS token counts) before the completion",
-                "give the prompt a text, or use a tokenizer that adds a BOS token",
+                "write a text into the prompt, or use a tokenizer that adds a BOS token",
             )
     return JoinedRows(
         **padded_completions(sequences),

@@ -47,7 +47,7 @@ GLOSSARY: dict[str, Metric] = {
         "mean squared error of the ratings, on scales of mean 0 and variance 1",
         "",
         "below 1",
-        "stays at 1: knows the mean",
+        "stays at 1: predicts only the mean",
     ),
     **{f"loss/{kind}": Metric(*curve) for kind, curve in CURVES.items()},
     "accuracy/implicit": Metric(
@@ -60,7 +60,7 @@ GLOSSARY: dict[str, Metric] = {
         "|2 P(a ≻ b) − 1| of the pairs' labels, mean over pairs",
         "",
         "0.1 to 0.9",
-        "near 0: the reward is small against its unit; 1: labels are drawn, or the reward is large",
+        "near 0: the reward is small in its unit; 1: labels are drawn, or the reward is large",
     ),
     "implicit/margin": Metric(
         "implicit reward of chosen minus rejected", "reward", "grows slowly", "explodes: overfitting, raise beta"
@@ -90,12 +90,15 @@ GLOSSARY: dict[str, Metric] = {
         "share of this step's pairs in the right order, ties half", "", "0.6 to 0.8", "near 1: memorises the labels"
     ),
     "nuisance/log_nu": Metric(
-        "Davidson's log ν, learned: how often equals are called a tie", "", "−2 to 1", "below −5: no ties in the data"
+        "Davidson's log ν, learned: how often equally good completions are tied",
+        "",
+        "−2 to 1",
+        "below −5: no ties in the data",
     ),
     "nuisance/length_slope": Metric(
         "score units that one spread of length explains by itself (length_control)",
         "raw score",
-        "near what the data lean on length",
+        "near the length preference of the data",
         "0 after many steps: raise nuisance_learning_rate",
     ),
     "score/margin": Metric("mean score of chosen minus rejected", "raw score", "grows slowly", "explodes: overfitting"),
@@ -120,7 +123,7 @@ GLOSSARY: dict[str, Metric] = {
         "above the budget: raise kl_coef",
     ),
     "kl/k1": Metric(
-        "the same by its k1 estimate (sampled)",
+        "k1 estimate of kl/exact, from the sampled tokens",
         "nats",
         "around kl/exact",
         "always off to one side: sampler and trainer differ",
@@ -146,7 +149,9 @@ GLOSSARY: dict[str, Metric] = {
         "1 − Var(returns − values)/Var(returns)", "", "rises towards 1", "below 0: worse than a constant"
     ),
     "length/mean": Metric("tokens per completion", "tokens", "steady", "drifts: the reward likes length"),
-    "length/eos_rate": Metric("share of completions that ended themselves", "", "near 1", "falls: runs into the limit"),
+    "length/eos_rate": Metric(
+        "share of completions that ended with a stop token or string", "", "near 1", "falls: runs into the limit"
+    ),
     "advantage/mean": Metric("mean advantage before whitening", "reward", "near 0", "far from 0: critic is off"),
     "advantage/std": Metric("standard deviation of advantages before whitening", "reward", "above 0", "0: no signal"),
     "grad/norm": Metric(
@@ -158,7 +163,7 @@ GLOSSARY: dict[str, Metric] = {
         "and ratio/first_deviation compares whole passes",
         "nats",
         "below 1e-3 in float32; of single tokens up to 1 in half precision",
-        "above 0.01 in float32: broken",
+        "above 0.01 in float32: sampler and trainer disagree",
     ),
     "mismatch/logps_mean": Metric(
         "mean |sampler's log-probability − trainer's| over tokens",
@@ -173,7 +178,7 @@ GLOSSARY: dict[str, Metric] = {
         "grows: the sampler holds other weights",
     ),
     "repeat/share": Metric(
-        "share of 3-grams within a completion seen before in it", "", "as at the start", "rises: one phrase repeated"
+        "share of a completion's 3-grams that repeat earlier ones", "", "as at the start", "rises: one phrase repeated"
     ),
     "group/no_spread": Metric(
         "share of prompts whose completions all have the same reward",
@@ -185,7 +190,7 @@ GLOSSARY: dict[str, Metric] = {
         "standard deviation of the rewards of one prompt's completions, mean over prompts",
         "reward",
         "above 0",
-        "falls to 0: the policy always says the same",
+        "falls to 0: the policy always writes the same",
     ),
     "group/resampled": Metric(
         "groups drawn again because their rewards were all equal", "groups", "few", "at the limit of num_resamples"
@@ -196,7 +201,7 @@ GLOSSARY: dict[str, Metric] = {
     "time/score": Metric("seconds spent on rewards", "s", "", ""),
     "time/update": Metric("seconds spent on updates", "s", "", ""),
     "time/step": Metric("seconds per step", "s", "", ""),
-    "tokens/s": Metric("completion tokens per second, all included", "tokens/s", "", ""),
+    "tokens/s": Metric("completion tokens per second of the whole step", "tokens/s", "", ""),
 }
 """Name → meaning. Reward terms are logged as `reward/<name of the term>`, details of an ensemble or a judge (such as
 its members' scores) as `reward/<name of the term>/<detail>`; they share the entry of `reward/mean`."""

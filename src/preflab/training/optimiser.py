@@ -28,7 +28,7 @@ def make_optimiser(
     short = [parameter for parameter in every if parameter.dtype.itemsize < 4]
     if short:
         raise PreflabError(
-            f"{len(short)} of {len(every)} learning parameters are {short[0].dtype}".replace("torch.", ""),
+            f"{len(short)} of {len(every)} trained parameters are {short[0].dtype}".replace("torch.", ""),
             "float32, because smaller types round most updates to zero",
             "load the model in float32 and let the trunk compute in half precision (`compute=`)",
         )
@@ -76,6 +76,6 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float
         raise PreflabError(
             f"the gradient's norm is {norm}",
             "a finite gradient",
-            "lower optimiser.learning_rate, or look for infinite rewards; the last checkpoint is intact",
+            "lower optimiser.learning_rate, or check for infinite rewards; the last checkpoint is intact",
         )
     return norm

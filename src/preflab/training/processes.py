@@ -38,7 +38,7 @@ def make_accelerator(*, log_with: tuple[str, ...] = (), folder: Path | None = No
 @functools.cache
 def _say_unused(mixed_precision: str) -> None:
     if mixed_precision != "no":
-        logger.warning("mixed precision %s of accelerate is not used: device.precision decides", mixed_precision)
+        logger.warning("accelerate's mixed precision %s is ignored: device.precision is used", mixed_precision)
 
 
 def sum_over_processes(accelerator: Any, values: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ def check_scores(scores: torch.Tensor, items: Sequence[ScoringItem], what: str =
         raise PreflabError(
             f"{what} of shape {tuple(scores.shape)} for {len(items)} completions",
             f"shape ({len(items)},), one number per completion",
-            "mend the reward",
+            "correct the reward function or model",
         )
     wrong = (~torch.isfinite(scores)).nonzero().flatten().tolist()
     if wrong:
@@ -157,5 +157,5 @@ def check_scores(scores: torch.Tensor, items: Sequence[ScoringItem], what: str =
             f"{len(wrong)} of {len(items)} {what} are not finite; the first is {scores[wrong[0]].item()}, of "
             f"completion {wrong[0]} {item.text[:60]!r} to {item.prompt.shown[:60]!r}",
             "finite numbers",
-            "mend the reward; nothing is counted as 0",
+            "correct the reward function or model; such a reward is never replaced by 0",
         )

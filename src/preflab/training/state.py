@@ -86,7 +86,7 @@ class RunState:
         for name, expected in card["files"].items():
             if not (place / name).exists() or file_hash(place / name) != expected:
                 raise PreflabError(
-                    f"{place / name}: corrupted (its hash is not the one written down)",
+                    f"{place / name}: corrupted (its hash differs from the saved one)",
                     "the file as it was saved",
                     f"delete {place} to start this stage again, or restore the file",
                 )
@@ -143,9 +143,13 @@ def _fill_optimiser(optimiser: torch.optim.Optimizer, saved: dict[str, Tensor]) 
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
-def _check_same_names(saved: dict[str, Tensor], own: dict[str, Tensor], place: Path) -> None:
-    tied = {name for name in own.keys() - saved.keys() if any(own[name].data_ptr() == own[n].data_ptr() for n in saved)}
-    different = sorted((own.keys() - tied) ^ saved.keys())
+def _check_same_names(saved: dict[str, Tensor], current: dict[str, Tensor], place: Path) -> None:
+    tied = {
+        name
+        for name in current.keys() - saved.keys()
+        if any(current[name].data_ptr() == current[n].data_ptr() for n in saved)
+    }
+    different = sorted((current.keys() - tied) ^ saved.keys())
     if different:
         raise PreflabError(
             f"{place}: {count(len(different), 'tensor does', 'tensors do')} not belong to this model "

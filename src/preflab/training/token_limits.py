@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from preflab.training.batches import TokenSequence
 from preflab.words import count
+
+if TYPE_CHECKING:
+    from preflab.training.batches import TokenSequence
 
 NO_LIMIT = 2**31
 """Stands for "no limit": more tokens than any row has."""

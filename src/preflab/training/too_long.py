@@ -41,8 +41,8 @@ class LongRows:
     @property
     def limits(self) -> TokenLimits:
         """`max_tokens` as limits."""
-        given = self.max_tokens
-        return given if isinstance(given, TokenLimits) else TokenLimits(both=given)
+        most = self.max_tokens
+        return most if isinstance(most, TokenLimits) else TokenLimits(both=most)
 
     @property
     def _most(self) -> str:
@@ -81,9 +81,9 @@ class LongRows:
         if self.found and not num_fitting and not self.hopeless:
             raise PreflabError(
                 f"no row fits: {self.found[0][0]} has {count(self.found[0][1], 'token')}, at most {self._most} fit",
-                "rows that fit",
-                "raise max_tokens if the model's context allows it, lower max_new_tokens where completions are "
-                "written, or set too_long: cut_prompt",
+                "at least one row that fits",
+                "raise max_tokens if the model's context allows it, lower max_new_tokens of the stage that "
+                "writes the completions, or set too_long: cut_prompt",
             )
         if not self.hopeless:
             return
@@ -91,7 +91,7 @@ class LongRows:
         others = [place for place, _ in self.hopeless[1:]]
         more = f" (and {count(len(others), 'more row')}: {_named(others)})" if others else ""
         cut = self.too_long == "cut_prompt"
-        alone = ", the completion alone too many" if cut else ""
+        alone = ", and the completion alone is too long" if cut else ""
         others_too = "" if cut else " or cut_prompt"
         if self.room:
             raise PreflabError(

@@ -145,7 +145,7 @@ def test_what_a_stage_refuses_names_the_stage(write_recipe: Writer, tmp_path: Pa
     code, _, err = ended(capsys, "run")
     assert code == 2
     assert err.splitlines()[-3:] == ["error: stage sft: a", "       b", "       c"]
-    assert "interrupted, goes on with the next run" in ended(capsys, "run", "--dry")[1]
+    assert "interrupted; the next run continues it" in ended(capsys, "run", "--dry")[1]
 
 
 def test_ctrl_c_says_that_it_goes_on(write_recipe: Writer, tmp_path: Path, capsys: Captured) -> None:

@@ -211,7 +211,7 @@ def test_of_messages_the_last_turn_is_learned_or_all_of_them(lines: dict[str, Li
     }
     # each turn with its end: "yes" and "monday"; with learn: all the first conversation's "monday" as well
     assert counts == {"last": 4 + 7, "all": 4 + 7 + 7}
-    assert "1 earlier turn of the assistant read, not learned (learn: all)" in lines["last"].summary
+    assert "1 earlier turn of the assistant not trained on (set learn: all to include them)" in lines["last"].summary
     assert "earlier" not in lines["all"].summary
 
 
@@ -310,7 +310,7 @@ def test_rows_that_are_too_long_are_counted_and_named(too_long: Any, num_kept: i
         # 8 + 4 tokens lose 4 of the prompt after its first: a, then f g h
         assert renderer.tokenizer.decode(sequences[1].prompt_ids) == "afgh"
         hopeless = Demonstration(Prompt.make("a", source="d.jsonl, line 3"), Completion.make("p", "y" * 9, "m"))
-        with pytest.raises(PreflabError, match="line 3: .* the completion alone too many"):
+        with pytest.raises(PreflabError, match="line 3: .* the completion alone is too long"):
             encode_demonstrations(renderer, [hopeless], LongRows(8, too_long))
 
 

@@ -60,13 +60,13 @@ def test_each_stage_says_once_that_its_prompts_are_no_turns(tmp_path: Path, caps
     said = lines_of(tmp_path / "chat", capsys, "chatml", until=())
     assert [line.partition(":")[0] for line in said] == ["answers", "sft", "rm", "eval", "ask"]
     answers, sft, rm, eval_, ask = said
-    assert " prompts of prompts.jsonl are plain text, put to ./model without a chat template; " in answers
+    assert " prompts of prompts.jsonl are plain text, passed to ./model without a chat template; " in answers
     assert answers.endswith(CURE.format("prompts"))
     assert sft.startswith(
-        "sft: 24 prompts of demonstrations.jsonl are plain text, put to ./model with their completions"
+        "sft: 24 prompts of demonstrations.jsonl are plain text, passed to ./model with their completions"
     )
     assert rm.endswith(CURE.format("pairs"))
-    assert "put to ./model, sft without" in eval_
+    assert "passed to ./model, sft without" in eval_
     assert ask.endswith(CURE.format("questions"))
 
 
@@ -88,7 +88,9 @@ def test_of_turns_and_texts_the_texts_are_counted(tmp_path: Path, capsys: pytest
         f"recipe: 1\ndata: {{prompts: {{path: prompts.jsonl}}}}\nstages:\n  answers: {stage}\n", encoding="utf-8"
     )
     run(load_recipe(tmp_path / "recipe.yaml"))
-    assert "answers: 1 of 4 prompts of prompts.jsonl is plain text, put to ./model without" in capsys.readouterr().err
+    assert (
+        "answers: 1 of 4 prompts of prompts.jsonl is plain text, passed to ./model without" in capsys.readouterr().err
+    )
 
 
 def test_templates_are_found_where_tokenizers_keep_them(tmp_path: Path) -> None:

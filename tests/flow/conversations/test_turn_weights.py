@@ -60,18 +60,19 @@ TOLD = [
     {"role": "user", "content": "b"}, {"role": "assistant", "content": "third", "weight": 0},
     {"role": "user", "content": "c"}, {"role": "assistant", "content": "last"},
 ]  # fmt: skip
-FIRST, SAYS = "since nothing stands before it", "since the data say so"
+FIRST, SAYS = "because nothing precedes it", "because the data exclude it"
 
 
 @pytest.mark.parametrize(
     ("told", "learn", "expected", "said"),
     [
-        (TOLD, "last", ["last"], "; 3 earlier turns of the assistant read, not learned (learn: all)"),
+        (TOLD, "last", ["last"], "; 3 earlier turns of the assistant not trained on (set learn: all to include them)"),
         (TOLD, "all", ["second", "last"],
-         f"; 1 turn of the assistant not learned, {FIRST}; 1 turn of the assistant not learned, {SAYS}"),
-        (TOLD[:3], "all", ["second"], f"; 1 turn of the assistant not learned, {FIRST}"),
+         f"; 1 turn of the assistant not trained on, {FIRST}; 1 turn of the assistant not trained on, {SAYS}"),
+        (TOLD[:3], "all", ["second"], f"; 1 turn of the assistant not trained on, {FIRST}"),
         (TOLD[1:3], "all", ["second"], ""),
-        ([{**OPENING, "weight": 0}, *TOLD[1:3]], "all", ["second"], f"; 1 turn of the assistant not learned, {FIRST}"),
+        ([{**OPENING, "weight": 0}, *TOLD[1:3]], "all", ["second"],
+         f"; 1 turn of the assistant not trained on, {FIRST}"),
         ([{"role": "system", "content": "s"}, *TOLD[:3]], "all", ["opening", "second"], ""),
     ],
 )  # fmt: skip

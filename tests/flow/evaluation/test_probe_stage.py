@@ -96,7 +96,7 @@ def test_a_question_without_a_user_is_refused_before_a_model_is_loaded(folder: P
     row = {"prompt": [{"role": "tool", "content": "4"}], "right": "a", "wrong": "b"}
     (folder / "silent.jsonl").write_text(json.dumps(row) + "\n")
     (folder / "silent.yaml").write_text((folder / "recipe.yaml").read_text().replace("questions.jsonl", "silent.jsonl"))
-    with pytest.raises(PreflabError, match=r"silent\.jsonl, line 1: no turn of the user"):
+    with pytest.raises(PreflabError, match=r"silent\.jsonl, line 1: the conversation has no user turn"):
         run(load_recipe(folder / "silent.yaml"))
 
 
@@ -114,7 +114,7 @@ def test_the_summary_says_whose_thinking_is_closed(tmp_path: Path, template: str
         "stages: {probe: {kind: probe, models: [thinker], sycophancy: questions}, page: {kind: report, of: [probe]}}\n"
     )
     probed, _ = run(load_recipe(tmp_path / "recipe.yaml"))
-    said = "thinking of thinker closed before the answers to sycophancy's questions"
+    said = "thinking of thinker was closed before the answers to the sycophancy questions"
     assert (said in probed.summary) == closed
     assert (
         json.loads((probed.folder / "probe.json").read_text())["sycophancy"]["thinking_closed"] == ["thinker"] * closed

@@ -126,7 +126,7 @@ def test_a_question_beyond_the_context_is_refused(local: LocalJudge) -> None:
     [
         (None, "likelihood", ""),
         (CHATML, "likelihood in a turn", ""),
-        (OPENED, "likelihood in a turn, thinking closed", "its thinking closed before each label"),
+        (OPENED, "likelihood in a turn, thinking closed", "the judge's thinking was closed before each label"),
     ],
 )
 def test_a_record_and_the_summary_say_where_thinking_is_closed(template: str | None, asked: str, said: str) -> None:

@@ -233,7 +233,7 @@ def test_a_judge_stage_does_not_show_texts_as_images(empty: Path, capsys: Captur
         encoding="utf-8",
     )
     complaint = refused(capsys, "run")
-    assert "content: image, but answers writes texts" in complaint
+    assert "content: image, but stage answers writes texts" in complaint
     assert not list((empty / "runs").glob("answers-*"))
 
 

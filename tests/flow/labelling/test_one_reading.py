@@ -149,7 +149,7 @@ READERS = ("adjudication", "consensus", "run", "undecided for cost", "undecided 
 def test_with_one_vote_each_adjudication_sees_every_even_split(world: World) -> None:
     world.say(", consensus: majority")
     waiting = world.run("labels").waiting
-    assert waiting == "0 of 60 tasks have 2 labels; read as prefs says: consensus majority"
+    assert waiting == "0 of 60 tasks have 2 labels; read with the settings of prefs: consensus majority"
     assert campaign_view(world.workspace, world.campaign_id).options.consensus == "majority"
     world.label()
     assert world.run("labels").summary == "120 judgments by 4 labelers; 25 pairs of 25 tasks await adjudication"
@@ -186,7 +186,7 @@ def test_what_a_lead_changes_is_audited_read_by_all_and_makes_the_stage_stale(wo
     assert world.key("labels") == labels  # nobody is asked again
     result = world.run("prefs")
     assert result.figures["num_unresolved"] == 25
-    assert result.summary.endswith("; as the campaign’s leads have it: consensus majority")
+    assert result.summary.endswith("; changed by the campaign’s leads: consensus majority")
     world.change(consensus="one_coin_em")
     assert world.key() == before
 
@@ -203,7 +203,7 @@ def test_a_confirmed_reversal_is_part_of_the_reading(world: World) -> None:
     assert world.key() != before
     result = world.run("prefs")
     assert result.figures["num_unresolved"] == 0
-    assert result.summary.endswith("; as the campaign’s leads have it: 1 labeler turned round")
+    assert result.summary.endswith("; changed by the campaign’s leads: 1 labeler reversed")
     written = json.loads((world.runs("prefs") / "agreement.json").read_text())
     app = campaign_quality(world.workspace, world.campaign_id).agreement
     assert written["agreement"]["value"] == app.strict.value == 1.0
@@ -238,7 +238,10 @@ def test_what_the_recipe_says_later_is_told_to_the_campaign_and_reads_it_once(wo
 def test_two_stages_that_read_differently_leave_the_campaign_its_own(world: World) -> None:
     world.say("", more="  other: {kind: preferences, judgments: labels, consensus: majority}\n")
     waiting = world.run("labels").waiting
-    assert waiting == "0 of 60 tasks have 2 labels; prefs and other read it in different ways, the campaign in its own"
+    assert (
+        waiting
+        == "0 of 60 tasks have 2 labels; prefs and other read it with different settings, and the campaign uses its own"
+    )
     world.label()
     world.run("labels")
     assert campaign_view(world.workspace, world.campaign_id).options.consensus == "one_coin_em"

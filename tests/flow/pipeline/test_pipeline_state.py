@@ -173,14 +173,15 @@ def test_helper_modules_that_change_places_count(chain: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("module", "whose"), [("statistics", "Python's own"), ("code", "Python's own"), ("yaml", "site-packages")]
+    ("module", "whose"),
+    [("statistics", "Python's standard library"), ("code", "Python's standard library"), ("yaml", "site-packages")],
 )
 def test_a_function_s_file_with_the_name_of_another_module_is_refused(
     chain: Path, tmp_path: Path, module: str, whose: str
 ) -> None:
     (tmp_path / "my_rewards.py").rename(tmp_path / f"{module}.py")
     chain.write_text(chain.read_text(encoding="utf-8").replace("my_rewards", module), encoding="utf-8")
-    with pytest.raises(PreflabError, match=f"{module}.py has the name of .*{whose}") as error:
+    with pytest.raises(PreflabError, match=f"{module}.py has the same name as .*{whose}") as error:
         ran(chain)
     assert "rename the file" in error.value.do
 
@@ -212,7 +213,7 @@ def test_raising_the_steps_goes_on_in_the_same_folder(chain: Path) -> None:
 
 def test_fewer_steps_than_were_done_are_refused(chain: Path) -> None:
     ran(chain, "stages.tuned.num_steps=5")
-    with pytest.raises(PreflabError, match="stages.tuned.num_steps: 3, but the stage has done 5") as caught:
+    with pytest.raises(PreflabError, match="stages.tuned.num_steps: 3, but the stage has already done 5") as caught:
         ran(chain)
     assert "--fresh tuned" in caught.value.do
     with pytest.raises(PreflabError):

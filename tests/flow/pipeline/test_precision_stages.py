@@ -135,7 +135,7 @@ def test_what_the_reference_said_is_kept_apart_by_how_it_was_computed(
 def test_auto_is_said_and_is_float32_here(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         pipeline.run(load_recipe(folder / "recipe.yaml", ["device.precision=auto"]), until=["sft"])
-    assert "device.precision auto: float32 on this machine" in caplog.messages
+    assert "device.precision: auto uses float32 on this machine" in caplog.messages
     lines = {
         line.name: line for line in pipeline.show(load_recipe(folder / "recipe.yaml", ["device.precision=float32"]))
     }

@@ -315,7 +315,7 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, damage: str, caplog: pyte
     again, _ = ask_reference(run)
     assert [g.ref_logps for g in again] == [g.ref_logps for g in known]
     assert file.read_bytes() == whole
-    assert "is damaged; what the reference says of the data is computed again" in caplog.text
+    assert "is damaged; the reference's log-probabilities are computed again" in caplog.text
 
 
 def test_full_fine_tuning_without_samples_keeps_no_reference(tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ def test_an_implicit_reward_needs_its_card_and_its_reference(lines: dict[str, Li
 @pytest.mark.parametrize(
     ("changes", "found", "do"),
     [
-        (["preferences=equal"], "no preferences", "look at where they come from"),
+        (["preferences=equal"], "no preferences", "check the file or the stage they come from"),
         (["preferences=thumbs"], "60 preferences without a pair to learn from", "kind: kto"),
         (["losses=[{kind: kto}]"], "60 preferences without thumbs", "kind: dpo"),
         (["preferences=praise", "losses=[{kind: kto}]"], "60 verdicts, none of them bad", "collect both"),

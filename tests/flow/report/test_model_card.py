@@ -89,7 +89,7 @@ def evaluation(worth: float) -> dict[str, Any]:
     differences = {"judge/gold": estimate(0.1, 0.2), "reward/rm": estimate(worth, 0.1)}
     return {
         "prompts": {"name": "prompts.held_out", "num": 50, "num_completions": 1}, "baseline": "sft", "reference": "sft",
-        "notes": ["gold: an F counts −3"], "judges": {"gold": {"function": "my:gold"}},
+        "notes": ["gold: a completion marked F counts −3"], "judges": {"gold": {"function": "my:gold"}},
         "models": [{"name": name, "figures": found} for name, found in figures.items()],
         "comparisons": [{"model": "ppo", "baseline": "sft", "differences": differences}],
     }  # fmt: skip

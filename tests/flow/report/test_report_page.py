@@ -121,7 +121,7 @@ def test_titles_are_sentences_from_the_data(page: str) -> None:
     assert "gold (judge): 1.09 higher for ppo and 0.51 lower for ppo_free" in text
     assert "rude: 19 points lower for ppo and 21 points lower for ppo_free" in text
     assert "length, tokens" in text
-    assert "gold: an F counts −3." in text
+    assert "gold: a completion marked F counts −3." in text
     assert "no difference found (could have seen 0.57)" in text  # half 0.4 times (1.96 + 0.84) / 1.96
     assert "KL of ppo stays within its budget of 8 nats" in text
     assert "KL of ppo_free passes its budget of 8 nats at step" in text

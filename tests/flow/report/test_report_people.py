@@ -127,6 +127,8 @@ def test_the_human_is_a_contestant_without_what_only_models_have(
     first = figures(evaluation, "first")["judge/letters"]["value"]
     assert compared["differences"]["judge/letters"]["value"] == pytest.approx(19.0 - first)
     assert "rouge/1" in found  # against the other two texts
+    assert [point["model"] for point in evaluation["frontier"]] == ["first", "second"]
+    assert set(evaluation["frontier"][0]["worth"]) == {"judge/letters", "probability/toxicity"}
 
 
 def test_the_report_shows_them_and_judges_only_models(workspace: Path) -> None:

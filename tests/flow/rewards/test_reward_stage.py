@@ -125,7 +125,7 @@ def test_bad_rows_are_refused_or_left_out_by_line(folder: Path, lines: dict[str,
         path.write_text(text.replace("{path: pairs.jsonl}", f"{{path: odd.jsonl, skip_bad: {skip}}}"))
     with pytest.raises(PreflabError, match="line 21") as error:
         run(load_recipe(folder / "odd_false.yaml"), only=["rm"])
-    assert error.value.do == "mend them, or leave bad rows out with `skip_bad: true` in data.pairs"
+    assert error.value.do == "correct them, or leave bad rows out with `skip_bad: true` in data.pairs"
     (line,) = run(load_recipe(folder / "odd_true.yaml", ["stages.rm.num_epochs=1"]), only=["rm"])
     data = json.loads((line.folder / "reward_report.json").read_text())["data"]["train"]
     assert data["num_rows"] == 41
@@ -186,6 +186,6 @@ def test_at_least_one_prompt_stands_on_each_side() -> None:
         held_out_prompts(asked[:1], 0.1)
     assert "held_out: 0" in error.value.do
     alike = [Prompt.make("the same", columns={"article": number}) for number in range(3)]
-    with pytest.raises(PreflabError, match="3 prompts of one text, which differ in other columns alone"):
+    with pytest.raises(PreflabError, match="3 prompts with the same text, which differ only in other columns"):
         held_out_prompts(alike, 0.1)
     assert held_out_prompts(asked[:1], 0.0) == set()

@@ -42,7 +42,7 @@ class Row(dict[str, Any]):
             raise PreflabError(
                 f"{self.source}: no column `{name}`",
                 f"columns found: {', '.join(self) or 'none'}" + (f"; near it: {near}" if near else ""),
-                f"add `{name}` to the row, or name other data in the recipe",
+                f"add `{name}` to the row, or use other data in the recipe",
             )
         return self[name]
 
@@ -56,8 +56,10 @@ def read_data(recipe: Recipe, name: str) -> list[Row]:
     base, _, split = name.partition(".")
     settings = recipe.data[base]
     path, columns = recipe.data_path(base), settings.columns
-    found = read_rows(path, skip_bad=settings.skip_bad, columns=columns, split=settings.split, limit=settings.limit)
-    rows = [_with_defaults(_with_prompt(row, settings.template), settings.defaults) for row in found]
+    without_defaults = read_rows(
+        path, skip_bad=settings.skip_bad, columns=columns, split=settings.split, limit=settings.limit
+    )
+    rows = [_with_defaults(_with_prompt(row, settings.template), settings.defaults) for row in without_defaults]
     return [row for row in rows if in_split(split_share(row), split, settings.held_out)]
 
 
@@ -84,9 +86,9 @@ def read_rows(
         if not isinstance(row, BadRow):
             rows.append(Row({(columns or {}).get(key, key): value for key, value in row.items()}, where))
         elif not skip_bad:
-            raise PreflabError(f"{where}: {row.found}", row.expected, "mend or delete the row") from row
+            raise PreflabError(f"{where}: {row.found}", row.expected, "correct or delete the row") from row
     if not rows:
-        raise PreflabError(f"{path}: no rows", "at least one row", "fill the file")
+        raise PreflabError(f"{path}: no rows", "at least one row", "add rows to the file")
     return rows
 
 
@@ -169,7 +171,7 @@ def prompt_of(row: Row, without: Sequence[str] = ()) -> Prompt:
     try:
         return parsed(row, "prompt", row.source, columns)
     except BadRow as bad:
-        raise PreflabError(f"{row.source}: {bad.found}", bad.expected, "mend or delete the row") from bad
+        raise PreflabError(f"{row.source}: {bad.found}", bad.expected, "correct or delete the row") from bad
 
 
 @contextmanager
@@ -284,10 +286,10 @@ def _learned_instead(read: Imported) -> str:
     """Advice for a file without demonstrations; for pairs it includes how to learn the chosen completions."""
     if read.format.startswith("trl-") and any(each.chosen_rejected() for each in read.preferences):
         return (
-            "name other data, learn the pairs with `dpo`, or to learn the chosen completions say "
-            "`format: demonstrations, columns: {chosen: completion}` (`{chosen: messages}` where they are turns)"
+            "use other data, train on the pairs with `dpo`, or to train on the chosen completions set "
+            "`format: demonstrations, columns: {chosen: completion}` (`{chosen: messages}` if they are turns)"
         )
-    return "name other data, or say `format: demonstrations` if these are completions to learn from"
+    return "use other data, or set `format: demonstrations` if these are completions to train on"
 
 
 def format_of_prompts(path: Path, **how: Any) -> str:

@@ -29,7 +29,14 @@ from preflab.settings.evaluation import EvaluateSettings
 from preflab.settings.sampling import DecodingSettings
 from preflab.stages.common.classifiers import LoadedClassifier, load_classifiers
 from preflab.stages.common.evaluated_inputs import Asked
-from preflab.stages.common.reference_texts import HUMAN, human_completions, human_rouge, reference_notes, rouge_columns
+from preflab.stages.common.reference_texts import (
+    HUMAN,
+    human_completions,
+    human_rouge,
+    reference_notes,
+    repeated_prompts_note,
+    rouge_columns,
+)
 from preflab.stages.common.row_lengths import fix_row_lengths
 from preflab.stages.common.stage_facts import StageFacts
 from preflab.training.batches import TokenSequence
@@ -37,7 +44,7 @@ from preflab.training.protocols import SampleRequest, ScoringItem
 from preflab.words import count, number
 
 Array = NDArray[np.float64]
-NO_KL = "{}: no KL, its tokenizer is not that of the reference"
+NO_KL = "{}: no KL, because its tokenizer differs from the reference's"
 
 
 @dataclass
@@ -164,17 +171,17 @@ def write_all(asked: Asked) -> tuple[dict[str, Written], list[str]]:
     reference = Loaded.of(asked.folders[asked.reference], asked.stage.precision)
     reference.fix_longest(prompts, most)
     repeated = [prompt for prompt in prompts for _ in range(num)]
-    wanted = [texts for texts in asked.reference_texts for _ in range(num)]
     classifiers = load_classifiers(settings.classifiers, asked.folders, asked.stage.precision)
     written, notes = {}, _notes(settings, asked.judges)
     for name in settings.models:
         loaded = reference if name == asked.reference else Loaded.of(asked.folders[name], asked.stage.precision)
         if figure := loaded.fix_longest(prompts, most):
             longest = count(int(figure["longest_row"]), "token")
-            notes.append(f"{name}: rotary frequencies are those of rows of {longest}")
+            notes.append(f"{name}: rotary frequencies are fixed for rows of {longest}")
         completions, sequences = loaded.write(asked.stage, name, prompts, num, settings.decoding)
         one = Written(name, loaded.weights, num, completions, asked.judges)
-        notes += _judge(one, repeated, asked.classify, classifiers, wanted)
+        notes += _judge(one, asked, repeated, classifiers)
+        one.rouge = _rouge(one, asked)
         one.kl = _kl(settings, loaded, reference, sequences)
         if one.kl is None:
             notes.append(NO_KL.format(name))
@@ -182,7 +189,8 @@ def write_all(asked: Asked) -> tuple[dict[str, Written], list[str]]:
         written[name] = one
     for name, stored in asked.stored.items():
         one = Written(name, stored.model, num, stored.completions, asked.judges, chosen=stored.chosen)
-        notes += _judge(one, repeated, asked.classify, classifiers, wanted)
+        notes += _judge(one, asked, repeated, classifiers)
+        one.rouge = _rouge(one, asked)
         sequences = [TokenSequence((), completion.token_ids) for completion in one.completions]
         one.rewards = _rewards(asked, None, repeated, one.completions, sequences)
         written[name] = one
@@ -196,31 +204,32 @@ def write_all(asked: Asked) -> tuple[dict[str, Written], list[str]]:
     return written, notes
 
 
+def _rouge(one: Written, asked: Asked) -> dict[str, Array]:
+    """ROUGE of a model's completions against the texts of their prompts; {} without such texts."""
+    texts = [completion.text for completion in one.completions]
+    wanted = [references for references in asked.reference_texts for _ in range(one.num_per_prompt)]
+    return rouge_columns(texts, wanted, stems=asked.settings.rouge_stems) if wanted else {}
+
+
 def _human(asked: Asked, classifiers: Sequence[LoadedClassifier]) -> tuple[Written, list[str]]:
     """The first reference text of each prompt, measured like a model's completions, and notes about it."""
-    num = asked.settings.num_completions
+    num, stems = asked.settings.num_completions, asked.settings.rouge_stems
     one = Written(HUMAN, HUMAN, 1, human_completions(asked.prompts, asked.reference_texts), asked.judges, repeats=num)
-    notes = _judge(one, asked.prompts, asked.classify, classifiers, [])
-    one.rouge = human_rouge(asked.reference_texts)
+    notes = _judge(one, asked, asked.prompts, classifiers)
+    one.rouge = human_rouge(asked.reference_texts, stems=stems)
     one.rewards = _rewards(asked, None, asked.prompts, one.completions, [TokenSequence((), ())] * len(one.completions))
-    return one, notes + reference_notes(asked.reference_texts, num)
+    notes += repeated_prompts_note(asked.prompts)
+    return one, notes + reference_notes(asked.reference_texts, num, stems=stems)
 
 
-def _judge(
-    one: Written,
-    asked: Sequence[Prompt],
-    classify: RewardFunction | None,
-    classifiers: Sequence[LoadedClassifier],
-    reference_texts: Sequence[tuple[str, ...]],
-) -> list[str]:
-    """Adds the scores of judges and classifiers, the class of each text and ROUGE to `one`; returns notes."""
+def _judge(one: Written, asked: Asked, prompts: Sequence[Prompt], classifiers: Sequence[LoadedClassifier]) -> list[str]:
+    """Adds the scores of judges and classifiers and the class of each text to `one`; returns notes."""
     texts = [completion.text for completion in one.completions]
-    one.judged = {judge.name: judge.scores(asked, texts) for judge in one.judges}
-    if classify is not None:
-        one.labels = classes_of(classify, asked, texts)
-    one.classified = {each.name: each.probabilities(asked, texts) for each in classifiers}
+    one.judged = {judge.name: judge.scores(prompts, texts) for judge in one.judges}
+    if asked.classify is not None:
+        one.labels = classes_of(asked.classify, prompts, texts)
+    one.classified = {each.name: each.probabilities(prompts, texts) for each in classifiers}
     one.thresholds = {each.name: each.settings.threshold for each in classifiers}
-    one.rouge = rouge_columns(texts, reference_texts) if reference_texts else {}
     return [note for each in classifiers for note in each.note(one.name, texts)]
 
 
@@ -251,14 +260,14 @@ def reference_rewards(asked: Asked, prompts: Sequence[Prompt]) -> tuple[Array, l
 
 def _notes(settings: EvaluateSettings, judges: Sequence[Judge]) -> list[str]:
     notes = [
-        f"{judge.name}: an F counts {number(judge.fail_utility)}"
+        f"{judge.name}: a completion marked F counts {number(judge.fail_utility)}"
         if judge.fail_utility is not None
-        else f"{judge.name}: completions it calls F are left out of its mean; see fail/{judge.name}"
+        else f"{judge.name}: completions marked F are left out of the mean; see fail/{judge.name}"
         for judge in judges
     ]
     if settings.decoding.truncated:
         notes.append(
-            "completions were drawn from a truncated distribution: entropy is of that one, KL of the whole one"
+            "completions were sampled from a truncated distribution: entropy describes it, KL the full distribution"
         )
     return notes
 

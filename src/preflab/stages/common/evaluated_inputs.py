@@ -96,10 +96,10 @@ def load_judge(name: str, path: str) -> Judge:
 def _check_optimum(settings: EvaluateSettings) -> None:
     if settings.tilted_optimum and settings.tilted_optimum not in settings.judges:
         raise PreflabError(
-            f"tilted_optimum: {settings.tilted_optimum!r} is no judge of this stage",
+            f"tilted_optimum: {settings.tilted_optimum!r} is not a judge of this stage",
             f"one of {', '.join(settings.judges) or '(there are none)'}"
             + (f"; near it: {near}" if (near := nearest(settings.tilted_optimum, list(settings.judges))) else ""),
-            "name a judge of `judges`",
+            "use a name from `judges`",
         )
 
 

@@ -31,8 +31,8 @@ def evaluated_prompts(ctx: StageContext) -> tuple[list[Prompt], list[str]]:
     if not fitting:
         raise PreflabError(
             f"{settings.prompts}: none of {count(len(prompts), 'prompt')} leaves room for {count(room, 'token')}",
-            "prompts shorter than the context of every model",
-            "lower decoding.max_new_tokens",
+            "prompts that leave room for a completion in the context of every model",
+            "shorten the prompts, or lower decoding.max_new_tokens",
         )
     num = len(prompts) - len(fitting)
     note = f"{num:,} of {count(len(prompts), 'prompt')} without room for {count(room, 'token')}: left out"

@@ -105,8 +105,8 @@ def _lines(ctx: StageContext, source: RewardSource) -> dict[str, tuple[float, fl
     for name in source.criteria:
         if fitted.get(name, {}).get("correlation") is None:
             raise PreflabError(
-                f"{source.calibration}: no line to people's scale for {name}",
+                f"{source.calibration}: no calibration to people's scale for {name}",
                 "an ai_judge stage with `people` who rated the same completions by this criterion",
-                "leave `calibration` out, or let people rate at least ten of its completions",
+                "remove `calibration`, or let people rate at least ten of its completions",
             )
     return {name: (fitted[name]["intercept"], fitted[name]["slope"]) for name in source.criteria}

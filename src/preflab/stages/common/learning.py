@@ -33,7 +33,7 @@ def accelerator_for(ctx: StageContext, run: RunSettings) -> Any:
             raise PreflabError(
                 f"stage {ctx.name}: run.log_with names {tracker}, which is not installed",
                 "an installed tracker",
-                "pip install 'preflab[trackers]', or leave it out: metrics.jsonl holds everything",
+                "pip install 'preflab[trackers]', or remove it: metrics.jsonl contains all metrics",
             )
     accelerator = make_accelerator(log_with=run.log_with, folder=ctx.folder)
     if run.log_with:

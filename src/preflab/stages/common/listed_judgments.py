@@ -62,8 +62,8 @@ def ordered_by(judgments: Sequence[Judgment], criterion: str | None) -> str | No
     names = [name for j in judgments for name in j.answer.criteria]
     if criterion is not None and criterion not in names:
         raise PreflabError(
-            f"criterion: {criterion!r}",
+            f"criterion: {criterion!r}, which these judgments do not score",
             f"one of {', '.join(dict.fromkeys(names)) or 'none: these judgments have no Likert scores'}",
-            "mend `criterion`, or leave it out",
+            "correct `criterion`, or remove it",
         )
     return criterion or next(iter(names), None)

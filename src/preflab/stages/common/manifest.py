@@ -21,13 +21,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     stage = folder.name.rpartition("-")[0]
-    wrong = "the manifest of a stage", f"restore it, or do the stage again: --fresh {stage}"
+    wrong = "the manifest of a stage", f"restore the file, or run the stage again with --fresh {stage}"
     try:
         manifest = read_json(path)
     except PreflabError as error:
         raise PreflabError(f"stage {stage}: {error.found}", *wrong) from error
     if not isinstance(manifest, dict) or not {"key", "state", "settings"} <= manifest.keys():
-        raise PreflabError(f"stage {stage}: {path} holds something else", *wrong)
+        raise PreflabError(f"stage {stage}: {path} is not a manifest", *wrong)
     return manifest
 
 

@@ -127,7 +127,9 @@ def _instructions(ctx: StageContext) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise PreflabError(
-            f"{ctx.recipe.path.name}, stages.{ctx.name}.instructions: {path}: {reason}", "a Markdown file in UTF-8"
+            f"{ctx.recipe.path.name}, stages.{ctx.name}.instructions: {path}: {reason}",
+            "a Markdown file in UTF-8",
+            "correct the path, or save the file as UTF-8",
         ) from error
 
 
@@ -162,18 +164,21 @@ def _earlier(ctx: StageContext, ledger: Mapping[str, Any], entry: Mapping[str, A
     """
     from preflab.labelling.campaign_names import campaign_names
 
-    known, own = campaign_names(ctx.workspace), _same_stage(options_of(ctx).model_dump(mode="json"))
+    known, this_stage = campaign_names(ctx.workspace), _same_stage(options_of(ctx).model_dump(mode="json"))
     earlier = None
     for each in takewhile(lambda other: other is not entry, ledger.values()):
         of_recipe = each.get("recipe", ctx.recipe.path.name) == ctx.recipe.path.name
-        if of_recipe and each["campaign_id"] in known and _same_stage(each["said"]) == own:
+        if of_recipe and each["campaign_id"] in known and _same_stage(each["said"]) == this_stage:
             earlier = str(each["campaign_id"])
     return earlier
 
 
-def _same_stage(said: Mapping[str, Any]) -> tuple[Any, ...]:
+def _same_stage(settings: Mapping[str, Any]) -> tuple[Any, ...]:
     """A key that is equal for all rounds of a stage: its name without the round, way, question and polarity."""
-    return (str(said.get("name", "")).partition("@")[0], *(said.get(name) for name in ("way", "question", "polarity")))
+    return (
+        str(settings.get("name", "")).partition("@")[0],
+        *(settings.get(name) for name in ("way", "question", "polarity")),
+    )
 
 
 def _named(ctx: StageContext, options: CampaignOptions, entry: Mapping[str, Any]) -> CampaignOptions:
@@ -283,7 +288,7 @@ def fits(judgment: Judgment, settings: JudgeSettings, *, imported: bool) -> bool
 
 
 def _unresolved(
-    ctx: StageContext, campaign_id: str, tasks: Sequence[Task], found: Found, gold: GoldLabels
+    ctx: StageContext, campaign_id: str, tasks: Sequence[Task], by_task: Found, gold: GoldLabels
 ) -> dict[str, tuple[tuple[str, str], ...]]:
     """Fully labelled task → pairs on which the labelers are divided and no adjudicator has decided.
 
@@ -292,10 +297,10 @@ def _unresolved(
     from preflab.feedback.consensus import consensus_of
     from preflab.labelling.reading import campaign_reading
 
-    full = [task for task in tasks if len(found[task.id]) >= ctx.settings.overlap]
+    full = [task for task in tasks if len(by_task[task.id]) >= ctx.settings.overlap]
     if not full:
         return {}
-    judgments = [at_home(judgment, task) for task in tasks for judgment in found[task.id].values()]
+    judgments = [at_home(judgment, task) for task in tasks for judgment in by_task[task.id].values()]
     completions = ctx.workspace.completions(sorted({i for task in tasks for i in task.completion_ids}))
     agreed = consensus_of(
         [*judgments, *gold.judgments, *decisions_of(ctx, campaign_id)],

@@ -61,7 +61,7 @@ def say_plain_texts(ctx: PromptReader, name: str, prompts: Sequence[Prompt], *, 
         beside = " with their completions" if completed else ""
         progress.say(
             f"{ctx.name}: {some}{count(len(prompts), 'prompt')} of {Path(settings.path).name} "
-            f"{'is' if num == 1 else 'are'} plain text, put to {', '.join(models)}{beside} without a chat template; "
+            f"{'is' if num == 1 else 'are'} plain text, passed to {', '.join(models)}{beside} without a chat template; "
             f"{AS_TURNS.format(base)}"
         )
 

@@ -57,7 +57,9 @@ def read_preferences(ctx: StageContext, name: str) -> PreferenceData:
     data = _from_stage(ctx, name) if name in ctx.inputs else _from_file(ctx, name)
     refuse_images([completion.text for completion in data.judged], name)
     if not data.preferences:
-        raise PreflabError(f"{name}: no preferences", "at least one ranking or pair", "look at where they come from")
+        raise PreflabError(
+            f"{name}: no preferences", "at least one ranking or pair", "check the file or the stage they come from"
+        )
     return data
 
 
@@ -67,7 +69,7 @@ def _from_stage(ctx: StageContext, name: str) -> PreferenceData:
     try:
         snapshot = read_snapshot(ctx.inputs[name].folder / SNAPSHOT)
     except PreflabError as error:
-        do = f"put the file back, or take the snapshot again with `preflab run --fresh {name}`"
+        do = f"restore the file, or write the snapshot again with `preflab run --fresh {name}`"
         raise PreflabError(error.found, error.expected, do) from error
     origin = {"snapshot": snapshot.manifest["content_hash"], "counts": snapshot.manifest["counts"]}
     return PreferenceData(name, snapshot.preferences, snapshot.prompts, snapshot.completions, origin)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from preflab.policy.dpo_groups import Group
     from preflab.records import Preference
     from preflab.rewards.rankings import Encoder, Ranking
+    from preflab.training.token_limits import TokenLimits
     from preflab.training.too_long import LongRows
 
 
@@ -34,7 +35,9 @@ class FoundGroups:
     """The groups that were too long, and how they are handled."""
 
 
-def find_groups(data: PreferenceData, encoder: Encoder, settings: DpoSettings, *, max_tokens: int) -> FoundGroups:
+def find_groups(
+    data: PreferenceData, encoder: Encoder, settings: DpoSettings, *, max_tokens: int | TokenLimits
+) -> FoundGroups:
     """Tokenizes the preferences and makes the pairs and verdicts that the losses need, split into train and held out.
 
     All groups of a prompt are on the same side of the split.
@@ -97,7 +100,7 @@ def verdicts_of(preference: Preference, settings: VerdictSettings) -> list[float
         raise PreflabError(
             f"Likert scores for {', '.join(names)}; verdicts.criterion is {settings.criterion or 'not set'}",
             "one of these criteria",
-            "name it in verdicts.criterion",
+            "set verdicts.criterion to its name",
         )
     return [_likert(score, settings) for score in preference.scores[name]]
 
@@ -118,8 +121,8 @@ def _group(ranking: Ranking, preference: Preference, settings: DpoSettings) -> G
         differing = [pair for pair in ranking.pairs if not same_text(ranking, pair)]
         pairs = [LabelledPair(p.first, p.second, p.label, p.weight) for p in differing]
     if settings.learns_verdicts:
-        said = enumerate(verdicts_of(preference, settings.verdicts))
-        known = [(index, up) for index, up in said if up is not None and (settings.soft_labels or up != 0.5)]
+        numbered = enumerate(verdicts_of(preference, settings.verdicts))
+        known = [(index, up) for index, up in numbered if up is not None and (settings.soft_labels or up != 0.5)]
         verdicts = [Verdict(index, up if settings.soft_labels else float(up > 0.5), 1.0) for index, up in known]
     return Group(ranking.prompt_id, ranking.sequences, tuple(pairs), tuple(verdicts))
 
@@ -138,20 +141,20 @@ def _refuse_nothing(groups: Sequence[Group], data: PreferenceData, num_equal: in
         raise PreflabError(
             f"{num} without a pair to learn from{equal}",
             "at least one completion that is preferred to another one",
-            "look at why all are tied, failed or equal; thumbs alone are for `losses: [{kind: kto}]`",
+            "check why all are tied, failed or equal; to train on thumbs, set `losses: [{kind: kto}]`",
         )
     if settings.learns_verdicts and not any(group.verdicts for group in groups):
         raise PreflabError(
             f"{num} without thumbs, and without Likert scores beyond verdicts.good_from and verdicts.bad_to",
-            "completions that were called good or bad one by one",
+            "completions that were judged good or bad individually",
             "collect thumbs or Likert scores, or learn from pairs with `losses: [{kind: dpo}]`",
         )
     thumbs = [verdict.up for group in groups for verdict in group.verdicts]
     if settings.learns_verdicts and (min(thumbs) >= 0.5 or max(thumbs) <= 0.5):
         raise PreflabError(
             f"{num} with {count(len(thumbs), 'verdict')}, none of them {'bad' if min(thumbs) >= 0.5 else 'good'}",
-            "completions that were called good and others that were called bad",
-            "collect both, or lower verdicts.good_from or raise verdicts.bad_to; of good ones alone stage sft learns",
+            "completions that were judged good and others that were judged bad",
+            "collect both, or lower verdicts.good_from or raise verdicts.bad_to; good ones alone suit stage sft",
         )
 
 

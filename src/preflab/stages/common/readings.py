@@ -57,7 +57,7 @@ def values_of(settings: Any) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in NAMES}
 
 
-def in_force(recipe: Recipe, name: str, options: CampaignOptions, said: Mapping[str, Any]) -> dict[str, Any]:
+def in_force(recipe: Recipe, name: str, options: CampaignOptions, last_settings: Mapping[str, Any]) -> dict[str, Any]:
     """The reading with which a preferences stage reads a campaign, by name.
 
     Settings that changed in the recipe come from the recipe, all others from the campaign's options.
@@ -66,21 +66,21 @@ def in_force(recipe: Recipe, name: str, options: CampaignOptions, said: Mapping[
         recipe: the recipe with the stage.
         name: name of the preferences stage.
         options: the campaign's current options.
-        said: the recipe's settings of the campaign when it last ran.
+        last_settings: the recipe's settings of the campaign when it last ran.
     """
     settings = recipe.stages[name]
     asked = asked_reading(recipe, settings.judgments)  # type: ignore[attr-defined]
     if not asked:
         return values_of(settings)
-    return {key: value if is_news(key, value, said) else getattr(options, key) for key, value in asked.items()}
+    return {key: value if is_news(key, value, last_settings) else getattr(options, key) for key, value in asked.items()}
 
 
-def is_news(name: str, value: Any, said: Mapping[str, Any]) -> bool:
+def is_news(name: str, value: Any, last_settings: Mapping[str, Any]) -> bool:
     """Whether the recipe's value differs from that of its last run, or from the default if it had none."""
     from preflab.labelling.options import CampaignOptions
 
     usual = CampaignOptions.model_fields[name].get_default()
-    return bool(said.get(name, list(usual) if isinstance(usual, tuple) else usual) != value)
+    return bool(last_settings.get(name, list(usual) if isinstance(usual, tuple) else usual) != value)
 
 
 def changed_by_leads(recipe: Recipe, name: str, keys: Mapping[str, str], runs: Path) -> dict[str, Any]:
@@ -105,9 +105,9 @@ def changed_by_leads(recipe: Recipe, name: str, keys: Mapping[str, str], runs: P
     return differing(reading, settings) | ({REVERSED: turned} if turned else {})
 
 
-def differing(found: Mapping[str, Any], settings: Any) -> dict[str, Any]:
+def differing(reading: Mapping[str, Any], settings: Any) -> dict[str, Any]:
     """The options of a reading that differ from the settings."""
-    return {name: value for name, value in found.items() if value != getattr(settings, name)}
+    return {name: value for name, value in reading.items() if value != getattr(settings, name)}
 
 
 def has_campaign(recipe: Recipe, judge: str) -> bool:
@@ -149,24 +149,24 @@ def archive_reading(judgments: Sequence[Judgment]) -> Reading:
 
 
 def said_of(changed: Mapping[str, Any], num_reversed: int = 0) -> str:
-    """`; as the campaign’s leads have it: consensus majority, 1 labeler turned round`, or "" without changes."""
+    """`; changed by the campaign’s leads: consensus majority, 1 labeler reversed`, or "" without changes."""
     words = [f"{name.replace('_', ' ')} {value}" for name, value in changed.items() if name != REVERSED]
     if num_reversed:
-        words.append(f"{count(num_reversed, 'labeler')} turned round")
-    return f"; as the campaign’s leads have it: {', '.join(words)}" if words else ""
+        words.append(f"{count(num_reversed, 'labeler')} reversed")
+    return f"; changed by the campaign’s leads: {', '.join(words)}" if words else ""
 
 
 def told_of(recipe: Recipe, judge: str) -> str:
     """Text about the campaign's reading for a `judge` stage's waiting line; "" if all options are defaults."""
     asked, names = asked_reading(recipe, judge), readers(recipe, judge)
     if not asked and len(names) > 1:
-        return f"; {' and '.join(names)} read it in different ways, the campaign in its own"
+        return f"; {' and '.join(names)} read it with different settings, and the campaign uses its own"
     unusual = [
         f"{name.replace('_', ' ')} {value}"
         for name, value in asked.items()
         if value != ReadingSettings.model_fields[name].get_default()
     ]
-    return f"; read as {' and '.join(names)} says: {', '.join(unusual)}" if unusual else ""
+    return f"; read with the settings of {' and '.join(names)}: {', '.join(unusual)}" if unusual else ""
 
 
 def tell_reading(ctx: StageContext, campaign_id: str) -> CampaignOptions:
@@ -181,13 +181,13 @@ def tell_reading(ctx: StageContext, campaign_id: str) -> CampaignOptions:
     settings = ctx.recipe.stages[judge]
     assert isinstance(settings, JudgeSettings)
     entry = ledger.get(ledger_name(judge, settings, ctx.upstream[settings.completions].key))
-    said: dict[str, Any] = entry["said"] if entry else {}
-    news = {key: value for key, value in asked_reading(ctx.recipe, judge).items() if is_news(key, value, said)}
+    last_settings: dict[str, Any] = entry["said"] if entry else {}
+    news = {key: value for key, value in asked_reading(ctx.recipe, judge).items() if is_news(key, value, last_settings)}
     if not news:
         return view.options
     options = change_options(ctx.workspace, campaign_id, view.revision, news, by="recipe")
     if entry:
-        entry["said"] = said | news
+        entry["said"] = last_settings | news
         write_json(path, ledger)
     return options
 

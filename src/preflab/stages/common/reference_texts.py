@@ -75,29 +75,40 @@ def human_completions(prompts: Sequence[Prompt], texts: Sequence[Texts]) -> list
     ]
 
 
-def rouge_columns(texts: Sequence[str], references: Sequence[Texts]) -> dict[str, Array]:
+def rouge_columns(texts: Sequence[str], references: Sequence[Texts], *, stems: bool = False) -> dict[str, Array]:
     """Measure → (N,): `rouge/1`, `rouge/2` and `rouge/l` (F1), each with `/precision` and `/recall`."""
     columns: dict[str, Any] = {}
     for kind in KINDS:
-        found: list[Rouge] = [best_rouge(kind, text, wanted) for text, wanted in zip(texts, references, strict=True)]
+        pairs = zip(texts, references, strict=True)
+        found: list[Rouge] = [best_rouge(kind, text, wanted, stems=stems) for text, wanted in pairs]
         columns[f"rouge/{kind}"] = np.array([one.f1 for one in found])
         columns[f"rouge/{kind}/precision"] = np.array([one.precision for one in found])
         columns[f"rouge/{kind}/recall"] = np.array([one.recall for one in found])
     return columns
 
 
-def human_rouge(references: Sequence[Texts]) -> dict[str, Array]:
+def human_rouge(references: Sequence[Texts], *, stems: bool = False) -> dict[str, Array]:
     """ROUGE of each prompt's first reference text against its others; {} unless every prompt has at least two."""
     if any(len(texts) < 2 for texts in references):
         return {}
-    return rouge_columns([texts[0] for texts in references], [texts[1:] for texts in references])
+    return rouge_columns([texts[0] for texts in references], [texts[1:] for texts in references], stems=stems)
 
 
-def reference_notes(references: Sequence[Texts], num_completions: int) -> list[str]:
+def repeated_prompts_note(prompts: Sequence[Prompt]) -> list[str]:
+    """A note if prompts with the same text are counted as different ones, which makes intervals too narrow."""
+    num = len(prompts) - len({prompt.shown for prompt in prompts})
+    if not num:
+        return []
+    have = "prompt has" if num == 1 else "prompts have"
+    return [f"{num:,} {have} the text of an earlier one and count as more prompts: put their texts into one row"]
+
+
+def reference_notes(references: Sequence[Texts], num_completions: int, *, stems: bool = False) -> list[str]:
     """Notes for the reader of the figures."""
     fewest, most = min(map(len, references)), max(map(len, references))
     num = f"{count(fewest, 'reference text')}" if fewest == most else f"{fewest} to {most} reference texts"
-    notes = [f"ROUGE is F1 without stemming against {num} per prompt, of several the best"]
+    how = "of Porter stems" if stems else "without stemming"
+    notes = [f"ROUGE is F1 {how} against {num} per prompt" + (", of several the best" if most > 1 else "")]
     if fewest > 1:
         notes.append(f"{HUMAN}: ROUGE of the first text against the others, so against one fewer than the models")
     if num_completions > 1:

@@ -13,6 +13,7 @@ from preflab.settings.rating import RatingSettings
 from preflab.stages.base import StageContext
 from preflab.stages.common.preference_data import PreferenceData, read_preferences
 from preflab.stages.common.stage_facts import StageFacts
+from preflab.training.token_limits import NO_LIMIT
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,23 +91,24 @@ class RewardBase:
         causal = is_decoder(folder)
         dtype = weights_dtype(precision, learns=settings.lora is None)
         opened = open_reader(folder, dtype=dtype, causal=causal, writes=causal)
-        max_tokens, stops = opened.most_tokens(settings.max_tokens), opened.facts.stop_token_ids if causal else ()
+        limits, stops = opened.limits(settings.max_tokens), opened.facts.stop_token_ids if causal else ()
         weights = opened.base_hash()
         pooling = settings.pooling or ("last" if causal else "mean")
         trunk = opened.trunk(("reward",), lora=settings.lora, seed=seed, pooling=pooling, compute=precision)
-        encoder = Encoder(opened.tokenizer, causal, max_tokens, stops, opened.reads_prompts_apart)
+        apart, parts = opened.reads_prompts_apart, (limits.prompt, limits.completion)
+        encoder = Encoder(opened.tokenizer, causal, limits.both, stops, apart, *parts)
         return cls(asked.base, weights, trunk, encoder)
 
     @property
     def uncut(self) -> Encoder:
         """The same encoder without cutting long rows."""
-        return replace(self.encoder, max_tokens=2**31)
+        return replace(self.encoder, max_tokens=NO_LIMIT, max_prompt=NO_LIMIT, max_completion=NO_LIMIT)
 
     def long_rows(self, too_long: TooLong) -> LongRows:
         """The handling of rows longer than the encoder allows; a cut removes the beginning, even of the completion."""
         from preflab.training.too_long import LongRows
 
-        return LongRows(self.encoder.max_tokens, too_long, cut=self.encoder.truncate)
+        return LongRows(self.encoder.limits, too_long, cut=self.encoder.truncate)
 
     def save(self, folder: Path) -> None:
         """Save the reward model in `folder`; a local base is named by a relative path, so that a workspace can move."""

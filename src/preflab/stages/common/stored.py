@@ -43,14 +43,14 @@ def stored_completions(ctx: StageContext, name: str, prompts: Sequence[Prompt], 
             raise PreflabError(
                 f"stage {ctx.name}: {name} has {count(len(by_prompt[prompt.id]), 'completion')} of "
                 f"{prompt.shown[:60]!r}",
-                f"{num} of every prompt, as of the models",
-                f"let {name} write for the same prompts, or set num_completions alike",
+                f"{num} completions of every prompt, as for the models",
+                f"use the same prompts and num_completions in {name}",
             )
     completions = [completion for prompt in prompts for completion in by_prompt[prompt.id]]
     model, settings = completions[0].model, ctx.recipe.stages[name]
     if not isinstance(settings, BestOfNSettings):
         return Stored(completions, f"{model} as {name}", False, f"{name}: stored completions, so no KL")
     n = settings.num_completions
-    bound = f"at most log n − (n−1)/n = {best_of_n_kl_bound(n):.2f} nats from it"
-    note = f"{name}: the best of {n} of {settings.model}, {bound}; no KL was measured"
+    bound = f"KL to it at most log n − (n−1)/n = {best_of_n_kl_bound(n):.2f} nats"
+    note = f"{name}: the best of {n} of {settings.model}, {bound}, not measured"
     return Stored(completions, f"best of {n} of {model}", True, note)

@@ -354,7 +354,7 @@ def describe_problems(imported: Imported) -> PreflabError:
     return PreflabError(
         f"{imported.path}, {unit} {first.line}: {first.found}{more}",
         first.expected,
-        "mend them, or leave bad rows out with --skip-bad; nothing was loaded",
+        "correct them, or leave bad rows out with --skip-bad; nothing was loaded",
     )
 
 

@@ -58,7 +58,7 @@ def table_rows(path: Path) -> Iterator[Numbered]:
     except UnicodeDecodeError as error:
         raise _not_utf8(path, error) from error
     except csv.Error as error:
-        raise PreflabError(f"{path}, line {cells.line_num}: {error}", "quoted cells", "mend it") from error
+        raise PreflabError(f"{path}, line {cells.line_num}: {error}", "quoted cells", "correct the quotes") from error
 
 
 LINE = 2**16

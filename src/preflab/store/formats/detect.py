@@ -151,7 +151,7 @@ def _refuse_null(path: Path, numbered: list[Numbered], rename: Mapping[str, str]
             raise PreflabError(
                 f"{path}, {unit_of(path)} {line}: the column {nulls[0]!r} holds null",
                 f"something in {nulls[0]!r}",
-                "mend the rows in which it is null, or remove them",
+                "correct the rows in which it is null, or remove them",
             )
 
 
@@ -209,7 +209,7 @@ def _unread_turns(row: Row) -> BadRow | None:
 def _form_of_json(path: Path) -> str:
     """The advice for rows that cannot be read."""
     written = "write the rows as one list [{…}, {…}], or each on its line" if suffix_of(path) == ".json" else ""
-    return written or "mend the file"
+    return written or "correct the file"
 
 
 def _one_format() -> tuple[str, str]:

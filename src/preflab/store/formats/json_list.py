@@ -68,7 +68,9 @@ class _Window:
                 self._refuse_or_read_on(number, error)
                 continue
             except BadRow as bad:
-                raise PreflabError(f"{self.path}, item {number}: {bad.found}", bad.expected, "mend the item") from None
+                raise PreflabError(
+                    f"{self.path}, item {number}: {bad.found}", bad.expected, "correct the item"
+                ) from None
             if end == len(self.text) and self.more():
                 continue  # a number may continue in the next piece
             text, self.at = self.text[self.at : end], end
@@ -79,12 +81,12 @@ class _Window:
             raise PreflabError(
                 f"{self.path}, item {number}: longer than {ROW_BYTES // 2**20} MiB, or not JSON",
                 "items of a JSON list",
-                "mend the file, or write one JSON object per line",
+                "correct the file, or write one JSON object per line",
             )
         if isinstance(error, RecursionError) or not self.more():
             reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
             raise PreflabError(
-                f"{self.path}, item {number}: not JSON ({reason})", "a list of objects: [{…}, {…}]", "mend the item"
+                f"{self.path}, item {number}: not JSON ({reason})", "a list of objects: [{…}, {…}]", "correct the item"
             ) from None
 
 
@@ -101,7 +103,7 @@ def _items(window: _Window) -> Iterator[tuple[Any, str]]:
         yield window.value(number)
     window.at += 1
     if window.next():
-        raise PreflabError(f"{window.path}: more after the list's end", "one JSON list", "mend the file")
+        raise PreflabError(f"{window.path}: more after the list's end", "one JSON list", "correct the file")
 
 
 def _expect(window: _Window, found: str, expected: str, number: int) -> None:
@@ -109,5 +111,5 @@ def _expect(window: _Window, found: str, expected: str, number: int) -> None:
         raise PreflabError(
             f"{window.path}, after item {number}: {found!r}" if found else f"{window.path}: ends within its list",
             "a comma or the end of the list",
-            "mend the file, or fetch it again",
+            "correct the file, or download it again",
         )

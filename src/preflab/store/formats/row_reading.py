@@ -97,7 +97,7 @@ def kind_of_path(path: Path) -> Kind:
         if is_hub_id(path):
             return "hub"
         expected = "a file, a data set's folder, or `owner/name` of one on the Hub (if there is no folder `owner` here)"
-        raise PreflabError(f"{path}: there is no such file", expected, "mend the path")
+        raise PreflabError(f"{path}: there is no such file", expected, "correct the path")
     check_regular(path)
     suffix = suffix_of(path)
     kind = SUFFIXES.get(suffix)
