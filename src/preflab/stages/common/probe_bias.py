@@ -14,6 +14,7 @@ from preflab.evaluation.likelihood import completion_logps
 from preflab.evaluation.texts import Judge
 from preflab.evaluation.verdicts import as_family
 from preflab.records import Prompt
+from preflab.report.measures import is_share
 from preflab.rewards.functions import RewardFunction
 from preflab.stages.common.classifiers import LoadedClassifier
 from preflab.stages.common.data import Row, prompt_of
@@ -171,7 +172,7 @@ def _contrasts(
     All figures of a model are one family of comparisons, and all changes are another.
     """
     known = [
-        (place, measure, bias(found[place], column, seed))
+        (place, measure, bias(found[place], column, seed, share=is_share(measure)))
         for place in range(len(found))
         for measure, column in values.items()
     ]
