@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from preflab.errors import PreflabError
+from preflab.models.tiny import build_classifier, build_model, build_t5, build_tokenizer
 from preflab.pipeline import Line, run
 from preflab.recipe import load_recipe
 from preflab.records import Prompt
@@ -121,6 +122,38 @@ def test_texts_beyond_the_context_are_cut_and_counted(tmp_path: Path) -> None:
     line = trained(tmp_path, rows, held_out=0.0, num_epochs=1)
     assert report_of(line)["num_cut"] == 1
     assert "the end of 1 training text not read" in line.summary
+
+
+@pytest.fixture(scope="module")
+def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders with a BERT without a head, a classifier of three other classes, a Llama that writes, and a T5."""
+    folder = tmp_path_factory.mktemp("bodies")
+    words = build_tokenizer([row["text"] for row in sentences(100, 6)], context=16)
+    shape = {"num_layers": 1, "hidden_size": 32, "num_heads": 2, "seed": 0}
+    of_three = build_classifier(words, ("a", "b", "c"), architecture="bert", context=16, **shape)
+    models = {
+        "bert": of_three.bert,
+        "of three": of_three,
+        "llama": build_model(words, context=16, **shape),
+        "t5": build_t5(words, context=16, **shape),
+    }
+    for name, model in models.items():
+        model.save_pretrained(folder / name)
+        words.save_pretrained(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["bert", "of three", "llama"])
+def test_body_of_a_pretrained_model_gets_a_new_head(tmp_path: Path, bodies: Path, name: str) -> None:
+    line = trained(tmp_path, sentences(400, 1), model=str(bodies / name))
+    model = AutoModelForSequenceClassification.from_pretrained(line.folder / "reward")
+    assert model.config.id2label == {0: "polite", 1: "rude"}
+    assert report_of(line)["held_out"]["accuracy"]["value"] > 0.95
+
+
+def test_encoder_decoder_is_no_body_of_a_classifier(tmp_path: Path, bodies: Path) -> None:
+    with pytest.raises(PreflabError, match="T5"):
+        trained(tmp_path, sentences(20, 1), model=str(bodies / "t5"))
 
 
 def test_report_shows_each_classifier_beside_the_commonest_class(tmp_path: Path) -> None:
