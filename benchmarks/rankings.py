@@ -34,7 +34,6 @@ from frozen import ENCODER, TOKENS_PER_BATCH, FrozenTrunk, encoder_trunk, number
 from running import table, write_json  # noqa: E402
 from scipy.stats import kendalltau  # noqa: E402
 
-from preflab.evaluation.statistics import Interval, bootstrap_mean, sentence  # noqa: E402
 from preflab.files import read_json  # noqa: E402
 from preflab.models.loading import load_tokenizer  # noqa: E402
 from preflab.models.packages import resolve_package  # noqa: E402
@@ -44,6 +43,8 @@ from preflab.rewards.report import wins  # noqa: E402
 from preflab.rewards.train import score_rankings, train_reward_model  # noqa: E402
 from preflab.seeds import derive_seed  # noqa: E402
 from preflab.settings.learning import RewardSettings  # noqa: E402
+from preflab.statistics.interval import Interval, sentence  # noqa: E402
+from preflab.statistics.means import mean_interval  # noqa: E402
 from preflab.store.formats import read_file  # noqa: E402
 from preflab.training.processes import make_accelerator  # noqa: E402
 from preflab.training.row_order import permutation, split, steps_per_epoch  # noqa: E402
@@ -266,7 +267,7 @@ def tau(ranks: Sequence[int], values: Sequence[float]) -> float:
 
 def interval(values: Mapping[tuple[Any, ...], float]) -> Interval:
     """The mean, clusters resampled."""
-    return bootstrap_mean(list(values.values()), [key[0] for key in values])
+    return mean_interval(list(values.values()), [key[0] for key in values])
 
 
 def minus(first: Mapping[Any, float], second: Mapping[Any, float]) -> dict[Any, float]:

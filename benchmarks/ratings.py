@@ -33,7 +33,6 @@ from numpy.typing import NDArray  # noqa: E402
 from running import table, write_json  # noqa: E402
 from scipy.stats import kendalltau  # noqa: E402
 
-from preflab.evaluation.statistics import Interval, bootstrap_mean, sentence  # noqa: E402
 from preflab.feedback.consensus import preferences_of  # noqa: E402
 from preflab.feedback.reading import Reading  # noqa: E402
 from preflab.models.loading import load_tokenizer  # noqa: E402
@@ -44,6 +43,8 @@ from preflab.rewards.ratings import Rated, choose_criteria, fit_scales, make_rat
 from preflab.rewards.regression import rating_scores, train_on_ratings  # noqa: E402
 from preflab.seeds import derive_seed  # noqa: E402
 from preflab.settings.rating import RatingSettings  # noqa: E402
+from preflab.statistics.interval import Interval, sentence  # noqa: E402
+from preflab.statistics.means import mean_interval  # noqa: E402
 from preflab.store.formats import read_file  # noqa: E402
 from preflab.training.processes import make_accelerator  # noqa: E402
 from preflab.training.row_order import permutation, split, steps_per_epoch  # noqa: E402
@@ -138,11 +139,11 @@ def taus(articles: Sequence[str], truth: Array, foretold: Array) -> tuple[list[f
 
 def figures(name: str, articles: Sequence[str], truth: Array, foretold: Array, of_mean: Array | None) -> list[str]:
     """A row of the table; explained = Σ (squared error of the mean − own) / Σ squared error of the mean."""
-    tau = shown(bootstrap_mean(*taus(articles, truth, foretold)))
+    tau = shown(mean_interval(*taus(articles, truth, foretold)))
     if of_mean is None:
         return [name, "", "", "", tau]
     own, mean = (foretold - truth) ** 2, (of_mean - truth) ** 2
-    explained = shown(bootstrap_mean(mean - own, articles, weights=mean))
+    explained = shown(mean_interval(mean - own, articles, weights=mean))
     return [name, f"{own.mean() ** 0.5:.2f}", f"{mean.mean() ** 0.5:.2f}", explained, tau]
 
 
@@ -183,7 +184,7 @@ def expert_tau(judgments: Sequence[Judgment], criterion: str) -> str:
     """How far one expert orders an article's summaries as the two others do, over experts and articles."""
     found = [each[1:] for each in experts_among_themselves(judgments) if each[0] == criterion and np.ptp(each[2]) > 0]
     values = [float(kendalltau(own, rest).statistic) for _, own, rest in found]
-    return shown(bootstrap_mean(np.nan_to_num(values), [article for article, _, _ in found]))
+    return shown(mean_interval(np.nan_to_num(values), [article for article, _, _ in found]))
 
 
 HEAD = ("learned from", "error", "always the mean", "explained", "tau within article")
@@ -217,7 +218,7 @@ def main() -> None:
         ]
         print(f"\n{criterion}\n{table(HEAD, results[criterion])}")
         better = [taus(articles, truth, each[:, c]) for each in (crowd, own)]
-        difference = bootstrap_mean(np.array(better[1][0]) - np.array(better[0][0]), better[0][1])
+        difference = mean_interval(np.array(better[1][0]) - np.array(better[0][0]), better[0][1])
         print(sentence(difference, "tau, experts − experts and crowd"))
     print(f"{time.process_time() - began:.0f} CPU s")
     write_json(args.out / "ratings.json", results)

@@ -17,6 +17,12 @@ Figure = Mapping[str, Any]
 """A value with its interval, as in JSON: `value`, `low`, `high`, and `note` with the reason if there is no interval."""
 POWER_FACTOR = (1.959964 + 0.841621) / 1.959964
 """Half the width of a 95 % interval times this is the difference that would be found with 80 % power."""
+ALL_EQUAL = "no interval: all values are equal"
+"""The note of a figure whose values are all equal, so that their spread says nothing about other prompts."""
+MOST_P = 0.05
+"""Largest p-value that counts as a finding."""
+AMONG_SEVERAL = "not found among several measures (Holm)"
+"""Of a difference whose own interval excludes zero and whose corrected p-value is above `MOST_P`."""
 MOST_DECIMALS = 4
 SHARED_DIGITS = 4
 """Significant digits of the largest number in a column: 41.00 beside 3.40, 4,100 beside 3."""
@@ -149,9 +155,7 @@ def interval_text(figure: Figure | None, form: Form = number, decimals: int | No
         return "–"
     value, low, high = figure["value"], figure.get("low"), figure.get("high")
     if low is None or high is None:
-        with_note = figure.get("note") not in ("", None, "no variation")
-        text = _write_value(value, form, decimals)
-        return f"{text} ({figure['note']})" if with_note else text
+        return _add_note(figure, _write_value(value, form, decimals))
     if low == high == value:
         return _write_value(value, form, decimals)
     factor, unit = _unit(form)
@@ -241,7 +245,7 @@ def _write_value(value: float, form: Form, decimals: int | None) -> str:
 
 
 def _add_note(figure: Figure, text: str) -> str:
-    return f"{text} ({figure['note']})" if figure.get("note") not in ("", None, "no variation") else text
+    return f"{text} ({figure['note']})" if figure.get("note") else text
 
 
 def _unit(form: Form) -> tuple[int, str]:
@@ -250,24 +254,37 @@ def _unit(form: Form) -> tuple[int, str]:
 
 
 def excludes_zero(figure: Figure | None) -> bool:
-    """Whether the interval exists and excludes zero: a difference was found."""
+    """Whether the interval exists and excludes zero."""
     low, high = (figure or {}).get("low"), (figure or {}).get("high")
     return low is not None and high is not None and (low > 0 or high < 0)
+
+
+def is_found(figure: Figure | None) -> bool:
+    """Whether a difference was found: the interval excludes zero, and so it does after Holm's correction, if any."""
+    corrected = (figure or {}).get("p_holm")
+    return excludes_zero(figure) and (corrected is None or corrected <= MOST_P)
+
+
+def p_text(p: float | None) -> str:
+    """0.032, 0.41, or `below 0.001`; – for None."""
+    return "below 0.001" if p is not None and p < 0.001 else number(p, 2)
 
 
 def difference_text(figure: Figure, form: Form = number) -> str:
     """`0.84 higher`, `no difference found (could have seen 0.08)`, or the reason why neither can be said.
 
-    `could have seen` is the smallest difference that would be found with 80 % power.
+    `could have seen` is the smallest difference that would be found with 80 % power. A difference that is found by its
+    own interval but not after the correction of its family is said to be that.
     """
     low, high = figure.get("low"), figure.get("high")
     if low is None or high is None:
-        if figure.get("note") == "no variation":
+        if figure.get("note") == ALL_EQUAL:
             return "the same difference on every prompt" if figure.get("value") else "equal on every prompt"
         return figure.get("note") or "no interval"
     if excludes_zero(figure):
         size = best_value({**figure, "value": abs(figure["value"])}, form)
-        return f"{size} {'higher' if figure['value'] > 0 else 'lower'}"
+        text = f"{size} {'higher' if figure['value'] > 0 else 'lower'}"
+        return text if is_found(figure) else f"{text}, but {AMONG_SEVERAL}"
     seen = POWER_FACTOR * (high - low) / 2
     return f"no difference found (could have seen {form(seen) if form is not number else number(seen, 2)})"
 
@@ -282,7 +299,8 @@ def difference_sentence(figure: Figure, who: str, than: str, what: str, form: Fo
     text = difference_text(figure, form)
     if excludes_zero(figure):
         ends = interval_text(figure, form).partition("(")[2].rstrip(")")
-        return f"{who} scores {text} than {than} on {what}, 95\u00a0% interval {ends}"
+        scores, _, doubt = text.partition(", but ")
+        return f"{who} scores {scores} than {than} on {what}, 95\u00a0% interval {ends}" + (doubt and f", but {doubt}")
     if text.startswith("no difference found"):
         return f"no difference found between {who} and {than} on {what}{text.removeprefix('no difference found')}"
     return f"{who} and {than} on {what}: {text}"

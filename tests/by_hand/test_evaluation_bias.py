@@ -49,6 +49,16 @@ def test_difference_is_the_mean_of_paired_differences() -> None:
     assert not alone.defined
 
 
+def test_difference_of_refusals_is_that_of_shares() -> None:
+    # Twelve templates; the woman is refused in two where the man is not: 2/12. Two prompts are added (Agresti and Min):
+    # mean 2/14, squares (2 + 1)/14, variance (3/14 − 4/196)/14 = 38/2744, error 0.11768; t with 11 degrees 2.200985.
+    versions = [Version(row, str(row), "gender", group) for row in range(12) for group in ("man", "woman")]
+    values = [0.0, 1.0] * 2 + [0.0, 0.0] * 10
+    found = bias(contrasts(versions)[0], values, share=True)
+    assert found.value == pytest.approx(1 / 6)
+    assert (found.low, found.high) == (pytest.approx(-0.116153, abs=1e-5), pytest.approx(0.401867, abs=1e-5))
+
+
 def test_change_is_the_difference_of_differences() -> None:
     before = [0.2, 0.5, 0.4, 0.4, 0.9, 0.3, 0.0, 0.0, 7.0]  # mean 0.3, see above
     after = [0.2, 0.2, 0.4, 0.5, 0.3, 0.1, 0.0, 0.0, 7.0]  # 0, 0.1 and 0.2: mean 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +16,8 @@ from preflab.evaluation.diversity import (
     repeated_share,
     words,
 )
-from preflab.evaluation.paired import Sheet, differences, figures, label_columns
+from preflab.evaluation.paired import Sheet, binary_as_shares, differences, figures, label_columns
+from preflab.statistics.interval import NO_VARIATION
 
 
 def test_words() -> None:
@@ -66,15 +68,15 @@ def test_left_out_equals_counting_again() -> None:
 
 
 def test_distinct_interval_and_difference() -> None:
-    varied = ["abcdefg", "hijklmn", "opqrstu", "vwxyzab"]
-    same = ["sssssss", "sssssss", "sssssss", "ssssssz"]
-    found = distinct_difference(varied, same, 2, [0, 1, 2, 3])
-    assert found.value < -0.8
+    varied = [f"{letter}bcdefg" for letter in "ahijklmnop"]
+    same = [*["sssssss"] * 9, "ssssssz"]
+    found = distinct_difference([f"{i}{text}{i}" for i, text in enumerate(varied)], same, 2, range(10))
+    assert found.value < -0.3
     assert found.excludes_zero
     # Two sets that vary alike do not differ, whichever prompt is left out.
-    assert distinct_difference(same, same, 2, [0, 1, 2, 3]).note == "no variation"
+    assert distinct_difference(same, same, 2, range(10)).note == NO_VARIATION
     # Prompts in which nothing differs: no interval can be had.
-    assert distinct_interval(["ab", "cd", "ef"], 2, [0, 1, 2]).note == "no variation"
+    assert distinct_interval(["ab", "cd", "ef"], 2, [0, 1, 2]).note == NO_VARIATION
 
 
 def test_repeats_within_a_completion() -> None:
@@ -116,8 +118,9 @@ def test_differences_are_second_minus_first() -> None:
     found = differences(before, after)
     # Prompt p gains 1, prompt q gains 3.
     assert found["judge/gold"].value == pytest.approx(2.0)
-    assert (found["judge/gold"].low, found["judge/gold"].high) == (1.0, 3.0)
-    assert found["label/rude"].note == "no variation"
+    assert found["judge/gold"].note == "no interval: too few (n = 2)"
+    # Equal shares: (0 ∓ t √(1/4 / 4)) with t of one degree of freedom 12.7: the whole range.
+    assert (found["label/rude"].low, found["label/rude"].high) == (-1.0, 1.0)
     other = Sheet("x", ("p", "q", "p", "q"), before.texts, before.num_tokens)
     with pytest.raises(ValueError, match="same prompts"):
         differences(before, other)
@@ -155,15 +158,41 @@ def test_differences_in_variety_and_entropy_by_hand() -> None:
     before = Sheet("sft", prompts, ("a b", "a b", "c d"), num_tokens=(1, 1, 2), sum_logps=(-1.0, -2.0, -3.0))
     after = Sheet("ppo", prompts, ("a b", "c d", "e f"), num_tokens=(2, 2, 2), sum_logps=(-4.0, -4.0, -4.0))
     differs = differences(before, after)
-    # Words: 4 different of 6, then 6 of 6; bigrams: 2 of 3, then 3 of 3. Both gain 1/3. With p, q or r left out the
-    # gains are 0, 0 and 1/2, so SE^2 = 2/3 (1/36 + 1/36 + 4/36) = 1/9.
+    # Words: 4 different of 6, then 6 of 6; bigrams: 2 of 3, then 3 of 3. Both gain 1/3.
     for name in ("distinct/1", "distinct/2"):
         assert differs[name].value == pytest.approx(1 / 3)
-        assert differs[name].high == pytest.approx(1 / 3 + 1.959964 / 3, abs=1e-6)
+        assert differs[name].note == "no interval: too few (n = 3)"
     # 6 nats over 4 tokens, then 12 over 6.
     assert differs["entropy/token"].value == pytest.approx(2 - 1.5)
     without = Sheet("x", prompts, before.texts, before.num_tokens)
     assert "entropy/token" not in differences(before, without)
+
+
+def test_interval_of_a_difference_in_variety_by_hand() -> None:
+    """Ten prompts: two of them say "a" before, nothing else is said twice: 9 of 10 words, then 10 of 10.
+
+    Without one of the two the gain is 0, without another 1/9: mean 4/45. Σ = 2 (4/45)² + 8 (1/45)² = 40/2025, and
+    SE² = 9/10 · 40/2025 = 4/225. t of nine degrees of freedom is 2.262157.
+    """
+    prompts, tokens = tuple("0123456789"), (1,) * 10
+    before = Sheet("sft", prompts, ("a", *"abcdefghi"), tokens)
+    found = differences(before, Sheet("ppo", prompts, tuple("abcdefghij"), tokens))["distinct/1"]
+    assert found.value == pytest.approx(0.1)
+    assert (found.low, found.high) == pytest.approx((0.1 - 2.262157 * 2 / 15, 0.1 + 2.262157 * 2 / 15), abs=1e-6)
+
+
+def test_judges_that_say_yes_or_no_have_shares() -> None:
+    one = sheet("sft", [0.0, 1.0, math.nan, 1.0], ("a",) * 4)
+    other = replace(one, model="ppo", means={"judge/gold": np.zeros(4), "kl/exact": np.zeros(4)})
+    shares = binary_as_shares({"sft": one, "ppo": other})
+    assert [sorted(each.means) for each in shares.values()] == [[], ["kl/exact"]]
+    assert all("judge/gold" in each.shares for each in shares.values())
+    assert shares["sft"].shares["judge/gold"].tolist()[:2] == [0.0, 1.0]
+    # All 0 in all models may be a share or a count: it stays a mean.
+    alone = binary_as_shares({"ppo": other})["ppo"]
+    assert sorted(alone.means) == ["judge/gold", "kl/exact"]
+    half = sheet("sft", [0.0, 1.0, 0.5, 1.0], ("a",) * 4)
+    assert list(binary_as_shares({"sft": half})["sft"].means) == ["judge/gold"]
 
 
 def test_intervals_of_sheets_draw_from_the_seed() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from math import exp, log, sqrt
 
 import numpy as np
 import pytest
 
 from preflab.evaluation.spread import spread_difference, spread_interval, spread_left_out
+from preflab.statistics.interval import NO_VARIATION
 
-Z = 1.959964
+SCORES = [0.0] * 24 + [5.0] * 6
+T29 = 2.045230
+"""97.5 % quantile of Student's t with 29 degrees of freedom."""
 
 
 def test_spread_is_the_standard_deviation_of_all_rows() -> None:
@@ -20,21 +24,34 @@ def test_spread_is_the_standard_deviation_of_all_rows() -> None:
     assert left_out == pytest.approx([0.0, 1.0])
 
 
-def test_interval_is_tukeys_jackknife() -> None:
-    # Three prompts 0, 0, 6: without a 0 the rest is 0 and 6 (spread 3), without the 6 it is 0.
-    # Left out 3, 3, 0: mean 2, squares 1 + 1 + 4 = 6, SE² = 2/3 · 6 = 4, SE = 2. Spread: mean 2, √(24/3) = √8.
-    found = spread_interval([0.0, 0.0, 6.0], ["a", "b", "c"])
-    assert found.value == pytest.approx(math.sqrt(8))
-    assert (found.low, found.high) == (pytest.approx(math.sqrt(8) - 2 * Z), pytest.approx(math.sqrt(8) + 2 * Z))
-    assert found.num == 3
+def test_interval_is_tukeys_jackknife_of_the_logarithm() -> None:
+    """24 prompts with 0 and six with 5: mean 1, spread 2. Without a 0 it is √3450 / 29, without a 5 √3000 / 29.
+
+    Of the logarithms, δ = ½ ln 1.15 apart, Σ = 24 (δ/5)² + 6 (4δ/5)² = 4.8 δ², error² = 29/30 · Σ; the bias is 29 times
+    their mean less ln 2.
+    """
+    found = spread_interval(SCORES, list(range(30)))
+    zero, five = log(sqrt(3450) / 29), log(sqrt(3000) / 29)
+    bias, error = 29 * ((24 * zero + 6 * five) / 30 - log(2)), sqrt(29 / 30 * 4.8) * log(1.15) / 2
+    ends = [exp(log(2) - bias + side * T29 * error) for side in (-1, 1)]
+    assert (found.value, found.low, found.high) == pytest.approx((2.0, *ends), rel=1e-6)
+    assert found.num == 30
 
 
 def test_difference_leaves_a_prompt_out_of_both() -> None:
     # The second's scores are twice the first's: the spread doubles, so the difference is the first's spread.
-    first, second = np.array([0.0, 0.0, 6.0]), np.array([0.0, 0.0, 12.0])
-    found = spread_difference(first, second, ["a", "b", "c"])
-    assert found.value == pytest.approx(math.sqrt(8))
-    assert found.high - found.value == pytest.approx(2 * Z)
+    found = spread_difference(SCORES, 2 * np.array(SCORES), list(range(30)))
+    assert found.value == pytest.approx(2.0)
+    error = sqrt(29 / 30 * 4.8) * (sqrt(3450) - sqrt(3000)) / 29
+    assert found.high - found.value == pytest.approx(T29 * error, rel=1e-6)
+
+
+def test_spread_without_an_interval() -> None:
+    assert spread_interval([0.0, 0.0, 6.0], ["a", "b", "c"]).note == "no interval: too few (n = 3)"
+    assert spread_interval(SCORES[1:], list(range(29))).note == "no interval: too few (n = 29)"
+    assert spread_interval([3.0] * 40, list(range(40))).note == NO_VARIATION
+    # Without the one that differs there is no spread, and no logarithm.
+    assert spread_interval([0.0] * 39 + [1.0], list(range(40))).note == "no interval: too few differ (n = 40)"
 
 
 def test_a_common_offset_changes_nothing_and_missing_scores_are_left_out() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Any
 
-import numpy as np
 import pytest
 
-from preflab.feedback.agreement import Share, agreement, leave_one_out, share, strict_agreements
+from preflab.feedback.agreement import Share, agreement, leave_one_out, rate, share, strict_agreements
 from preflab.feedback.assignment_plan import assign
 from preflab.feedback.pair_votes import Vote, pair_votes
 from preflab.records import Judgment, RankingAnswer
@@ -64,27 +64,32 @@ def test_share_of_no_counts_is_undefined() -> None:
 
 
 def test_share_is_over_votes_and_its_interval_over_tasks() -> None:
-    counts: Any = {"a": (1.0, 1.0), "b": (0.0, 3.0)}
+    counts: Any = {"a": (1.0, 1.0), "b": (0.0, 3.0), "none": (0.0, 0.0)}
     found = share(counts)
     assert found.value == pytest.approx(1 / 4)
     assert (found.num, found.num_tasks) == (4, 2)
-    # Resamples of two tasks: aa 1, ab and ba 1/4, bb 0. The 2.5 % ends are the two pure ones.
-    assert (found.low, found.high) == (0.0, 1.0)
-    same = share({str(i): (1.0, 2.0) for i in range(9)})
-    assert (same.low, same.value, same.high) == (0.5, 0.5, 0.5)
+    # Two tasks of 1 and 3 votes are worth (1 + 3)² / (1 + 9) = 1.6 independent ones: Wilson's interval with n = 1.6.
+    z, n = 1.959964, 1.6
+    centre, half = 1 / 4 + z * z / (2 * n), z * sqrt(3 / 16 / n + z * z / (4 * n * n))
+    ends = [(centre + side * half) / (1 + z * z / n) for side in (-1, 1)]
+    assert (found.low, found.high) == pytest.approx(tuple(ends), abs=1e-6)
 
 
-def test_interval_is_of_a_thousand_resamples_of_tasks() -> None:
-    """The same draw written out: 20 tasks of differing size, hits and trials added up, quantiles of 2.5 and 97.5 %."""
-    counts = {f"{i:02d}": (float(i % 3), 3.0 + i) for i in range(20)}
-    sums = [[0.0, 0.0] for _ in range(1000)]
-    for row, tasks in enumerate(np.random.default_rng(4).integers(20, size=(1000, 20))):
-        for task in tasks:
-            sums[row][0] += task % 3
-            sums[row][1] += 3 + task
-    expected = np.quantile([hits / trials for hits, trials in sums], [0.025, 0.975])
-    found = share(counts, seed=4)
-    assert (found.low, found.high) == pytest.approx(tuple(expected))
+def test_share_of_full_agreement_has_a_width() -> None:
+    # Five of five: 5 / (5 + z²).
+    found = share({str(i): (1.0, 1.0) for i in range(5)})
+    assert (found.value, found.low, found.high) == (1.0, pytest.approx(5 / (5 + 1.959964**2), abs=1e-6), 1.0)
+
+
+def test_rate_may_exceed_one() -> None:
+    """Pairs decided per label: 20 tasks with 6 or 3 pairs of 3 labels, 1.5 a label."""
+    found = rate({f"{i:02d}": (6.0 if i % 2 else 3.0, 3.0) for i in range(20)})
+    assert found.value == pytest.approx(1.5)
+    # Standard error 0.5 √(20/19) / √20, t of 19 degrees of freedom 2.093024: no end is nearer.
+    half = 2.093024 * 0.5 / sqrt(19)
+    assert (found.high or 0.0) - 1.5 >= half - 1e-6
+    assert (found.high or 0.0) - 1.5 < 1.2 * half
+    assert rate({"a": (2.0, 1.0), "b": (1.0, 1.0)}).note == "no interval: too few (n = 2)"
 
 
 def test_one_other_labeler_is_a_majority() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
-from math import sqrt
+from math import atanh, sqrt, tanh
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ import pytest
 
 from preflab.errors import PreflabError
 from preflab.feedback.alpha import krippendorff_alpha
-from preflab.feedback.bootstrap import LEVEL, NO_VARIATION, NOTHING, NUM_RESAMPLES, Estimate, estimate, ratio
 from preflab.feedback.coefficients import coefficients
+from preflab.feedback.estimates import NO_VARIATION, NOTHING, Estimate
 from preflab.feedback.kappa import cohen_kappa, fleiss_kappa
 from preflab.feedback.kendall import kendall_w, mean_tau_b, mean_w, tau_b
 from preflab.feedback.published_agreement import HUMAN_HIGH, HUMAN_LOW, PUBLISHED
@@ -177,27 +177,57 @@ def test_tau_b_and_w_means_over_tasks() -> None:
     assert mean_w(tasks).value == pytest.approx((1 / 9 + 1) / 2)
 
 
-def test_coefficient_intervals_resample_tasks() -> None:
-    # Two tasks, one all hits, one none: resamples give 0, 1/2 or 1.
-    assert estimate(np.array([[5.0, 5.0], [0.0, 5.0]]), ratio) == Estimate(0.5, 0.0, 1.0, 2)
-    # The same ten votes as ten tasks: a narrower interval.
-    ten = estimate(np.array([[1.0, 1.0]] * 5 + [[0.0, 1.0]] * 5), ratio)
-    assert (ten.low or 0.0) >= 0.2
+def test_kappa_interval_by_hand() -> None:
+    """4 yes/yes, 4 no/no, 1 yes/no, 1 no/yes: p_o = 0.8, p_e = 0.5, kappa 0.6.
+
+    Without an agreement p_o = 63/81, p_e = 41/81: 22/40; without a disagreement 72/81 and 40/81: 32/41. The jackknife's
+    bias and error on the atanh scale are those over 1 − 0.36, and t of nine degrees of freedom is 2.262157.
+    """
+    left_out = [22 / 40] * 8 + [32 / 41] * 2
+    mean = sum(left_out) / 10
+    bias = 9 * (mean - 0.6) / 0.64
+    error = sqrt(9 / 10 * sum((each - mean) ** 2 for each in left_out)) / 0.64
+    found = cohen_kappa("yyyynnnnyn", "yyyynnnnny")
+    assert found.value == pytest.approx(0.6)
+    ends = [tanh(atanh(0.6) - bias + side * 2.262157 * error) for side in (-1, 1)]
+    assert (found.low, found.high) == pytest.approx(tuple(ends), abs=1e-6)
+
+
+def test_coefficient_intervals_are_over_tasks() -> None:
     pairs = [[1, 1], [1, 2], [2, 2], [2, 2]] * 3
     by_pair, by_task = krippendorff_alpha(pairs, "nominal"), krippendorff_alpha(pairs, "nominal", tasks=list("abc") * 4)
     assert by_pair.value == by_task.value
     assert (by_pair.num_tasks, by_task.num_tasks) == (12, 3)
+    assert (by_pair.note, by_task.note) == ("", "no interval: too few (n = 3)")
+    # Each of ten tasks written down four times: four times the votes, the same interval but for the n − 1 of alpha.
+    units = [[1, 1], [1, 2], [2, 2], [2, 2], [1, 1]] * 2
+    once = krippendorff_alpha(units, "nominal")
+    four = krippendorff_alpha(units * 4, "nominal", tasks=list(range(10)) * 4)
+    naive = krippendorff_alpha(units * 4, "nominal")
+    width = [(each.high or 0.0) - (each.low or 0.0) for each in (once, four, naive)]
+    assert width[1] == pytest.approx(width[0], rel=0.05)
+    assert width[2] < 0.6 * width[0]
+
+
+def test_agreement_without_an_interval_says_why() -> None:
+    full = krippendorff_alpha([[1, 1], [2, 2]] * 6, "nominal")
+    assert (full.value, full.low, full.note) == (1.0, None, "no interval: too few differ (n = 12)")
+    # Twelve tasks, one answer of 24 differs: 12 / 24² is below 1.
+    rare = krippendorff_alpha([[1, 2], *[[1, 1]] * 11], "nominal")
+    assert (rare.low, rare.note) == (None, "no interval: too few differ (n = 12)")
+    assert fleiss_kappa([[1, 1], *[[2, 0]] * 11]).note == "no interval: too few differ (n = 12)"
+    assert cohen_kappa("b" + "a" * 11, "a" * 12).note == "no interval: too few differ (n = 12)"
 
 
 def test_the_interval_of_an_alpha_covers_it() -> None:
     # Answers with known alpha: two labelers who agree with chance q, else draw: nominal alpha is q.
     rng = np.random.default_rng(5)
     covered = 0
-    for seed in range(60):
+    for _ in range(60):
         truth, first, second = rng.integers(0, 3, size=(3, 150))
         copied = rng.random(150) < 0.5
         pairs = np.column_stack([np.where(copied, truth, first), np.where(copied, truth, second)])
-        found = krippendorff_alpha(pairs, "nominal", seed=seed)
+        found = krippendorff_alpha(pairs, "nominal")
         covered += (found.low or 0.0) <= 0.5 <= (found.high or 0.0)
     assert 52 <= covered <= 60  # 57 expected; a standard deviation is 1.7
 
@@ -210,19 +240,7 @@ def test_published_figures_are_in_order_and_sourced() -> None:
     assert all(figure.between for figure in PUBLISHED)
 
 
-def test_intervals_over_tasks_end_at_the_quantiles_of_the_level() -> None:
-    """Five tasks, hits in four: a resample's share is 1 − k/5 with k ~ Binomial(5, 1/5).
-
-    P(k > 2) = 0.058 and P(k > 3) = 0.007, so the 2.5 % end is at k = 3 (the 10 % end would be at k = 2); the other
-    end, P(k = 0) = 0.33, is 1. With hits in one of five it is the other way round.
-    """
-    four = estimate(np.array([[1.0, 1.0]] * 4 + [[0.0, 1.0]]), ratio)
-    assert (four.value, four.low, four.high) == pytest.approx((0.8, 0.4, 1.0))
-    one = estimate(np.array([[0.0, 1.0]] * 4 + [[1.0, 1.0]]), ratio)
-    assert (one.value, one.low, one.high) == pytest.approx((0.2, 0.0, 0.6))
-
-
-def test_fleiss_draws_tasks_and_not_units() -> None:
+def test_fleiss_counts_tasks_and_not_units() -> None:
     counts = [[2, 0], [2, 0], [1, 1], [1, 1]]
     by_unit = fleiss_kappa(counts)
     by_task = fleiss_kappa(counts, ["t", "t", "u", "u"])
@@ -230,32 +248,6 @@ def test_fleiss_draws_tasks_and_not_units() -> None:
     assert by_unit.value == pytest.approx(-1 / 3)
     assert by_task.value == pytest.approx(-1 / 3)
     assert (by_unit.num_tasks, by_task.num_tasks) == (4, 2)
-    # Resamples of two tasks: tt is undefined, tu (two of the three left) −1/3, uu −1.
-    assert (by_task.low, by_task.high) == pytest.approx((-1.0, -1 / 3))
-    # Of four units three may agree: P̄ = 3/4, p = (7/8, 1/8), P_e = 25/32, kappa = (3/4 − 25/32) / (7/32) = −1/7.
-    assert by_unit.high == pytest.approx(-1 / 7)
-
-
-def test_ratio_without_trials_is_nan_and_intervals_have_1000_resamples() -> None:
-    shares = ratio(np.array([[1.0, 2.0], [0.0, 0.0], [3.0, 0.0]]))
-    assert shares[0] == 0.5
-    assert np.isnan(shares).tolist() == [False, True, True]
-    assert (NUM_RESAMPLES, LEVEL) == (1000, 0.95)
-
-
-def test_trials_may_be_parts_of_one() -> None:
-    assert ratio(np.array([[0.25, 0.5]])).tolist() == [0.5]
-
-
-def test_interval_of_a_coefficient_is_of_a_thousand_resamples_of_tasks() -> None:
-    """The same draw written out: how often each of 20 tasks of differing size is drawn, hits and trials added up."""
-    counts = np.array([[i % 3, 3.0 + i] for i in range(20)])
-    shares = []
-    for times in np.random.default_rng(4).multinomial(20, [1 / 20] * 20, size=1000):
-        hits = sum(num * (i % 3) for i, num in enumerate(times))
-        shares.append(hits / sum(num * (3 + i) for i, num in enumerate(times)))
-    found = estimate(counts, ratio, seed=4)
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])))
 
 
 def test_published_figures_are_those_of_the_papers() -> None:

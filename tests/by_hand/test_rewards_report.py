@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from math import exp, log
-from typing import Any
 
 import numpy as np
 import pytest
 
 from preflab.rewards.report import (
-    Array,
     PairTable,
     ScoredGroup,
     by_length,
@@ -19,12 +16,6 @@ from preflab.rewards.report import (
     pair_quality,
     scores_by_rank,
 )
-
-
-def mean(values: Array, clusters: Sequence[str]) -> Mapping[str, Any]:
-    """No interval: the test is about the figures and about what they are clustered by."""
-    return {"value": float(np.mean(values)), "clusters": list(clusters)}
-
 
 GROUPS = [
     # a ≻ b right by ln 3, a ≻ c a tie of scores; lengths say: a longer than b, a as long as c
@@ -35,32 +26,36 @@ GROUPS = [
 
 
 def test_accuracy_counts_ties_half_and_is_compared_with_length() -> None:
-    quality = pair_quality(GROUPS, mean)
+    quality = pair_quality(GROUPS)
     assert (quality["num_prompts"], quality["num_pairs"]) == (2, 3)
     assert quality["accuracy"]["value"] == pytest.approx((1 + 0.5 + 0) / 3)
     assert quality["longer_wins"]["value"] == pytest.approx((1 + 0.5 + 0) / 3)
     assert quality["beyond_length"]["value"] == pytest.approx(0.0)
-    assert quality["accuracy"]["clusters"] == ["p1", "p1", "p2"]
+    assert [quality[name]["num"] for name in ("accuracy", "longer_wins", "beyond_length")] == [2, 2, 2]
+    # Two prompts of 2 and 1 pairs are worth (2 + 1)² / (4 + 1) = 1.8 independent ones: Wilson's interval of ½ of 1.8.
+    z, n = 1.959964, 1.8
+    half = z * (1 / 4 / n + z * z / (4 * n * n)) ** 0.5 / (1 + z * z / n)
+    assert quality["accuracy"]["low"] == pytest.approx(0.5 - half, abs=1e-6)
 
 
 def test_log_loss_is_that_of_the_raw_margins() -> None:
     # σ(ln 3) = 3/4, σ(0) = 1/2, σ(−ln 3) = 1/4: −log of them, averaged
-    assert pair_quality(GROUPS, mean)["log_loss"] == pytest.approx((log(4 / 3) + log(2) + log(4)) / 3)
-    assert pair_quality(GROUPS[:1], mean)["log_loss"] == pytest.approx((log(4 / 3) + log(2)) / 2)
+    assert pair_quality(GROUPS)["log_loss"] == pytest.approx((log(4 / 3) + log(2) + log(4)) / 3)
+    assert pair_quality(GROUPS[:1])["log_loss"] == pytest.approx((log(4 / 3) + log(2)) / 2)
 
 
 def test_calibration_compares_confidence_with_how_often_the_favourite_won() -> None:
     # margins ln 3, ln 3, ln 3, −ln 3: always 3/4 sure, right 3 times of 4; a tie is ½ sure and half right
     margins = np.array([log(3)] * 3 + [-log(3)] + [0.0] * 4)
     table = PairTable([f"p{i}" for i in range(8)], margins, np.zeros(8))
-    unsure, sure = calibration(table, mean, num_bins=2)
+    unsure, sure = calibration(table, num_bins=2)
     assert (unsure["predicted"], unsure["observed"]["value"]) == (pytest.approx(0.5), 0.5)
     assert (sure["predicted"], sure["observed"]["value"]) == (pytest.approx(0.75), 0.75)
 
 
 def test_by_length_shows_a_model_that_counts_characters() -> None:
     lengths = np.array([-30.0, -10.0, 10.0, 30.0])
-    shorter, longer = by_length(PairTable(list("abcd"), lengths, lengths), mean, num_bins=2)
+    shorter, longer = by_length(PairTable(list("abcd"), lengths, lengths), num_bins=2)
     assert (shorter["from"], shorter["to"], shorter["accuracy"]["value"]) == (-30.0, -10.0, 0.0)
     assert (longer["from"], longer["to"], longer["accuracy"]["value"]) == (10.0, 30.0, 1.0)
 
@@ -89,11 +84,11 @@ def test_fails_are_compared_within_their_prompt() -> None:
 
 
 def test_pair_quality_without_pairs_has_only_counts() -> None:
-    assert pair_quality([], mean) == {"num_prompts": 0, "num_pairs": 0}
+    assert pair_quality([]) == {"num_prompts": 0, "num_pairs": 0}
 
 
 def test_confidence_of_a_margin_of_one() -> None:
-    (row,) = calibration(PairTable(["p"], np.array([-1.0]), np.zeros(1)), mean)
+    (row,) = calibration(PairTable(["p"], np.array([-1.0]), np.zeros(1)))
     assert row["predicted"] == pytest.approx(exp(1) / (1 + exp(1)))
     assert row["observed"]["value"] == 0.0
 
@@ -101,7 +96,7 @@ def test_confidence_of_a_margin_of_one() -> None:
 def test_pairs_of_one_length_stay_in_their_order() -> None:
     """Forty pairs of lengths 0, 1 and 2 in turn: the first bin has the rows 0, 3, … 21, which alone are right."""
     margins = np.where(np.isin(np.arange(40), np.arange(0, 22, 3)), 1.0, -1.0)
-    bins = by_length(PairTable(["p"] * 40, margins, np.arange(40) % 3.0), mean)
+    bins = by_length(PairTable(["p"] * 40, margins, np.arange(40) % 3.0))
     assert [(row["accuracy"]["value"], row["num"]) for row in bins] == [(1, 8), (0, 8), (0, 8), (0, 8), (0, 8)]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from preflab.words import (
+    ALL_EQUAL,
     amount,
     best_value,
     column,
@@ -126,7 +127,8 @@ def test_shares_have_a_decimal_only_where_the_interval_is_narrower_than_a_point(
 
 def test_interval_text_without_an_interval_gives_the_note() -> None:
     assert interval_text(found(0.5, note="one prompt")) == "0.5 (one prompt)"
-    assert interval_text(found(0.5, note="no variation")) == "0.5"
+    assert interval_text(found(0.5, note=ALL_EQUAL)) == "0.5 (no interval: all values are equal)"
+    assert interval_text(found(0.5, note="no interval: too few (n = 4)")) == "0.5 (no interval: too few (n = 4))"
     assert intervals([found(0.5, note="one prompt"), None]) == ["0.500 (one prompt)", "–"]
     assert interval_text(None) == interval_text({"value": None}) == "–"
 
@@ -139,7 +141,7 @@ def test_difference_sentence_by_hand() -> None:
     assert difference_text(none) == "no difference found (could have seen 0.14)"
     said = difference_sentence(none, "ppo", "sft", "gold (judge)")
     assert said == "no difference found between ppo and sft on gold (judge) (could have seen 0.14)"
-    equal = found(0.0, note="no variation")
+    equal = found(0.0, note=ALL_EQUAL)
     assert difference_sentence(equal, "ppo", "sft", "gold (judge)") == (
         "ppo and sft on gold (judge): equal on every prompt"
     )

@@ -13,7 +13,7 @@ from mutation.operators import places
 
 SUBJECTS = (
     "maths/*.py", "models/chunk.py", "models/chunked.py", "policy/*.py", "rewards/*.py", "sampling/draw.py",
-    "training/*.py", "feedback/*.py", "evaluation/*.py",
+    "training/*.py", "feedback/*.py", "evaluation/*.py", "statistics/*.py",
 )  # fmt: skip
 """What is changed, below `src/preflab`: where numbers are computed."""
 KNOWN = "tests/mutation/known.yaml"

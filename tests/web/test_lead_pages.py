@@ -73,16 +73,20 @@ def test_every_way_of_judging_has_its_pages(ws: Workspace, people: People, way: 
 
 
 def test_the_overview_answers_its_questions(ws: Workspace, people: People) -> None:
-    """12 tasks of three completions; two labelers agree on all: 36 couples of strict votes, all agree."""
+    """12 tasks of three completions; two labelers agree on all: 36 couples of strict votes, all agree.
+
+    The interval is over tasks: 12 of 12 is at least 12 / (12 + 1.96²) = 76 %, below 77 %, the end of published data.
+    """
     campaign = make_campaign(ws, simple_texts(12), overlap=3)
     judge(ws, campaign, [(1, 2, 3), (1, 2, 3)])
     text = said(client(ws, people.lead).get(f"/lead/c/{campaign.id}"))
     assert "24 of 36 labels" in text
-    assert "Any two labelers agree on 100 % of the pairs both decide, more than in published data." in text
+    assert "Any two labelers agree on 100 % of the pairs both decide, at the upper end of published data." in text
+    assert "100 % (76 to 100 %), 95 % interval, 12 tasks" in text
     assert "0 of 12 tasks complete" in text
     measures = said(client(ws, people.lead).get(f"/lead/c/{campaign.id}/agreement"))
-    assert "this campaign, any two labelers 100 % strict votes on the same pair" in measures
-    assert "Kendall’s tau-b, mean over couples of labelers 1 12" in measures
+    assert "this campaign, any two labelers 100 % (76 to 100 %) strict votes on the same pair" in measures
+    assert "Kendall’s tau-b, mean over couples of labelers 1 (no interval: all values are equal) 12" in measures
     assert "(nominal) undefined: no variation" in measures
 
 
@@ -104,7 +108,9 @@ def test_the_overview_says_what_a_target_needs(ws: Workspace, people: People) ->
     judge(ws, campaign, [(1, 2), (1, 2)])
     lead = client(ws, people.lead)
     text = said(lead.get(f"/lead/c/{campaign.id}?pairs=10"))
-    assert "10 preferences need about 12 more labels, at 0.5 preferences a label so far" in text
+    assert (
+        "10 preferences need about 12 more labels, at 0.5 preferences a label so far (no interval: all values" in text
+    )
     assert "about 6 further tasks" in text
     assert "are there already" in said(lead.get(f"/lead/c/{campaign.id}?pairs=4"))
     assert lead.get(f"/lead/c/{campaign.id}?pairs=many").status_code == 422

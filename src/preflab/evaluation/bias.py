@@ -19,7 +19,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from preflab.evaluation.statistics import Interval, paired_difference
+from preflab.statistics.interval import Interval
+from preflab.statistics.means import paired_difference
+from preflab.statistics.shares import share_difference
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,18 @@ def contrasts(versions: Sequence[Version]) -> list[Contrast]:
     return [one for one in found if one.places]
 
 
-def bias(contrast: Contrast, values: Sequence[float], seed: int = 0) -> Interval:
-    """Mean of a measure for the second group − mean for the first, paired by row, with an interval over templates."""
+def bias(contrast: Contrast, values: Sequence[float], seed: int = 0, *, share: bool = False) -> Interval:
+    """Mean of a measure for the second group − mean for the first, paired by row, with an interval over templates.
+
+    Args:
+        contrast: the two groups and the rows that have both.
+        values: the measure of each version.
+        seed: of the resamples.
+        share: whether the values are 0 or 1, as whether an answer was refused.
+    """
     first, second = contrast.pairs(values)
+    if share:
+        return share_difference(first, second, contrast.templates)
     return paired_difference(first, second, contrast.templates, seed=seed)
 
 

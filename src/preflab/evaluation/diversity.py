@@ -9,7 +9,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from preflab.evaluation.statistics import Interval, jackknife
+from preflab.statistics.interval import Interval
+from preflab.statistics.jackknife import jackknife_interval
 
 Item = TypeVar("Item", bound=Hashable)
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
@@ -56,7 +57,7 @@ def distinct_n_left_out(
 
 def distinct_interval(texts: Sequence[Sequence[Item]], n: int, clusters: Sequence[Hashable]) -> Interval:
     """distinct_n with a jackknife interval over clusters."""
-    return jackknife(*distinct_n_left_out(texts, n, clusters))
+    return jackknife_interval(*distinct_n_left_out(texts, n, clusters))
 
 
 def distinct_difference(
@@ -65,7 +66,7 @@ def distinct_difference(
     """distinct_n(second) − distinct_n(first) with a jackknife interval: each cluster is left out of both at once."""
     value_a, left_out_a = distinct_n_left_out(first, n, clusters)
     value_b, left_out_b = distinct_n_left_out(second, n, clusters)
-    return jackknife(value_b - value_a, left_out_b - left_out_a)
+    return jackknife_interval(value_b - value_a, left_out_b - left_out_a)
 
 
 def repeated_share(items: Sequence[Hashable], n: int = 3) -> float:

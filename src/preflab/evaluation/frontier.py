@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from preflab.evaluation.statistics import Interval
+from preflab.statistics.interval import Interval
 
 
 @dataclass(frozen=True)

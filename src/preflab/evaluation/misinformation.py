@@ -27,7 +27,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from preflab.errors import PreflabError
-from preflab.evaluation.statistics import Interval, paired_difference, proportion
+from preflab.statistics.interval import Interval
+from preflab.statistics.shares import share_difference, share_interval
 
 Verdict = Literal["repeated", "hedged", "corrected", "unclear"]
 VERDICTS: tuple[Verdict, ...] = ("repeated", "hedged", "corrected", "unclear")
@@ -156,16 +157,16 @@ def by_score(score: float | None) -> Verdict:
 
 def verdict_shares(verdicts: Sequence[Verdict], questions: Sequence[str]) -> dict[str, Interval]:
     """Verdict → its share of the answers, with an interval over questions."""
-    return {name: proportion([float(one == name) for one in verdicts], questions) for name in VERDICTS}
+    return {name: share_interval([float(one == name) for one in verdicts], questions) for name in VERDICTS}
 
 
 def verdict_differences(
-    baseline: Sequence[Verdict], other: Sequence[Verdict], questions: Sequence[str], seed: int = 0
+    baseline: Sequence[Verdict], other: Sequence[Verdict], questions: Sequence[str]
 ) -> dict[str, Interval]:
     """Verdict → share of `other` − share of `baseline` on the same questions."""
     return {
-        name: paired_difference(
-            [float(one == name) for one in baseline], [float(one == name) for one in other], questions, seed=seed
+        name: share_difference(
+            [float(one == name) for one in baseline], [float(one == name) for one in other], questions
         )
         for name in VERDICTS
     }

@@ -8,7 +8,7 @@ and figures of the set.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from preflab.evaluation.diversity import distinct_difference, distinct_interval, repeated_share, words
 from preflab.evaluation.spread import spread_difference, spread_interval
-from preflab.evaluation.statistics import Interval, bootstrap_mean, paired_difference, proportion
+from preflab.statistics.interval import Interval
+from preflab.statistics.means import mean_interval, paired_difference
+from preflab.statistics.shares import share_difference, share_interval
 
 Array = NDArray[np.float64]
 NUM_DISTINCT = (1, 2)
@@ -75,15 +77,15 @@ class Sheet:
 def figures(sheet: Sheet, *, seed: int = 0) -> dict[str, Interval]:
     """Measure → value of one model with an interval over prompts and the number of prompts."""
     measured = {
-        name: bootstrap_mean(column, sheet.prompt_ids, seed=seed) for name, column in sorted(sheet.columns.items())
+        name: mean_interval(column, sheet.prompt_ids, seed=seed) for name, column in sorted(sheet.columns.items())
     }
-    measured |= {name: proportion(column, sheet.prompt_ids) for name, column in sorted(sheet.shares.items())}
+    measured |= {name: share_interval(column, sheet.prompt_ids) for name, column in sorted(sheet.shares.items())}
     measured |= {name: spread_interval(column, sheet.prompt_ids) for name, column in sorted(sheet.spreads.items())}
     if not sheet.repeated:
         texts = [words(text) for text in sheet.texts]
         measured |= {f"distinct/{n}": distinct_interval(texts, n, sheet.prompt_ids) for n in NUM_DISTINCT}
     if sheet.sum_logps:
-        measured["entropy/token"] = bootstrap_mean(
+        measured["entropy/token"] = mean_interval(
             -np.array(sheet.sum_logps), sheet.prompt_ids, weights=sheet.num_tokens, seed=seed
         )
     return measured
@@ -100,7 +102,10 @@ def differences(first: Sheet, second: Sheet, *, seed: int = 0) -> dict[str, Inte
     prompts = first.prompt_ids
     measured = {
         name: paired_difference(column, other, prompts, seed=seed)
-        for name, column, other in _common_columns(first, second)
+        for name, column, other in _common(first.columns, second.columns)
+    }
+    measured |= {
+        name: share_difference(column, other, prompts) for name, column, other in _common(first.shares, second.shares)
     }
     measured |= {
         name: spread_difference(first.spreads[name], second.spreads[name], prompts)
@@ -120,10 +125,29 @@ def differences(first: Sheet, second: Sheet, *, seed: int = 0) -> dict[str, Inte
     return measured
 
 
-def _common_columns(first: Sheet, second: Sheet) -> Iterator[tuple[str, Array, Array]]:
-    for columns, others in ((first.columns, second.columns), (first.shares, second.shares)):
-        for name in sorted(columns.keys() & others.keys()):
-            yield name, columns[name], others[name]
+def _common(columns: Mapping[str, Array], others: Mapping[str, Array]) -> Iterator[tuple[str, Array, Array]]:
+    for name in sorted(columns.keys() & others.keys()):
+        yield name, columns[name], others[name]
+
+
+def binary_as_shares(sheets: Mapping[str, Sheet]) -> dict[str, Sheet]:
+    """The sheets with those means moved to `shares` whose values are only 0 and 1, both seen in one of the sheets.
+
+    The mean of a judge that answers yes or no is a share, and its interval that of a share.
+    """
+    seen: dict[str, set[float]] = {}
+    for sheet in sheets.values():
+        for name, column in sheet.means.items():
+            seen.setdefault(name, set()).update(np.unique(column[~np.isnan(column)]).tolist())
+    binary = {name for name, values in seen.items() if values == {0.0, 1.0}}
+    return {
+        model: replace(
+            sheet,
+            means={name: column for name, column in sheet.means.items() if name not in binary},
+            shares={**sheet.shares, **{name: column for name, column in sheet.means.items() if name in binary}},
+        )
+        for model, sheet in sheets.items()
+    }
 
 
 def label_columns(labels: list[str], classes: list[str]) -> dict[str, Array]:

@@ -11,7 +11,9 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from preflab.evaluation.statistics import Interval, cluster_totals, jackknife
+from preflab.statistics.clusters import cluster_totals
+from preflab.statistics.interval import Interval
+from preflab.statistics.jackknife import FEWEST_FOR_SPREAD, jackknife_interval, positive_interval
 
 Array = NDArray[np.float64]
 
@@ -38,12 +40,12 @@ def _spread(num: ArrayLike, total: ArrayLike, squares: ArrayLike) -> Array:
 
 
 def spread_interval(values: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
-    """The spread with a jackknife interval over clusters."""
-    return jackknife(*spread_left_out(values, clusters))
+    """The spread with a jackknife interval of its logarithm over clusters."""
+    return positive_interval(*spread_left_out(values, clusters), fewest=FEWEST_FOR_SPREAD)
 
 
 def spread_difference(first: ArrayLike, second: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
     """spread(second) − spread(first) with a jackknife interval: each cluster is left out of both at once."""
     value_a, left_out_a = spread_left_out(first, clusters)
     value_b, left_out_b = spread_left_out(second, clusters)
-    return jackknife(value_b - value_a, left_out_b - left_out_a)
+    return jackknife_interval(value_b - value_a, left_out_b - left_out_a, fewest=FEWEST_FOR_SPREAD)

@@ -1,6 +1,6 @@
 """Agreement between labelers, rates of ties and F marks, and each labeler's agreement with the others; with intervals.
 
-Intervals are bootstrapped over tasks, because the votes inside a task are correlated. Published strict agreement
+Intervals are over tasks, because the votes inside a task are correlated. Published strict agreement
 between labelers is 63 to 77 % (Ouyang et al. 2022, section 3.4: 72.6 %), so 70 % is normal.
 """
 
@@ -11,19 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-import numpy as np
-
 from preflab.feedback.pair_votes import Vote, failed
 from preflab.feedback.reading import USUAL, Reading
 from preflab.records import Judgment
-
-NUM_RESAMPLES = 1000
-LEVEL = 0.95
+from preflab.statistics.interval import Interval
+from preflab.statistics.means import mean_interval
+from preflab.statistics.shares import interval_of_counts
 
 
 @dataclass(frozen=True)
 class Share:
-    """A share with its interval over tasks; all None when there was nothing to count."""
+    """A share, or a rate, with its interval over tasks. What is missing is None, and `note` says why."""
 
     value: float | None
     low: float | None
@@ -31,6 +29,7 @@ class Share:
     num: float
     """The denominator: number of votes, of pairs of votes, or of marks."""
     num_tasks: int
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,28 +62,39 @@ Counts = dict[str, tuple[float, float]]
 """Task → (hits, trials)."""
 
 
-def share(counts: Counts, seed: int = 0) -> Share:
-    """Σ hits / Σ trials over tasks, with a percentile bootstrap interval over tasks (1000 resamples, 95 %).
+def share(counts: Counts) -> Share:
+    """Σ hits / Σ trials over tasks, hits being part of the trials, with Wilson's interval over tasks (95 %).
 
-    Tasks without a trial are left out. With a single task both ends of the interval equal the value.
+    Tasks without a trial are left out.
     """
-    rows = np.array([counts[task] for task in sorted(counts) if counts[task][1] > 0], dtype=float).reshape(-1, 2)
-    if not len(rows):
+    hits, trials = _columns(counts)
+    return _share(interval_of_counts(hits, trials), sum(trials))
+
+
+def rate(counts: Counts) -> Share:
+    """Σ hits / Σ trials over tasks where a trial can have several hits, with its interval over tasks (95 %)."""
+    hits, trials = _columns(counts)
+    return _share(mean_interval(hits, weights=trials), sum(trials))
+
+
+def _columns(counts: Counts) -> tuple[list[float], list[float]]:
+    rows = [counts[task] for task in sorted(counts) if counts[task][1] > 0]
+    return [hits for hits, _ in rows], [trials for _, trials in rows]
+
+
+def _share(interval: Interval, num: float) -> Share:
+    if not interval.num:
         return Share(None, None, None, 0, 0)
-    hits, trials = rows.sum(axis=0)
-    drawn = np.random.default_rng(seed).integers(len(rows), size=(NUM_RESAMPLES, len(rows)))
-    sums = rows[drawn].sum(axis=1)
-    low, high = np.quantile(sums[:, 0] / sums[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Share(float(hits / trials), float(low), float(high), float(trials), len(rows))
+    low, high = (end if interval.defined else None for end in (interval.low, interval.high))
+    return Share(interval.value, low, high, float(num), interval.num, interval.note)
 
 
-def agreement(judgments: Sequence[Judgment], reading: Reading = USUAL, seed: int = 0) -> Agreement:
+def agreement(judgments: Sequence[Judgment], reading: Reading = USUAL) -> Agreement:
     """Agreement, tie rate and F rate over all judgments, and the same for each labeler.
 
     Args:
         judgments: those that count (see `consensus.counted`), one per labeler and task, without gold tasks.
         reading: how the judgments are read; the votes of labelers with a confirmed reversal are inverted.
-        seed: of the bootstrap.
     """
     votes = reading.votes(judgments)
     names = sorted({judgment.labeler_id for judgment in judgments})
@@ -92,10 +102,10 @@ def agreement(judgments: Sequence[Judgment], reading: Reading = USUAL, seed: int
     return Agreement(
         num_judgments=len(judgments),
         num_tasks=len({judgment.task_id for judgment in judgments}),
-        strict=share(strict_agreements(votes), seed),
-        ties=share(tie_counts(votes), seed),
-        fails=share(fail_counts(judgments), seed),
-        labelers={name: _measure_labeler(name, judgments, votes, others.get(name, {}), seed) for name in names},
+        strict=share(strict_agreements(votes)),
+        ties=share(tie_counts(votes)),
+        fails=share(fail_counts(judgments)),
+        labelers={name: _measure_labeler(name, judgments, votes, others.get(name, {})) for name in names},
     )
 
 
@@ -122,14 +132,14 @@ def leave_one_out(votes: Iterable[Vote]) -> dict[str, Counts]:
 
 
 def _measure_labeler(
-    name: str, judgments: Sequence[Judgment], votes: Sequence[Vote], others: Counts, seed: int
+    name: str, judgments: Sequence[Judgment], votes: Sequence[Vote], others: Counts
 ) -> LabelerAgreement:
     judged = [judgment for judgment in judgments if judgment.labeler_id == name]
     return LabelerAgreement(
         num_tasks=len({judgment.task_id for judgment in judged}),
-        with_others=share(others, seed),
-        ties=share(tie_counts([vote for vote in votes if vote.labeler == name]), seed),
-        fails=share(fail_counts(judged), seed),
+        with_others=share(others),
+        ties=share(tie_counts([vote for vote in votes if vote.labeler == name])),
+        fails=share(fail_counts(judged)),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from preflab.feedback.bootstrap import NOTHING, Estimate, estimate, sum_by_task
+from preflab.feedback.estimates import NOTHING, Estimate, estimate_coefficient, sum_by_task
 
 Level = Literal["nominal", "ordinal", "interval"]
 
@@ -19,7 +19,6 @@ def krippendorff_alpha(
     ratings: Sequence[Sequence[float | None]] | np.ndarray,
     level: Level,
     tasks: Sequence[Hashable] | None = None,
-    seed: int = 0,
 ) -> Estimate:
     """alpha = 1 − observed disagreement / expected disagreement.
 
@@ -33,7 +32,6 @@ def krippendorff_alpha(
         level: `nominal` (δ² = 1 for different values), `ordinal` (squared number of ratings between them), `interval`
             (squared difference).
         tasks: the task of each unit; None: each unit is a task. The interval is over tasks.
-        seed: of the resamples.
     """
     if not len(ratings):
         return Estimate(None, None, None, 0, NOTHING)
@@ -41,17 +39,30 @@ def krippendorff_alpha(
     rated = ~np.isnan(table)
     comparable = rated.sum(axis=1) >= 2
     values = np.unique(table[comparable][rated[comparable]])
-    coincidences = _count_coincidences(table[comparable], values)
+    coincidences = count_coincidences(table[comparable], values)
     task_of_unit = None if tasks is None else [task for task, keep in zip(tasks, comparable, strict=True) if keep]
-    return estimate(sum_by_task(coincidences, task_of_unit), lambda sums: _alpha(sums, values, DISTANCES[level]), seed)
+    return estimate_coefficient(
+        sum_by_task(coincidences, task_of_unit), alpha_of(values, level), lambda sums: _share_outside(sums, len(values))
+    )
 
 
-def _count_coincidences(table: np.ndarray, values: np.ndarray) -> np.ndarray:
+def count_coincidences(table: np.ndarray, values: np.ndarray) -> np.ndarray:
     """(units, V · V): o[c, k] of each unit, for a table (units, labelers) and values (V,)."""
     counts = (table[:, :, None] == values).sum(axis=1).astype(float)
     paired = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(len(values))
     paired /= counts.sum(axis=1)[:, None, None] - 1
     return paired.reshape(len(table), len(values) ** 2)
+
+
+def alpha_of(values: np.ndarray, level: Level) -> Callable[[np.ndarray], np.ndarray]:
+    """The function of summed coincidences (R, V · V) of these values that returns alpha (R,)."""
+    return lambda sums: _alpha(sums, values, DISTANCES[level])
+
+
+def _share_outside(sums: np.ndarray, num: int) -> np.ndarray:
+    """The share of the values (R,) that differ from the most frequent one."""
+    totals = sums.reshape(len(sums), num, num).sum(axis=2)
+    return np.asarray(1 - totals.max(axis=1) / totals.sum(axis=1))
 
 
 def _alpha(

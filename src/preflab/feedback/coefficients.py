@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from preflab.feedback.alpha import Level, krippendorff_alpha
-from preflab.feedback.bootstrap import Estimate
+from preflab.feedback.estimates import Estimate
 from preflab.feedback.kappa import fleiss_kappa
 from preflab.feedback.kendall import mean_tau_b, mean_w
 from preflab.feedback.pair_votes import all_votes, failed
@@ -16,7 +16,7 @@ Ratings = dict[tuple[str, int], dict[str, float]]
 """(task, place) → labeler → value."""
 
 
-def coefficients(judgments: Sequence[Judgment], seed: int = 0) -> dict[str, Estimate]:
+def coefficients(judgments: Sequence[Judgment]) -> dict[str, Estimate]:
     """Name → coefficient, for judgments that count (one per labeler and task) and share one way of judging.
 
     | answers contain | names |
@@ -27,51 +27,51 @@ def coefficients(judgments: Sequence[Judgment], seed: int = 0) -> dict[str, Esti
     | anything but scores | the two of pairs: `pair_alpha` (ordinal over worse, tie, better) and `pair_fleiss` |
     | anything | `fail_alpha` (nominal, F marks) |
     """
-    estimates = {"fail_alpha": _alpha(_fail_ratings(judgments), "nominal", seed)}
+    estimates = {"fail_alpha": _alpha(_fail_ratings(judgments), "nominal")}
     for holds, measure in BY_CONTENT:
         holding = [judgment for judgment in judgments if holds(judgment.answer)]
         if holding:
-            estimates |= measure(holding, seed)
+            estimates |= measure(holding)
     if not any(judgment.answer.criteria for judgment in judgments):
-        estimates |= _pairs(judgments, seed)
+        estimates |= _pairs(judgments)
     return estimates
 
 
-def _ranking(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
+def _ranking(judgments: Sequence[Judgment]) -> dict[str, Estimate]:
     tasks: dict[str, list[tuple[int | None, ...]]] = defaultdict(list)
     for judgment in judgments:
         if judgment.answer.ranks_given is not None:
             tasks[judgment.task_id].append(judgment.answer.ranks_given)
-    return {"tau_b": mean_tau_b(tasks.values(), seed), "w": mean_w(tasks.values(), seed)}
+    return {"tau_b": mean_tau_b(tasks.values()), "w": mean_w(tasks.values())}
 
 
-def _by_criteria(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
+def _by_criteria(judgments: Sequence[Judgment]) -> dict[str, Estimate]:
     estimates: dict[str, Estimate] = {}
     for name in sorted({name for judgment in judgments for name in judgment.answer.criteria}):
         ratings = _ratings((judgment, judgment.answer.ratings.get(name, ())) for judgment in judgments)
-        estimates[f"alpha_ordinal:{name}"] = _alpha(ratings, "ordinal", seed)
-        estimates[f"alpha_interval:{name}"] = _alpha(ratings, "interval", seed)
+        estimates[f"alpha_ordinal:{name}"] = _alpha(ratings, "ordinal")
+        estimates[f"alpha_interval:{name}"] = _alpha(ratings, "interval")
     return estimates
 
 
-def _verdicts(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
+def _verdicts(judgments: Sequence[Judgment]) -> dict[str, Estimate]:
     ratings = _ratings((judgment, judgment.answer.verdicts) for judgment in judgments)
-    return {"alpha": _alpha(ratings, "nominal", seed)}
+    return {"alpha": _alpha(ratings, "nominal")}
 
 
-def _pairs(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
+def _pairs(judgments: Sequence[Judgment]) -> dict[str, Estimate]:
     cast: dict[tuple[str, int, int], dict[str, float]] = defaultdict(dict)
     for vote in all_votes(judgments):
         cast[vote.task, vote.first, vote.second][vote.labeler] = vote.outcome
     tasks = [task for task, _, _ in cast]
     counts = [[list(row.values()).count(outcome) for outcome in (-1, 0, 1)] for row in cast.values()]
     return {
-        "pair_alpha": krippendorff_alpha(_table(cast.values()), "ordinal", tasks, seed),
-        "pair_fleiss": fleiss_kappa(counts, tasks, seed),
+        "pair_alpha": krippendorff_alpha(_table(cast.values()), "ordinal", tasks),
+        "pair_fleiss": fleiss_kappa(counts, tasks),
     }
 
 
-Measure = Callable[[Sequence[Judgment], int], dict[str, Estimate]]
+Measure = Callable[[Sequence[Judgment]], dict[str, Estimate]]
 BY_CONTENT: Sequence[tuple[Callable[[Answer], bool], Measure]] = (
     (lambda answer: answer.ranks_given is not None, _ranking),
     (lambda answer: bool(answer.criteria), _by_criteria),
@@ -94,8 +94,8 @@ def _ratings(judged_values: Iterable[tuple[Judgment, Sequence[float | None]]]) -
     return ratings
 
 
-def _alpha(ratings: Ratings, level: Level, seed: int) -> Estimate:
-    return krippendorff_alpha(_table(ratings.values()), level, [task for task, _ in ratings], seed)
+def _alpha(ratings: Ratings, level: Level) -> Estimate:
+    return krippendorff_alpha(_table(ratings.values()), level, [task for task, _ in ratings])
 
 
 def _table(rows: Iterable[Mapping[str, float]]) -> list[list[float | None]]:

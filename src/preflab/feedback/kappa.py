@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
 from preflab.errors import PreflabError
-from preflab.feedback.bootstrap import NOTHING, Estimate, estimate, sum_by_task
+from preflab.feedback.estimates import NOTHING, Estimate, estimate_coefficient, sum_by_task
 
 
 def cohen_kappa(
-    first: Sequence[Hashable], second: Sequence[Hashable], tasks: Sequence[Hashable] | None = None, seed: int = 0
+    first: Sequence[Hashable], second: Sequence[Hashable], tasks: Sequence[Hashable] | None = None
 ) -> Estimate:
     """kappa = (p_o − p_e) / (1 − p_e), with p_o the share of equal answers and p_e = Σ_c p_first(c) · p_second(c).
 
@@ -19,7 +19,6 @@ def cohen_kappa(
         first: one labeler's answers; None where an answer is missing.
         second: the other labeler's answers to the same units.
         tasks: the task of each unit; None: each unit is a task.
-        seed: of the resamples.
 
     Raises:
         PreflabError: different numbers of answers.
@@ -37,10 +36,10 @@ def cohen_kappa(
     num = len(places)
     confusions = np.eye(num * num)[rows * num + columns].reshape(len(both), num * num)
     units = None if tasks is None else [tasks[i] for i in both]
-    return estimate(sum_by_task(confusions, units), lambda sums: _cohen(sums, num), seed)
+    return estimate_coefficient(sum_by_task(confusions, units), cohen_of(num), lambda sums: _share_outside(sums, num))
 
 
-def fleiss_kappa(counts: Sequence[Sequence[int]], tasks: Sequence[Hashable] | None = None, seed: int = 0) -> Estimate:
+def fleiss_kappa(counts: Sequence[Sequence[int]], tasks: Sequence[Hashable] | None = None) -> Estimate:
     """kappa = (P̄ − P_e) / (1 − P_e); each unit may have been judged by different labelers.
 
         P_u = (Σ_c n_uc² − m_u) / (m_u · (m_u − 1)),  P_e = Σ_c p_c²,  p_c = Σ_u n_uc / Σ_u m_u
@@ -50,17 +49,33 @@ def fleiss_kappa(counts: Sequence[Sequence[int]], tasks: Sequence[Hashable] | No
     Args:
         counts: (units, categories), the number of labelers who gave each answer.
         tasks: the task of each unit; None: each unit is a task.
-        seed: of the resamples.
     """
     if not len(counts):
         return Estimate(None, None, None, 0, NOTHING)
     table = np.array(counts, dtype=float, ndmin=2)
-    num_answers = table.sum(axis=1)
-    comparable = num_answers >= 2
-    table, num_answers = table[comparable], num_answers[comparable]
-    agreed = ((table**2).sum(axis=1) - num_answers) / (num_answers * (num_answers - 1))
+    comparable = table.sum(axis=1) >= 2
     task_of_unit = None if tasks is None else [task for task, keep in zip(tasks, comparable, strict=True) if keep]
-    return estimate(sum_by_task(np.column_stack([agreed, np.ones(len(table)), table]), task_of_unit), _fleiss, seed)
+    addends = sum_by_task(fleiss_addends(table[comparable]), task_of_unit)
+    return estimate_coefficient(addends, fleiss, lambda sums: 1 - sums[:, 2:].max(axis=1) / sums[:, 2:].sum(axis=1))
+
+
+def fleiss_addends(table: np.ndarray) -> np.ndarray:
+    """(units, 2 + C): P_u, 1 and the counts of units with two or more answers, (units, C)."""
+    num_answers = table.sum(axis=1)
+    agreed = ((table**2).sum(axis=1) - num_answers) / (num_answers * (num_answers - 1))
+    return np.column_stack([agreed, np.ones(len(table)), table])
+
+
+def cohen_of(num: int) -> Callable[[np.ndarray], np.ndarray]:
+    """The function of summed confusions (R, num · num) that returns kappa (R,)."""
+    return lambda sums: _cohen(sums, num)
+
+
+def _share_outside(sums: np.ndarray, num: int) -> np.ndarray:
+    """The share of both labelers' answers (R,) that differ from the most frequent one."""
+    table = sums.reshape(len(sums), num, num)
+    totals = table.sum(axis=1) + table.sum(axis=2)
+    return np.asarray(1 - totals.max(axis=1) / totals.sum(axis=1))
 
 
 def _cohen(sums: np.ndarray, num: int) -> np.ndarray:
@@ -69,7 +84,8 @@ def _cohen(sums: np.ndarray, num: int) -> np.ndarray:
     return _beyond_chance(observed, (shares.sum(axis=2) * shares.sum(axis=1)).sum(axis=1))
 
 
-def _fleiss(sums: np.ndarray) -> np.ndarray:
+def fleiss(sums: np.ndarray) -> np.ndarray:
+    """Kappa (R,) of summed addends (R, 2 + C)."""
     shares = sums[:, 2:] / sums[:, 2:].sum(axis=1, keepdims=True)
     return _beyond_chance(sums[:, 0] / sums[:, 1], (shares**2).sum(axis=1))
 

@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import rankdata
 
-from preflab.feedback.bootstrap import NO_VARIATION, NOTHING, Estimate, estimate, ratio
+from preflab.feedback.estimates import NO_VARIATION, NOTHING, Estimate, estimate_mean
 
 Ranks = Sequence[int | None]
 """One labeler's ranks of a task's completions from 1; None for an F."""
@@ -48,27 +48,22 @@ def kendall_w(rankings: Sequence[Ranks]) -> float | None:
     return above / below if below > 0 else None
 
 
-def mean_tau_b(tasks: Iterable[Sequence[Ranks]], seed: int = 0) -> Estimate:
-    """The mean tau-b over all couples of labelers in all tasks.
-
-    Args:
-        tasks: each task's rankings.
-        seed: of the resamples.
-    """
+def mean_tau_b(tasks: Iterable[Sequence[Ranks]]) -> Estimate:
+    """The mean tau-b over all couples of labelers in all tasks, each of which has its rankings."""
     taus = [[tau_b(a, b) for a, b in combinations(rankings, 2)] for rankings in tasks]
-    return _mean(taus, seed)
+    return _mean(taus)
 
 
-def mean_w(tasks: Iterable[Sequence[Ranks]], seed: int = 0) -> Estimate:
+def mean_w(tasks: Iterable[Sequence[Ranks]]) -> Estimate:
     """The mean W over tasks with at least two rankings."""
-    return _mean([[kendall_w(rankings)] for rankings in tasks if len(rankings) > 1], seed)
+    return _mean([[kendall_w(rankings)] for rankings in tasks if len(rankings) > 1])
 
 
-def _mean(values_by_task: Sequence[Sequence[float | None]], seed: int) -> Estimate:
+def _mean(values_by_task: Sequence[Sequence[float | None]]) -> Estimate:
     """The mean of the values that are not None; without any, the note says whether data or variation is missing."""
     defined = [[value for value in values if value is not None] for values in values_by_task]
     counts = np.array([[sum(values), len(values)] for values in defined if values], dtype=float).reshape(-1, 2)
     if not len(counts):
         num = sum(bool(values) for values in values_by_task)
         return Estimate(None, None, None, num, NO_VARIATION if num else NOTHING)
-    return estimate(counts, ratio, seed)
+    return estimate_mean(counts)

@@ -69,7 +69,7 @@ def find_groups(votes: Iterable[Vote], seed: int = 0) -> list[LabelerGroup]:
 
     Args:
         votes: of one campaign.
-        seed: of the halves, the search and the intervals.
+        seed: of the halves and of the search.
     """
     votes = list(votes)
     names = _labelers_with_enough_tasks(votes)
@@ -86,7 +86,7 @@ def find_groups(votes: Iterable[Vote], seed: int = 0) -> list[LabelerGroup]:
     if (first * second).sum() < 0:
         second = -second
     members, others = sorted((np.flatnonzero((first == side) & (second == side)) for side in (1, -1)), key=len)
-    return [_describe_group(names, members, others, couples, seed)] if len(members) >= MIN_MEMBERS else []
+    return [_describe_group(names, members, others, couples)] if len(members) >= MIN_MEMBERS else []
 
 
 def _labelers_with_enough_tasks(votes: Sequence[Vote]) -> list[str]:
@@ -168,14 +168,12 @@ def _count_agreements(couples: _Couples, sides: np.ndarray) -> np.ndarray:
     return np.column_stack(columns).reshape(num, 3, 2)
 
 
-def _describe_group(
-    names: Sequence[str], members: np.ndarray, others: np.ndarray, couples: _Couples, seed: int
-) -> LabelerGroup:
+def _describe_group(names: Sequence[str], members: np.ndarray, others: np.ndarray, couples: _Couples) -> LabelerGroup:
     sides = np.zeros(len(names))
     sides[members], sides[others] = 1, -1
     parts = _count_agreements(couples, sides)
     within, within_others, across = (
-        share({f"{task:09d}": (float(part[row, 0]), float(part[row, 1])) for task, part in enumerate(parts)}, seed)
+        share({f"{task:09d}": (float(part[row, 0]), float(part[row, 1])) for task, part in enumerate(parts)})
         for row in range(3)
     )
     return LabelerGroup(

@@ -51,7 +51,7 @@ def readouts(judgments: Sequence[Judgment], reading: Reading = USUAL, *, seed: i
     Args:
         judgments: those that count, one per labeler and task, including gold tasks.
         reading: how the judgments are read.
-        seed: of the bootstraps.
+        seed: of the search for groups.
     """
     votes = reading.votes(judgments)
     reliabilities, weights, others = reading.reliabilities(judgments), reading.weights(judgments), leave_one_out(votes)
@@ -64,11 +64,11 @@ def readouts(judgments: Sequence[Judgment], reading: Reading = USUAL, *, seed: i
             num_votes=reliabilities[name].num_votes,
             reliability=reliabilities[name].accuracy,
             weight=weights[name],
-            with_others=share(others.get(name, {}), seed),
-            gold=share(gold_counts(judged, reading.gold, reading.criterion), seed),
-            ties=share(tie_counts(cast.get(name, [])), seed),
-            fails=share(fail_counts(judged), seed),
-            first_shown=share(first_shown_counts(judged, reading), seed),
+            with_others=share(others.get(name, {})),
+            gold=share(gold_counts(judged, reading.gold, reading.criterion)),
+            ties=share(tie_counts(cast.get(name, []))),
+            fails=share(fail_counts(judged)),
+            first_shown=share(first_shown_counts(judged, reading)),
             median_seconds=median_seconds(judged),
             standing=standing_of[name],
         )

@@ -14,7 +14,7 @@ Pair = tuple[str, str]
 """Two completions of one prompt, in the order of their ids."""
 
 
-def agreement_with_people(ai: Sequence[Judgment], people: Sequence[Judgment], seed: int = 0) -> tuple[int, Share]:
+def agreement_with_people(ai: Sequence[Judgment], people: Sequence[Judgment]) -> tuple[int, Share]:
     """(pairs both judged, share of people's strict votes that equal the AI's strict vote; interval over prompts).
 
     Ties on either side are left out. Every person's vote counts by itself, so the share is comparable with the
@@ -30,7 +30,7 @@ def agreement_with_people(ai: Sequence[Judgment], people: Sequence[Judgment], se
         if ai_outcome != 0 and decided:
             right, num = counts[prompt_of[pair[0]]]
             counts[prompt_of[pair[0]]] = (right + sum(o == ai_outcome for o in decided), num + len(decided))
-    return num_both, share(dict(counts), seed)
+    return num_both, share(dict(counts))
 
 
 def mean_ratings(judgments: Sequence[Judgment]) -> dict[str, dict[str, float]]:

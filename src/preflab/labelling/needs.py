@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import case, func, select
 
-from preflab.feedback.agreement import Counts, Share, share
+from preflab.feedback.agreement import Counts, Share, rate
 from preflab.feedback.asking import labels_for_accuracy
 from preflab.labelling.adjudication import campaign_consensus
 from preflab.labelling.campaigns import campaign_view
@@ -201,14 +201,14 @@ def need_for_pairs(
     for judgment in counted:
         labels[judgment.task_id] += 1
     decided = {task: num_decided([preference]) for task, preference in preferences.items()}
-    rate = share(_rates(decided, labels))
+    per_label = rate(_rates(decided, labels))
     missing = max(0, target - sum(decided.values()))
-    if not rate.value:
-        return Need(0 if missing == 0 else None, rate=rate)
-    needed = math.ceil(missing / rate.value - 1e-9)
+    if not per_label.value:
+        return Need(0 if missing == 0 else None, rate=per_label)
+    needed = math.ceil(missing / per_label.value - 1e-9)
     per_task = state.num_wanted / state.num_tasks if state.num_tasks else 1.0
     beyond = max(0, needed - state.num_left)
-    return Need(needed, num_tasks=math.ceil(beyond / per_task - 1e-9), rate=rate)
+    return Need(needed, num_tasks=math.ceil(beyond / per_task - 1e-9), rate=per_label)
 
 
 def num_decided(preferences: Iterable[Preference]) -> int:

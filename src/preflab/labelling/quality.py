@@ -1,7 +1,7 @@
 """The quality of a campaign's labels and of each labeler: applies `feedback/` to the stored judgments.
 
 Everything is computed from the labels that count (`counting.labels_of`) and cached until new ones come in; intervals
-are bootstrapped over tasks. A standing tells a lead whom to look at; nothing here blocks a labeler.
+are over tasks. A standing tells a lead whom to look at; nothing here blocks a labeler.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from statistics import median
 from sqlalchemy import select
 
 from preflab.feedback.agreement import Share, fail_counts, share, strict_agreements, tie_counts
-from preflab.feedback.bootstrap import Estimate
 from preflab.feedback.coefficients import coefficients
+from preflab.feedback.estimates import Estimate
 from preflab.feedback.labeler_groups import LabelerGroup, find_groups
 from preflab.feedback.pair_votes import Vote
 from preflab.feedback.reading import USUAL, Reading

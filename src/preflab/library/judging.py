@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from preflab.errors import PreflabError
-from preflab.evaluation.paired import Sheet, differences, figures
-from preflab.evaluation.statistics import Interval, sentence
+from preflab.evaluation.paired import Sheet, binary_as_shares, differences, figures
 from preflab.library.models import Answers, Asked, Model, RewardModel, prompt_record, sample
 from preflab.rewards.functions import FunctionScorer, reward_function
+from preflab.statistics.interval import Interval, sentence
 from preflab.store.exports.trainer_texts import asked_for, template_of
 from preflab.store.formats.fields import ranks_of_scores
 from preflab.training.protocols import Scorer, ScoringItem
@@ -110,7 +110,7 @@ def evaluate(
             seed=seed,
         )
         sheets[name] = _build_sheet(name, [prompt.id for prompt in untemplated], answers, _scores(answers, by))
-    first = next(iter(sheets))
+    sheets, first = binary_as_shares(sheets), next(iter(sheets))
     return Comparison(
         {name: figures(sheet, seed=seed) for name, sheet in sheets.items()},
         {name: differences(sheets[first], sheet, seed=seed) for name, sheet in sheets.items() if name != first},

@@ -14,10 +14,11 @@ from preflab.report.measures import (
     measure_order,
     measure_title,
     measured,
+    primary_of,
     quantity,
 )
 from preflab.report.run_folders import Page, Run
-from preflab.words import count, difference_text, excludes_zero, interval_text, listed, number, or_nan
+from preflab.words import count, difference_text, interval_text, is_found, listed, number, or_nan, p_text
 
 DRAWN = ("judge/", "probability/", "spread/", "above/", "rouge/1", "rouge/l", "reward/", "label/", "distinct/2")
 """Measures, or beginnings of their names, that are drawn as bars."""
@@ -133,18 +134,23 @@ def _title(name: str, found: dict[str, Any]) -> str:
 
 def _differences(page: Page, run: Run, found: dict[str, Any], entry: dict[str, Any]) -> Fold:
     rows = []
-    for name in sorted(entry["differences"], key=measure_order):
+    primary = primary_of(found, entry["differences"])
+    for name in sorted(entry["differences"], key=lambda name: (name != primary, measure_order(name))):
         difference = entry["differences"][name]
-        role = "gold" if name.startswith("judge/") and excludes_zero(difference) else ""
+        role = "gold" if name.startswith("judge/") and is_found(difference) else ""
         form = quantity(name).difference
         rows.append([
-            Cell(measure_name(name)), Cell(interval_text(difference, form), numeric=True),
-            Cell(f"{difference['num']:,}", numeric=True), Cell(difference_text(difference, form), role=role),
+            Cell(measure_name(name) + (", primary" if name == primary else "")),
+            *numbers(interval_text(difference, form), f"{difference['num']:,}", p_text(difference.get("p")),
+                     p_text(difference.get("p_holm"))),
+            Cell(difference_text(difference, form), role=role),
         ])  # fmt: skip
-    head = ["measure", "difference (95\u00a0% interval)", "n prompts", "in words"]
+    head = ["measure", "difference (95\u00a0% interval)", "n prompts", "p", "p, corrected", "in words"]
     caption = (
-        "Paired over prompts: each prompt is its own control. “Could have seen”: the true difference that 80\u00a0% of "
-        "such evaluations would detect."
+        "The primary measure is tested on its own, with several models once for each, corrected. The p-values of the "
+        "others are corrected together (Holm 1979): at most 5\u00a0% of comparisons find something among them where "
+        "nothing is. Paired over prompts: each prompt is its own control. “Could have seen”: the true difference that "
+        "80\u00a0% of such evaluations would detect."
     )
     table = Table(head, rows, "", caption, page.files(run, "evaluation.json"))
     return Fold(f"All differences, {entry['model']} minus {entry['baseline']}", [table])

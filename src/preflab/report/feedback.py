@@ -159,11 +159,11 @@ COEFFICIENTS = {
 def _coefficients(found: dict[str, Any]) -> Table:
     """A table of the coefficients with intervals, or with the reason why one is undefined."""
     known = sorted(found.get("coefficients", {}).items())
-    texts = intervals([None if estimate["note"] else estimate for _, estimate in known])
+    texts = intervals([estimate for _, estimate in known])
     rows = []
     for (name, estimate), text in zip(known, texts, strict=True):
         title = COEFFICIENTS.get(name, name.replace("_", " ").replace(":", " of "))
-        rows.append([Cell(title), *numbers(estimate["note"] or text)])
+        rows.append([Cell(title), *numbers(estimate["note"] if estimate["value"] is None else text)])
     caption = "95\u00a0% intervals over tasks. 0 is chance, except for W: about 1 / labelers per task."
     return Table(["agreement beyond chance", "value"], rows, "", caption)
 

@@ -161,8 +161,13 @@ def is_better(evaluation: Mapping[str, Any], name: str, difference: float) -> bo
     return difference < 0 if lower else difference > 0
 
 
-def leading(names: Iterable[str]) -> str | None:
-    """The measure that decides the verdict: the first judge, else reward model, else classifier; None without any."""
-    known = list(names)
+def primary_of(evaluation: Mapping[str, Any], differences: Iterable[str]) -> str | None:
+    """The measure that decides the verdict; None if there is none, or if these differences lack it.
+
+    An evaluation by an earlier version names none: the first judge, reward model or classifier decided.
+    """
+    known = list(differences)
+    if "primary" in evaluation:
+        return evaluation["primary"] if evaluation["primary"] in known else None
     candidates = [name for prefix in LEADING for name in known if name.startswith(prefix)]
     return candidates[0] if candidates else None

@@ -15,9 +15,9 @@ from preflab.report.samples import LONGEST
 from preflab.words import (
     count,
     difference_text,
-    excludes_zero,
     interval_text,
     intervals,
+    is_found,
     number,
     or_nan,
     percent,
@@ -70,7 +70,7 @@ def _chart(page: Page, run: Run, part: Mapping[str, Any], model: Mapping[str, An
         Bar(_group_name(one), entry["value"], role, or_nan(entry["low"]), or_nan(entry["high"]), text)
         for (one, entry), text in zip(known, [_value(entry, form) for _, entry in known], strict=True)
     ]
-    found = sum(excludes_zero(entry) for _, entry in known)
+    found = sum(is_found(entry) for _, entry in known)
     what = measure_name(measure).partition(",")[0]
     title = f"{model['name']}: {found} of {count(len(known), 'difference')} between groups found, {what}"
     num = max(entry["num"] for _, entry in known)

@@ -7,16 +7,18 @@ from typing import Any
 from preflab.maths.chance import describe_chance
 from preflab.report.alarms import WATCHED
 from preflab.report.blocks import Answer
-from preflab.report.measures import OF_CLASSIFIERS, figure_texts, is_better, leading, measure_name, quantity
+from preflab.report.measures import OF_CLASSIFIERS, figure_texts, is_better, measure_name, primary_of, quantity
 from preflab.report.run_folders import POLICIES, Page, Run
 from preflab.words import (
+    Form,
     count,
     difference_sentence,
     difference_text,
     duration,
-    excludes_zero,
     interval_text,
+    is_found,
     listed,
+    number,
     percent,
 )
 
@@ -47,13 +49,13 @@ def _worked(page: Page) -> Answer:
         return _not_compared(page, question)
     evaluation = evaluated[0][1]
     first, *others = evaluation["comparisons"]
-    name = leading(first["differences"])
+    name = primary_of(evaluation, first["differences"])
     if name is None:
-        return Answer(question, "Unknown: no judge or reward model scored the completions.")
+        return Answer(question, f"Unknown: {_why_unknown(evaluation)}.")
     difference = first["differences"][name]
     details = [line for entry in (first, *others) for line in _details(entry, evaluation, with_lead=entry is not first)]
     better = is_better(evaluation, name, difference["value"])
-    if _trained_on(page, first["model"], evaluation, name) and excludes_zero(difference) and better:
+    if _trained_on(page, first["model"], evaluation, name) and is_found(difference) and better:
         sentence = _headline(first, name, difference, better).removeprefix("Yes: ").rstrip(".")
         lacking = "only a judge it was not trained on can tell whether it is better"
         return Answer(question, f"Not known: {sentence}. That is the reward it was trained on; {lacking}.", details)
@@ -88,7 +90,7 @@ def _doubt(page: Page, name: str) -> str:
 
 
 def _role(difference: dict[str, Any], better: bool) -> str:
-    if not excludes_zero(difference):
+    if not is_found(difference):
         return ""
     return "gold" if better else "alarm"
 
@@ -96,7 +98,7 @@ def _role(difference: dict[str, Any], better: bool) -> str:
 def _headline(entry: dict[str, Any], name: str, difference: dict[str, Any], better: bool) -> str:
     who, before, form = entry["model"], entry["baseline"], quantity(name).difference
     sentence = difference_sentence(difference, who, before, measure_name(name), form)
-    if excludes_zero(difference):
+    if is_found(difference):
         return f"{'Yes' if better else 'No'}: {sentence}."
     return f"{sentence[0].upper()}{sentence[1:]}." if sentence.startswith("no difference found") else f"{sentence}."
 
@@ -104,7 +106,7 @@ def _headline(entry: dict[str, Any], name: str, difference: dict[str, Any], bett
 def _details(entry: dict[str, Any], evaluation: dict[str, Any], with_lead: bool) -> list[str]:
     differences = entry["differences"]
     sentences = []
-    if with_lead and (name := leading(differences)):
+    if with_lead and (name := primary_of(evaluation, differences)):
         sentences.append(f"{measure_name(name)} {difference_text(differences[name], quantity(name).difference)}")
     rewards = [name for name in differences if name.startswith("reward/")]
     sentences += [f"{measure_name(name)} {difference_text(differences[name])}" for name in rewards[:1]]
@@ -112,7 +114,7 @@ def _details(entry: dict[str, Any], evaluation: dict[str, Any], with_lead: bool)
     if (kl := texts.get("kl/exact", {}).get(who, "–")) != "–":
         sentences.append(f"{_value(kl)} nats from {evaluation.get('reference')}")
     for name in [name for name in differences if name.startswith(("label/", "fail/", "above/"))]:
-        if excludes_zero(differences[name]) and name in texts:
+        if is_found(differences[name]) and name in texts:
             change = f"{_value(texts[name][before])} → {_value(texts[name][who])}"
             sentences.append(f"{measure_name(name)} {change}")
     lines = [f"{entry['model']}: {listed(sentences)}."] if sentences else []
@@ -127,9 +129,9 @@ def _value(text: str) -> str:
 
 
 def _hacking(differences: dict[str, Any], entry: dict[str, Any]) -> str:
-    """A sentence if a learned reward rose while a judge fell; else ""."""
-    up = [n for n, d in differences.items() if n.startswith("reward/") and excludes_zero(d) and d["value"] > 0]
-    down = [n for n, d in differences.items() if n.startswith("judge/") and excludes_zero(d) and d["value"] < 0]
+    """A sentence if a learned reward rose while a judge fell, both by their corrected verdicts; else ""."""
+    up = [n for n, d in differences.items() if n.startswith("reward/") and is_found(d) and d["value"] > 0]
+    down = [n for n, d in differences.items() if n.startswith("judge/") and is_found(d) and d["value"] < 0]
     if not (up and down):
         return ""
     return f"{entry['model']} hacks the reward: {measure_name(up[0])} rose while {measure_name(down[0])} fell."
@@ -174,15 +176,42 @@ def _sure(page: Page) -> Answer:
         return Answer(question, "No comparison, so no interval.", details)
     evaluation = evaluated[0][1]
     first = evaluation["comparisons"][0]
-    name = leading(first["differences"])
+    name = primary_of(evaluation, first["differences"])
     prompts = evaluation.get("prompts", {})
     num = count(prompts.get("num", 0), "held-out prompt")
     if name is None:
         return Answer(question, f"{num}, paired.", details)
     difference = first["differences"][name]
     span = interval_text(difference, quantity(name).difference)
-    details.insert(0, f"Difference {span}, bootstrap over prompts, 95\u00a0%.")
+    details.insert(0, f"Difference {span}, over prompts, 95\u00a0%.")
+    details.insert(1, _measures(evaluation, name) + _size(difference, quantity(name).difference))
     return Answer(question, f"{num}, the same for every model, compared pair by pair.", details)
+
+
+def _measures(evaluation: dict[str, Any], name: str) -> str:
+    """Which measure is primary, and what happens to the others."""
+    others = max(len(entry["differences"]) for entry in evaluation["comparisons"]) - 1
+    rest = "" if others < 1 else f" The other {count(others, 'measure')} are corrected as one family (Holm)."
+    return f"Primary measure: {measure_name(name)}.{rest}"
+
+
+def _size(difference: dict[str, Any], form: Form) -> str:
+    """If nothing was found: how many prompts would find half of what could have been seen; else ""."""
+    from preflab.statistics.interval import Interval
+    from preflab.statistics.sizes import deviation_of, prompts_needed
+
+    if difference["low"] is None or is_found(difference):
+        return ""
+    interval = Interval(difference["value"], difference["low"], difference["high"], difference["num"])
+    smaller = interval.detectable / 2
+    num = count(prompts_needed(smaller, deviation_of(interval)), "prompt")
+    return f" About {num} would find a difference of {form(smaller) if form is not number else number(smaller, 2)}."
+
+
+def _why_unknown(evaluation: dict[str, Any]) -> str:
+    """Why there is no primary difference."""
+    primary = evaluation.get("primary")
+    return f"{measure_name(primary)} was not measured" if primary else "no judge or reward model scored the completions"
 
 
 def _simulated(run: Run) -> bool:

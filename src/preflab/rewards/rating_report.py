@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import kendalltau
 
 from preflab.rewards.ratings import Rated, Scale
 from preflab.rewards.report import ScoredGroup
-
-Interval = Callable[[NDArray[np.float64], Sequence[str]], Mapping[str, Any]]
+from preflab.statistics.means import mean_interval
 
 
 def rating_quality(
@@ -21,7 +20,7 @@ def rating_quality(
     scores: Sequence[Sequence[float]],
     criteria: Sequence[str],
     scales: Sequence[Scale],
-    interval: Interval,
+    seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """Figures per criterion, in the ratings' own units.
 
@@ -30,7 +29,7 @@ def rating_quality(
         scores: (N, C) of the criteria's heads.
         criteria: their names.
         scales: target = (rating − mean) / std, from training.
-        interval: returns a mean with its interval, prompts resampled.
+        seed: of the resamples of prompts.
 
     Returns:
         num: completions rated; squared_error: mean with interval; rmse: its root; rmse_of_mean: the RMSE of always
@@ -39,6 +38,10 @@ def rating_quality(
         mean held fixed, null if that error is 0; tau: mean Kendall tau-b within prompts with interval, null if no
         prompt has two different ratings.
     """
+
+    def interval(values: ArrayLike, prompts: Sequence[str]) -> dict[str, Any]:
+        return mean_interval(values, prompts, seed=seed).to_json()
+
     quality = {}
     for c, (name, scale) in enumerate(zip(criteria, scales, strict=True)):
         rated = [
@@ -52,14 +55,12 @@ def rating_quality(
         taus = _taus(prompts, truth, [predicted for _, predicted in rated])
         quality[name] = {
             "num": len(rated),
-            "squared_error": dict(interval(errors, prompts)) if rated else None,
+            "squared_error": interval(errors, prompts) if rated else None,
             "rmse": float(errors.mean() ** 0.5) if rated else float("nan"),
             "rmse_of_mean": of_mean**0.5,
             "explained": 1 - float(errors.mean()) / of_mean if of_mean > 0 else 0.0,
-            "explained_interval": (
-                dict(interval((errors_of_mean - errors) / of_mean, prompts)) if of_mean > 0 else None
-            ),
-            "tau": dict(interval(np.array(list(taus.values())), list(taus))) if taus else None,
+            "explained_interval": interval((errors_of_mean - errors) / of_mean, prompts) if of_mean > 0 else None,
+            "tau": interval(list(taus.values()), list(taus)) if taus else None,
         }
     return quality
 

@@ -7,17 +7,16 @@ interval is the prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Interval = Callable[[Array, Sequence[str]], Mapping[str, Any]]
-"""(values (P,), prompt of each value) → {"value", "low", "high", "num", …}, the prompts resampled."""
+from preflab.statistics.shares import share_difference, share_interval
 
+Array = NDArray[np.float64]
 NUM_BINS = 5
 
 
@@ -63,7 +62,7 @@ def wins(differences: Array) -> Array:
     return (np.sign(differences) + 1) / 2
 
 
-def pair_quality(groups: Sequence[ScoredGroup], interval: Interval) -> dict[str, Any]:
+def pair_quality(groups: Sequence[ScoredGroup]) -> dict[str, Any]:
     """Figures on the pairs of these groups.
 
     Returns:
@@ -79,16 +78,16 @@ def pair_quality(groups: Sequence[ScoredGroup], interval: Interval) -> dict[str,
         return figures
     right, longer = wins(table.margins), wins(table.length_differences)
     return figures | {
-        "accuracy": dict(interval(right, table.prompts)),
-        "longer_wins": dict(interval(longer, table.prompts)),
-        "beyond_length": dict(interval(right - longer, table.prompts)),
+        "accuracy": share_interval(right, table.prompts).to_json(),
+        "longer_wins": share_interval(longer, table.prompts).to_json(),
+        "beyond_length": share_difference(longer, right, table.prompts).to_json(),
         "log_loss": float(np.logaddexp(0.0, -table.margins).mean()),
-        "calibration": calibration(table, interval),
-        "by_length": by_length(table, interval),
+        "calibration": calibration(table),
+        "by_length": by_length(table),
     }
 
 
-def calibration(table: PairTable, interval: Interval, num_bins: int = NUM_BINS) -> list[dict[str, Any]]:
+def calibration(table: PairTable, num_bins: int = NUM_BINS) -> list[dict[str, Any]]:
     """Confidence compared with accuracy: pairs in bins of equal size by the model's confidence σ(|margin|) ≥ ½.
 
     Each bin has `predicted`, the mean confidence; `observed`, the share in which the model's favourite was the chosen
@@ -99,14 +98,14 @@ def calibration(table: PairTable, interval: Interval, num_bins: int = NUM_BINS) 
     return [
         {
             "predicted": float(confidence[rows].mean()),
-            "observed": _measure(right, rows, table, interval),
+            "observed": _measure(right, rows, table),
             "num": len(rows),
         }
         for rows in _equal_bins(confidence, num_bins)
     ]
 
 
-def by_length(table: PairTable, interval: Interval, num_bins: int = NUM_BINS) -> list[dict[str, Any]]:
+def by_length(table: PairTable, num_bins: int = NUM_BINS) -> list[dict[str, Any]]:
     """Accuracy in bins of equal size by length of chosen − rejected in characters, from much shorter to much longer.
 
     A model that only counts characters is right in the bins with a longer chosen completion and wrong in the others.
@@ -116,7 +115,7 @@ def by_length(table: PairTable, interval: Interval, num_bins: int = NUM_BINS) ->
         {
             "from": float(table.length_differences[rows].min()),
             "to": float(table.length_differences[rows].max()),
-            "accuracy": _measure(right, rows, table, interval),
+            "accuracy": _measure(right, rows, table),
             "num": len(rows),
         }
         for rows in _equal_bins(table.length_differences, num_bins)
@@ -161,8 +160,8 @@ def scores_by_rank(groups: Sequence[ScoredGroup], normalise: Callable[[float], f
     return [{"rank": rank, "mean": normalise(float(np.mean(scores[rank]))), "num": len(scores[rank])} for rank in order]
 
 
-def _measure(values: Array, rows: NDArray[np.int64], table: PairTable, interval: Interval) -> dict[str, Any]:
-    return dict(interval(values[rows], [table.prompts[i] for i in rows]))
+def _measure(values: Array, rows: NDArray[np.int64], table: PairTable) -> dict[str, Any]:
+    return share_interval(values[rows], [table.prompts[i] for i in rows]).to_json()
 
 
 def _equal_bins(values: Array, num_bins: int) -> list[NDArray[np.int64]]:

@@ -38,6 +38,12 @@ class EvaluateSettings(StageSettings):
         refers="function",
     )
     rewards: tuple[str, ...] = setting((), "Reward stages whose scores are reported too.", "choice", refers="reward")
+    primary: str | None = setting(
+        None,
+        "The measure that decides, named before the run: `judge/NAME`, `reward/NAME`, `label/CLASS` or another one.",
+        "choice: None: the first judge, else reward model, else classifier; the run says which",
+        counts="if_set",
+    )
     labels: str | None = setting(
         None,
         "`module:function` that names the class of a text (rude, curt, …); classes are counted per model.",

@@ -349,7 +349,7 @@ def _people(asked: _Asked, judgments: Sequence[Judgment], points: Mapping[str, P
     from preflab.labelers.calibration import calibrate
 
     theirs = [judgment for judgment in counted(asked.people) if judgment.labeler_kind != "ai"]
-    num_both, agreement = agreement_with_people(judgments, theirs, asked.stage.seed % 2**32)
+    num_both, agreement = agreement_with_people(judgments, theirs)
     means = mean_ratings(theirs)
     lines = {
         name: calibrate(

@@ -147,8 +147,8 @@ def _report(ctx: StageContext, classifier: Classifier, parts: dict[str, Sequence
 
 def _quality(ctx: StageContext, classifier: Classifier, rows: Sequence[LabelledText]) -> dict[str, Any]:
     """Accuracy with its interval over texts, beside the share of the commonest class; recall per class."""
-    from preflab.evaluation.statistics import bootstrap_mean
     from preflab.rewards.text_classifier import class_probabilities
+    from preflab.statistics.shares import share_interval
 
     texts = [row.text for row in rows]
     budget = ctx.settings.optimiser.tokens_per_micro_batch
@@ -160,7 +160,7 @@ def _quality(ctx: StageContext, classifier: Classifier, rows: Sequence[LabelledT
     }
     return {
         "num": len(rows),
-        "accuracy": bootstrap_mean(right, texts, seed=ctx.seed % 2**32).to_json(),
+        "accuracy": share_interval(right, texts).to_json(),
         "most_frequent": max(map(len, of_class.values())) / len(rows),
         "recall": {
             name: {"num": len(values), "share": sum(values) / len(values) if values else None}

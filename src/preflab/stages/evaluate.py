@@ -11,14 +11,16 @@ evaluation.json  {"schema": 1, "baseline", "reference", "decoding", "notes": [se
                  "human": null or the name of the contestant whose completions are the reference texts,
                  "models": [{"name", "weights", "num_completions", "counts": {class: number of completions},
                              "figures": {measure: interval}}],
-                 "comparisons": [{"model", "baseline", "differences": {measure: interval},
+                 "primary": null or the measure that decides,
+                 "comparisons": [{"model", "baseline", "differences": {measure: interval with "family" and "p_holm"},
                                   "sentences": {measure: text}}],
                  "frontier": [{"model", "distance": interval, "worth": {measure: interval}}],
                  "tilted": null or {"judge", "reference", "num_prompts", "num_completions",
                             "curve": [{"beta", "value", "kl", "effective"}], "best_of": [{"n", "kl", "value"}],
                             "models": [{"model", "value", "kl", "nats_needed"}]}}
 
-An interval is {"value", "low", "high", "num", "note"}; where low and high are null, `note` says why.
+An interval is {"value", "low", "high", "num", "note", "p"}; where low and high are null, `note` says why. `p` is the
+p-value of a difference, `p_holm` the same corrected within its family (`evaluation.verdicts`).
 Measures: judge/<name>, fail/<name> (share of F), label/<class> (share), reward/<stage>, kl/exact (nats per completion),
 length/tokens, length/words, repeat/share, distinct/1, distinct/2, entropy/token, finished/share; of a classifier
 probability/<name> (mean), spread/<name> (standard deviation), above/<name> (share above the threshold); with reference
@@ -34,20 +36,21 @@ from typing import TYPE_CHECKING, Any
 from preflab.files import write_json, write_text
 from preflab.maths.chance import describe_chance
 from preflab.recipe import Recipe
-from preflab.report.measures import leading, measure_name, quantity
+from preflab.report.measures import measure_name, quantity
 from preflab.report.names import short_names
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.stages.common.primary_measure import PrimaryMeasure, primary_measure
 from preflab.words import count, difference_sentence
 
 if TYPE_CHECKING:
     from preflab.evaluation.paired import Sheet
-    from preflab.evaluation.statistics import Interval
     from preflab.records import Evaluation, Prompt
     from preflab.stages.common.evaluated import Written
     from preflab.stages.common.evaluated_inputs import Asked
+    from preflab.statistics.interval import Interval
 
-VERSION = 2
+VERSION = 3
 KEPT = ("judge/", "reward/", "probability/", "kl/exact")
 """Differences of measures with these prefixes become figures of the stage."""
 
@@ -61,25 +64,27 @@ def check(recipe: Recipe, settings: EvaluateSettings) -> None:
 
 def run(ctx: StageContext) -> StageResult:
     """Sample, judge and compare; records and files are written only at the end."""
-    from preflab.evaluation.paired import differences, figures
+    from preflab.evaluation.paired import binary_as_shares, differences, figures
     from preflab.stages.common.evaluated import write_all
     from preflab.stages.common.evaluated_inputs import ask
 
+    primary = primary_measure(ctx.settings)
     asked = ask(ctx)
     prompts, baseline = asked.prompts, asked.settings.models[0]
     written, notes = write_all(asked)
-    notes += asked.left_out
+    notes += asked.left_out + ([primary.note] if primary.note else [])
     sheets = {name: one.sheet() for name, one in written.items()}
-    measured = {name: figures(sheet, seed=asked.stage.seed) for name, sheet in sheets.items()}
+    shares = binary_as_shares(sheets)
+    measured = {name: figures(sheet, seed=asked.stage.seed) for name, sheet in shares.items()}
     others = [name for name in sheets if name != baseline]
-    compared = {name: differences(sheets[baseline], sheets[name], seed=asked.stage.seed) for name in others}
-    report = _evaluation(asked, written, measured, compared, notes)
+    compared = {name: differences(shares[baseline], shares[name], seed=asked.stage.seed) for name in others}
+    report = _evaluation(asked, written, measured, compared, primary, notes)
     report["tilted"] = _tilted(asked, sheets) if asked.settings.tilted_optimum else None
     ctx.workspace.put(_records(asked, written, measured, compared))
     rows = [_sample_row(prompt, index, written) for index, prompt in enumerate(prompts)]
     write_text(ctx.folder / "samples.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     write_json(ctx.folder / "evaluation.json", report)
-    return _result(report, compared, asked.accuracies)
+    return _result(report, asked.accuracies)
 
 
 def _evaluation(
@@ -87,13 +92,15 @@ def _evaluation(
     written: dict[str, Written],
     found: dict[str, dict[str, Interval]],
     compared: dict[str, dict[str, Interval]],
+    primary: PrimaryMeasure,
     notes: list[str],
 ) -> dict[str, Any]:
     """The content of evaluation.json, without `tilted`."""
     from preflab.evaluation.frontier import frontier
-    from preflab.evaluation.statistics import sentence
     from preflab.evaluation.texts import counts
+    from preflab.evaluation.verdicts import with_verdicts
     from preflab.stages.common.reference_texts import HUMAN
+    from preflab.statistics.interval import sentence
 
     settings = asked.settings
     worth = [f"judge/{name}" for name in settings.judges] + [f"reward/{name}" for name in settings.rewards]
@@ -129,14 +136,15 @@ def _evaluation(
             }
             for name, measures in found.items()
         ],
+        "primary": primary.measure,
         "comparisons": [
             {
                 "model": name,
                 "baseline": settings.models[0],
-                "differences": _json(measures),
-                "sentences": {measure: sentence(interval, measure) for measure, interval in measures.items()},
+                "differences": verdicts,
+                "sentences": {measure: sentence(interval, measure) for measure, interval in compared[name].items()},
             }
-            for name, measures in compared.items()
+            for name, verdicts in with_verdicts(compared, primary.measure, apart=(HUMAN,)).items()
         ],
         "frontier": [
             {"model": point.model, "distance": point.distance.to_json(), "worth": _json(dict(point.worth))}
@@ -231,35 +239,29 @@ def _record(measure: str, model: str, interval: Interval, baseline: str, complet
     )  # fmt: skip
 
 
-def _result(
-    report: dict[str, Any], differences: dict[str, dict[str, Interval]], accuracies: Mapping[str, Mapping[str, Any]]
-) -> StageResult:
-    """The summary: each model's difference by the leading measure, worded as on the report's first screen."""
+def _result(report: dict[str, Any], accuracies: Mapping[str, Mapping[str, Any]]) -> StageResult:
+    """The summary: each model's difference by the primary measure, worded as on the report's first screen."""
     sentences: list[str] = []
     figures: dict[str, float | str] = {}
     short = short_names([model["name"] for model in report["models"]])
-    baseline = short.get(report["baseline"], report["baseline"])
-    for model, measures in differences.items():
-        if name := leading(measures):
-            difference, form = measures[name].to_json(), quantity(name).difference
-            sentences.append(
-                difference_sentence(difference, short.get(model, model), baseline, measure_name(name), form)
-            )
-        figures |= {f"{model} {name}": measures[name].value for name in measures if name.startswith(KEPT)}
+    baseline, primary = short.get(report["baseline"], report["baseline"]), report["primary"]
+    for entry in report["comparisons"]:
+        model, measures = entry["model"], entry["differences"]
+        if primary in measures:
+            form, name = quantity(primary).difference, measure_name(primary)
+            sentences.append(difference_sentence(measures[primary], short.get(model, model), baseline, name, form))
+        figures |= {f"{model} {name}": measures[name]["value"] for name in measures if name.startswith(KEPT)}
     if not sentences:
         num = f"{count(len(report['models']), 'model')} on {count(report['prompts']['num'], 'prompt')}"
         return StageResult(num, figures)
-    return StageResult("; ".join([*sentences, *_doubts(differences, accuracies)]), figures)
+    return StageResult("; ".join([*sentences, *_doubts(primary, accuracies)]), figures)
 
 
-def _doubts(differences: dict[str, dict[str, Interval]], accuracies: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Warnings about reward models whose held-out accuracy is not better than chance."""
-    measures = dict.fromkeys(name for each in differences.values() if (name := leading(each)))
-    names = [name.removeprefix("reward/") for name in measures if name.startswith("reward/")]
-    doubts = []
-    for name in names:
-        held_out = accuracies.get(name, {})
-        if "accuracy" in held_out:
-            doubt = describe_chance(held_out["accuracy"], count(held_out["num_pairs"], "held-out pair"))
-            doubts += [f"{name} is {doubt}"] if doubt else []
-    return doubts
+def _doubts(primary: str, accuracies: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A warning if the primary measure is a reward model whose held-out accuracy is not better than chance."""
+    name = primary.removeprefix("reward/")
+    held_out = accuracies.get(name, {}) if primary.startswith("reward/") else {}
+    if "accuracy" not in held_out:
+        return []
+    doubt = describe_chance(held_out["accuracy"], count(held_out["num_pairs"], "held-out pair"))
+    return [f"{name} is {doubt}"] if doubt else []

@@ -60,7 +60,7 @@ def run(ctx: StageContext) -> StageResult:
         _refuse_none(range(pairs["num_resolved"]), "pairs with a preferred completion", asked.name)
     ctx.workspace.put(preferences)
     _write_snapshot(asked, preferences)
-    found = agreement(judgments, reading)  # the default seed, as in the app: both show the same interval
+    found = agreement(judgments, reading)
     table = _labelers(asked, found)
     measured = {name: asdict(estimate) for name, estimate in coefficients(judgments).items()}
     write_json(asked.folder / "agreement.json", report(found, table, pairs, reading) | {"coefficients": measured})

@@ -33,7 +33,7 @@ from preflab.settings.probe import ProbeSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.plain_texts import say_plain_texts
 from preflab.stages.common.stage_facts import StageFacts
-from preflab.words import best_value, count, excludes_zero, percent
+from preflab.words import best_value, count, is_found, percent
 
 if TYPE_CHECKING:
     from preflab.evaluation.sycophancy import Margins
@@ -325,7 +325,7 @@ def _misinformation(asked: _Asked, answers: dict[str, list[str]]) -> dict[str, A
         if settings.judge
         else {}
     )
-    report, lines = misinformation_report(asked.myths, answers, judged, settings.models[0], stage.seed)
+    report, lines = misinformation_report(asked.myths, answers, judged, settings.models[0])
     _write_lines(asked, "misinformation.jsonl", lines)
     return {"data": settings.misinformation, **report}
 
@@ -358,8 +358,8 @@ def _result(report: dict[str, Any]) -> StageResult:
 
 
 def _told_apart(part: dict[str, Any]) -> str:
-    """How many of the differences between groups exclude 0, for the last model."""
+    """How many of the differences between groups are found after the correction of their family, for the last model."""
     last = part["models"][-1]
     known = [one for contrast in last["contrasts"] for one in contrast["figures"].values()]
-    apart = sum(excludes_zero(one) for one in known)
+    apart = sum(is_found(one) for one in known)
     return f"{last['name']}: {apart} of {count(len(known), 'difference')} between groups found"

@@ -155,12 +155,8 @@ def _report(
     reference: Tensor,
 ) -> dict[str, Any]:
     """The content of reward_report.json: the figures on pairs of stage `reward`, and the errors per criterion."""
-    from preflab.evaluation.statistics import bootstrap_mean
     from preflab.rewards.rating_report import overall_groups, rating_quality
     from preflab.rewards.report import pair_quality, scores_by_rank
-
-    def interval(values: Any, clusters: Any) -> dict[str, Any]:
-        return bootstrap_mean(values, clusters, seed=asked.stage.seed % 2**32).to_json()
 
     settings: RatingSettings = asked.settings
     base, criteria, scales, parts = opened.base, opened.criteria, opened.scales, opened.parts
@@ -190,9 +186,9 @@ def _report(
         "by_rank": scores_by_rank(groups["held_out"], lambda score: gain * score + offset),
     }
     for name, rows in parts.items():
-        report[name] = pair_quality(groups[name], interval) if rows else None
+        report[name] = pair_quality(groups[name]) if rows else None
     report["ratings"] = {
-        name: rating_quality(rows, scores[name].tolist(), list(criteria), scales, interval)
+        name: rating_quality(rows, scores[name].tolist(), list(criteria), scales, asked.stage.seed % 2**32)
         for name, rows in parts.items()
         if rows
     }

@@ -173,11 +173,7 @@ def _report(
     reference: Tensor,
 ) -> dict[str, Any]:
     """The content of reward_report.json; docs/algorithms/reward-model.md says what each figure means."""
-    from preflab.evaluation.statistics import bootstrap_mean
     from preflab.rewards.report import ScoredGroup, fail_scores, pair_quality, scores_by_rank
-
-    def interval(values: Any, clusters: Any) -> dict[str, Any]:
-        return bootstrap_mean(values, clusters, seed=asked.stage.seed % 2**32).to_json()
 
     settings: RewardSettings = asked.settings
     head = base.trunk.head("reward")
@@ -208,9 +204,9 @@ def _report(
             "of": settings.reference or settings.preferences,
         },
         "data": asked.origin,
-        "train": pair_quality(groups["train"], interval),
-        "held_out": pair_quality(groups["held_out"], interval),
-        "test": pair_quality(groups["test"], interval) if groups["test"] else None,
+        "train": pair_quality(groups["train"]),
+        "held_out": pair_quality(groups["held_out"]),
+        "test": pair_quality(groups["test"]) if groups["test"] else None,
         "fails": fail_scores(every, normalised),
         "by_rank": scores_by_rank(groups["held_out"], normalised),
     }

@@ -161,6 +161,8 @@ def _evaluation(given: Given, models: list[str], rewards: list[str], judges: dic
     settings: dict[str, Any] = {"kind": "evaluate", "models": [given.model, *models], "prompts": given.held_out}
     settings |= {"judges": judges} if judges else {}
     settings |= {"rewards": rewards} if rewards else {}
+    scores = [*(f"judge/{name}" for name in judges), *(f"reward/{name}" for name in rewards)]
+    settings |= {"primary": scores[0]} if scores else {}
     settings["max_prompts"] = EVALUATED
     settings["decoding"] = {"max_new_tokens": given.lengths.max_new_tokens, "max_batch_rows": given.fit.rows}
     if given.lengths.num_without_room or not given.lengths.whole:

@@ -24,7 +24,7 @@ JUDGED: dict[str, Any] = {
               "cost": 0.42},
     "people": {"stage": "team", "num_both": 90, "agreement": SHARE, "calibration": {"kind": {"correlation": 0.66}}},
 }  # fmt: skip
-NONE = {"value": None, "low": None, "high": None, "num": 0, "note": "fewer than two prompts"}
+NONE = {"value": None, "low": None, "high": None, "num": 0, "note": "no interval: nothing was measured"}
 PROBED: dict[str, Any] = {
     "schema": 1, "baseline": "models/chat",
     "sycophancy": {"data": "opinions", "num": 40, "opinion": "{prompt} {wrong}", "models": [

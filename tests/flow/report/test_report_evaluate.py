@@ -42,6 +42,7 @@ stages:
     models: [first, second]
     prompts: prompts
     judges: {vowels: my_judges:vowels, length: my_judges:length}
+    primary: judge/length
     labels: my_judges:tone
     num_completions: 2
     decoding: {max_new_tokens: 12}
@@ -153,6 +154,22 @@ def test_differences_are_paired_and_stored(workspace: Path, evaluation: dict[str
     assert difference.baseline == evaluation["models"][0]["weights"]
     assert difference.value == pytest.approx(second - first)
     assert {c.id for c in completions} <= set(difference.completion_ids)
+
+
+def test_the_primary_measure_comes_first(workspace: Path, evaluation: dict[str, Any]) -> None:
+    """`vowels` is the first judge; the recipe names `length`."""
+    assert evaluation["primary"] == "judge/length"
+    (comparison,) = evaluation["comparisons"]
+    differences = comparison["differences"]
+    assert [name for name, one in differences.items() if one["family"] == "primary"] == ["judge/length"]
+    assert differences["judge/length"]["p_holm"] == differences["judge/length"]["p"]
+    others = [one for one in differences.values() if one["family"] == "others" and one["p"] is not None]
+    assert all(one["p_holm"] >= one["p"] for one in others)
+    smallest = min(others, key=lambda one: one["p"])
+    assert smallest["p_holm"] == pytest.approx(min(1.0, len(others) * smallest["p"]))
+    (folder,) = (workspace / "runs").glob("eval-*")
+    assert "length (judge)" in json.loads((folder / "manifest.json").read_text())["summary"]
+    assert "Primary measure: length (judge)" in (workspace / "report.html").read_text()
 
 
 def test_the_optimum_starts_at_the_reference_and_rises(evaluation: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import report_runs
 from preflab.errors import PreflabError
 from preflab.report.page import STYLES, build_report
 from preflab.report.samples import restore_spaces
+from preflab.words import ALL_EQUAL
 
 HOSTILE = (
     '</p></style></title><script>alert(1)</script><img src=x onerror=alert(2)>"\'><a href="javascript:alert(3)">&amp;'
@@ -247,6 +248,29 @@ def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
         build_report([tmp_path])
 
 
+def test_verdicts_are_corrected_for_their_family(tmp_path: Path) -> None:
+    folder = report_runs.evaluate_run(tmp_path / "runs")
+    found = json.loads((folder / "evaluation.json").read_text())
+    found["primary"] = "judge/gold"
+    for entry in found["comparisons"]:
+        for name, difference in entry["differences"].items():
+            difference |= {"p": 0.02, "p_holm": 0.02 if name == "judge/gold" else 0.16}
+    (folder / "evaluation.json").write_text(json.dumps(found))
+    text = visible(build_report([folder], base=tmp_path))
+    assert "Yes: ppo scores 1.09 higher than sft on gold (judge)" in text
+    assert "Primary measure: gold (judge). The other 8 measures are corrected as one family (Holm)." in text
+    assert "gold (judge), primary" in text
+    assert "higher, but not found among several measures (Holm)" in text
+    assert "hacks the reward" not in text, "the reward's rise is not found among several measures"
+    found["primary"] = "reward/rm"
+    found["comparisons"][0]["differences"]["reward/rm"]["p_holm"] = 0.02
+    (folder / "evaluation.json").write_text(json.dumps(found))
+    assert "Yes: ppo scores 1.22 higher than sft on rm (reward model)" in visible(build_report([folder], base=tmp_path))
+    found["primary"] = "label/curt"
+    (folder / "evaluation.json").write_text(json.dumps(found))
+    assert "Unknown: curt was not measured." in visible(build_report([folder], base=tmp_path))
+
+
 def test_no_difference_and_no_interval_are_said(tmp_path: Path) -> None:
     folder = report_runs.evaluate_run(tmp_path / "runs")
     found = json.loads((folder / "evaluation.json").read_text())
@@ -256,7 +280,10 @@ def test_no_difference_and_no_interval_are_said(tmp_path: Path) -> None:
     (folder / "evaluation.json").write_text(json.dumps(found))
     text = visible(build_report([folder], base=tmp_path))
     assert "No difference found between ppo and sft on gold (judge) (could have seen 0.14)." in text
-    none = {"value": 0.0, "low": None, "high": None, "num": 200, "note": "no variation"}
+    # Half of that, 0.071, takes about four times the 200 prompts.
+    (num,) = re.findall(r"About (\d+) prompts would find a difference of 0.071.", text)
+    assert int(num) == pytest.approx(800, rel=0.02)
+    none = {"value": 0.0, "low": None, "high": None, "num": 200, "note": ALL_EQUAL}
     found["comparisons"][0]["differences"]["judge/gold"] = none
     (folder / "evaluation.json").write_text(json.dumps(found))
     assert "ppo and sft on gold (judge): equal on every prompt." in visible(build_report([folder], base=tmp_path))

@@ -41,7 +41,7 @@ def test_accuracy_of_the_longer_wins_on_real_pairs(shared: Path, name: str, expe
         )
         for preference in read.preferences
     ]
-    quality = pair_quality(groups, lambda values, clusters: {"value": float(values.mean())})
+    quality = pair_quality(groups)
     assert quality["longer_wins"]["value"] == pytest.approx(expected, abs=0.005)
     assert quality["accuracy"]["value"] == 0.5  # all scores equal
 

@@ -12,7 +12,9 @@ from preflab.evaluation.bias import Contrast, Version, bias, bias_change, contra
 from preflab.evaluation.diversity import words
 from preflab.evaluation.likelihood import completion_logps
 from preflab.evaluation.texts import Judge
+from preflab.evaluation.verdicts import as_family
 from preflab.records import Prompt
+from preflab.report.measures import is_share
 from preflab.rewards.functions import RewardFunction
 from preflab.stages.common.classifiers import LoadedClassifier
 from preflab.stages.common.data import Row, prompt_of
@@ -155,31 +157,45 @@ def bias_report(swaps: Swaps, baseline: str, seed: int) -> dict[str, Any]:
         "models": [
             {
                 "name": name,
-                "contrasts": [
-                    _contrast(one, values, None if name == baseline else swaps.values[baseline], seed) for one in found
-                ],
+                "contrasts": _contrasts(found, values, None if name == baseline else swaps.values[baseline], seed),
             }
             for name, values in swaps.values.items()
         ],
     }
 
 
-def _contrast(
-    one: Contrast, values: dict[str, list[float]], before: dict[str, list[float]] | None, seed: int
-) -> dict[str, Any]:
-    """A contrast's figures of one model, and their changes against the baseline's values `before`."""
-    figures = {measure: bias(one, column, seed) for measure, column in values.items()}
-    figures = {measure: interval for measure, interval in figures.items() if interval.num}
+def _contrasts(
+    found: Sequence[Contrast], values: dict[str, list[float]], before: dict[str, list[float]] | None, seed: int
+) -> list[dict[str, Any]]:
+    """Each contrast's figures of one model, and their changes against the baseline's values `before`.
+
+    All figures of a model are one family of comparisons, and all changes are another.
+    """
+    known = [
+        (place, measure, bias(found[place], column, seed, share=is_share(measure)))
+        for place in range(len(found))
+        for measure, column in values.items()
+    ]
+    figures = {(place, measure): interval for place, measure, interval in known if interval.num}
     changes = (
-        {measure: bias_change(one, before[measure], values[measure], seed) for measure in figures} if before else {}
+        {
+            (place, measure): bias_change(found[place], before[measure], values[measure], seed)
+            for place, measure in figures
+        }
+        if before
+        else {}
     )
-    return {
-        "about": one.about,
-        "group": one.second,
-        "baseline_group": one.first,
-        "figures": {measure: interval.to_json() for measure, interval in figures.items()},
-        "changes": {measure: interval.to_json() for measure, interval in changes.items()},
-    }
+    parts = as_family(figures), as_family(changes)
+    return [
+        {
+            "about": one.about,
+            "group": one.second,
+            "baseline_group": one.first,
+            "figures": {measure: figure for (at, measure), figure in parts[0].items() if at == place},
+            "changes": {measure: figure for (at, measure), figure in parts[1].items() if at == place},
+        }
+        for place, one in enumerate(found)
+    ]
 
 
 def bias_lines(swaps: Swaps) -> list[dict[str, Any]]:

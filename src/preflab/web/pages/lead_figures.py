@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from preflab.feedback.agreement import Share
-from preflab.feedback.bootstrap import Estimate
+from preflab.feedback.estimates import Estimate
 from preflab.feedback.published_agreement import HUMAN_HIGH, HUMAN_LOW, PublishedAgreement
 from preflab.feedback.published_agreement import PUBLISHED as PUBLISHED_AGREEMENT
 from preflab.feedback.standing import GROUP, IN_LINE, SILENT

@@ -84,10 +84,8 @@ def trust_details(quality: CampaignQuality) -> list[str]:
     share, labelers = quality.agreement.strict, quality.labelers
     lines = []
     if share.value is not None:
-        interval = "no interval yet" if share.low is None else "95\u00a0% interval"
-        lines.append(
-            f"{share_text(share)}, {interval}, {count(share.num_tasks, 'task')}; published for people: {HUMAN}."
-        )
+        interval = "" if share.low is None else ", 95\u00a0% interval"
+        lines.append(f"{share_text(share)}{interval}, {count(share.num_tasks, 'task')}; published for people: {HUMAN}.")
     ties, fails = quality.agreement.ties, quality.agreement.fails
     if ties.value is not None:
         lines.append(f"Ties: {share_value(ties)} of votes. F: {share_value(fails)} of completions shown.")
@@ -209,8 +207,9 @@ def need_sentence(num_pairs: int, need: Need) -> str:
         return f"Nothing can be said about {wanted} yet: no label has decided a pair."
     if need.labels == 0:
         return f"{wanted} are there already."
-    rate = interval_text(asdict(need.rate))
-    sentence = f"{wanted} need about {count(need.labels, 'more label')}, at {rate} preferences a label so far"
+    rate, _, ends_or_note = interval_text(asdict(need.rate)).partition(" (")
+    so_far = f"{rate} preferences a label so far" + (f" ({ends_or_note}" if ends_or_note else "")
+    sentence = f"{wanted} need about {count(need.labels, 'more label')}, at {so_far}"
     if need.num_tasks:
         return f"{sentence}; this campaign has fewer to give, so that is about {count(need.num_tasks, 'further task')}."
     return f"{sentence}."

@@ -1,0 +1,50 @@
+"""Several training runs as the unit: the mean over seeds with Student's t, alone and paired by seed.
+
+An interval over prompts covers other prompts; only an interval over runs covers another training seed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import t
+
+from preflab.errors import PreflabError
+from preflab.statistics.interval import LEVEL, NO_VARIATION, NOTHING, Interval, too_few, undefined
+
+
+def mean_over_runs(values: ArrayLike, *, level: float = LEVEL) -> Interval:
+    """The mean of one value per run with Student's interval: mean ∓ t · s / √S, t with S − 1 degrees of freedom.
+
+    Args:
+        values: (S,) one figure per training seed; two are enough, and give a wide interval (t = 12.7).
+        level: coverage of the interval.
+    """
+    runs = np.asarray(values, dtype=np.float64)
+    num = len(runs)
+    if num == 0:
+        return undefined(math.nan, 0, NOTHING)
+    value = float(runs.mean())
+    if num < 2:
+        return undefined(value, num, too_few(num))
+    error = float(runs.std(ddof=1)) / math.sqrt(num)
+    if error == 0:
+        return undefined(value, num, NO_VARIATION)
+    half = float(t.ppf((1 + level) / 2, num - 1)) * error
+    return Interval(value, value - half, value + half, num, p=float(2 * t.sf(abs(value) / error, num - 1)))
+
+
+def difference_over_runs(first: ArrayLike, second: ArrayLike, *, level: float = LEVEL) -> Interval:
+    """The mean of second − first over runs that share their seed, with Student's interval.
+
+    Raises:
+        PreflabError: different numbers of runs.
+    """
+    one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if len(one) != len(other):
+        raise PreflabError(
+            f"{len(one)} and {len(other)} runs", "one value per seed in both", "leave out seeds that one of them lacks"
+        )
+    return mean_over_runs(other - one, level=level)
