@@ -17,8 +17,12 @@ from preflab.pipeline import Line, run
 from preflab.recipe import load_recipe
 from preflab.records import Prompt
 from preflab.rewards.sources import make_scorer
+from preflab.rewards.text_classifier import LabelledText, from_nothing, train_classifier
 from preflab.settings.rewards import RewardSource
+from preflab.settings.text_classifier import TextClassifierSettings
+from preflab.training.processes import make_accelerator
 from preflab.training.protocols import ScoringItem
+from two_processes import call_in_two_processes
 
 WORDS = ["the", "parcel", "came", "late", "on", "monday", "and", "it", "was", "wet", "again", "today"]
 SMALL = {"kind": "classifier", "num_layers": 1, "hidden_size": 32, "num_heads": 2, "context": 16, "num_epochs": 4}
@@ -108,6 +112,36 @@ def test_interrupted_classifier_ends_with_the_same_weights(tmp_path: Path, monke
     second = trained(broken, rows, **settings)
     names = [folder / "reward" / "model.safetensors" for folder in (first.folder, second.folder)]
     assert names[0].read_bytes() == names[1].read_bytes()
+
+
+def learn(folder: Path) -> None:
+    """Trains a classifier for five steps in the processes of the launch, and writes what was learned."""
+    rows = [LabelledText(row["text"], row["label"]) for row in sentences(64, 7)]
+    settings = TextClassifierSettings.model_validate(
+        {**SMALL, "labels": "labels", "num_texts_per_step": 15, "optimiser": {"tokens_per_micro_batch": 24}}
+    )
+    classifier = from_nothing([row.text for row in rows], ["polite", "rude"], settings, 0)
+    accelerator = make_accelerator(cpu=True)
+    train_classifier(classifier, rows, settings, num_steps=5, folder=folder, seed=0, accelerator=accelerator)
+    if accelerator.is_main_process:
+        weights = [value for each in classifier.model.parameters() for value in each.flatten().tolist()]
+        (folder / "learned.json").write_text(json.dumps(weights))
+    accelerator.end_training()
+
+
+@pytest.mark.slow
+def test_two_processes_learn_the_classifier_that_one_learns(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    learn(tmp_path / "one")
+    call_in_two_processes("flow.rewards.test_classifier_stage:learn", tmp_path / "two")
+    one, two = (json.loads((tmp_path / name / "learned.json").read_text()) for name in ("one", "two"))
+    assert two == pytest.approx(one, abs=5e-4)
+    losses = [
+        [json.loads(line)["loss/nll"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
 
 
 def test_repeated_texts_are_held_out_together(tmp_path: Path) -> None:
