@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForSeq2SeqLM
 
 from preflab.models import cross_attention
-from preflab.models.cross_attention import NAMES, grouped_attention, holds_once, places_in_groups
+from preflab.models.cross_attention import NAMES, PromptGroups, grouped_attention, holds_once, places_in_groups
 from preflab.models.encoded_prompts import MOST_BYTES, KeptStates, encode, forget_prompts
 from preflab.models.kinds import family_of
 from preflab.models.language_model import open_language_model
@@ -273,7 +273,9 @@ def test_grouped_attention_by_hand() -> None:
 
     query = torch.tensor([0.5, -1.0]).view(2, 1, 1, 1)  # (B, heads, T, d)
     key, value = torch.tensor([1.0, -1.0]).view(1, 1, 2, 1), torch.tensor([10.0, 0.0]).view(1, 1, 2, 1)
-    output, _ = grouped_attention(attend, None, query, key, value, None, prompt_rows=torch.tensor([0, 0]))
+    output, _ = grouped_attention(
+        attend, None, query, key, value, None, prompt_groups=PromptGroups.of(torch.tensor([0, 0]))
+    )
     assert output.shape == (2, 1, 1, 1)
     assert output.flatten().tolist() == pytest.approx([10 / (1 + 2.718281828**-1), 10 / (1 + 2.718281828**2)])
 
