@@ -3,6 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
+
+SEED = re.compile(r"(?P<stage>.+)/seed-(?P<seed>\d+)")
+"""Name of a stage that a recipe repeats for several training seeds."""
+
+
+def name_with_seed(stage: str, seed: int) -> str:
+    """The name of a repeated stage: `ppo/seed-1`."""
+    return f"{stage}/seed-{seed}"
+
+
+def split_seed(name: str) -> tuple[str, int | None]:
+    """The stage and the seed in a name: `ppo/seed-1` → ppo and 1; `ppo` → ppo and None."""
+    match = SEED.fullmatch(name)
+    return (match["stage"], int(match["seed"])) if match else (name, None)
 
 
 def derive_seed(*parts: int | str) -> int:
