@@ -14,6 +14,9 @@ evaluation.json  {"schema": 1, "baseline", "reference", "decoding", "notes": [se
                  "primary": null or the measure that decides,
                  "comparisons": [{"model", "baseline", "differences": {measure: interval with "family" and "p_holm"},
                                   "sentences": {measure: text}}],
+                 "seeds": [{"model", "baseline", "seeds": [name of a model], "differences": {measure: interval over
+                            seeds with "family" and "p_holm", and "num_higher" and "num_lower": on how many seeds the
+                            interval over prompts excludes 0}}], only if a stage has several training seeds,
                  "frontier": [{"model", "distance": interval, "worth": {measure: interval}}],
                  "tilted": null or {"judge", "reference", "num_prompts", "num_completions",
                             "curve": [{"beta", "value", "kl", "effective"}], "best_of": [{"n", "kl", "value"}],
@@ -37,6 +40,7 @@ from preflab.files import write_json, write_text
 from preflab.maths.chance import describe_chance
 from preflab.report.measures import measure_name, quantity
 from preflab.report.names import short_names
+from preflab.report.seeds import short_seeds_text, verdict_entries
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.primary_measure import PrimaryMeasure, primary_measure
 from preflab.words import count, difference_sentence
@@ -63,7 +67,7 @@ def run(ctx: StageContext) -> StageResult:
     asked = ask(ctx)
     prompts, baseline = asked.prompts, asked.settings.models[0]
     written, notes = write_all(asked)
-    notes += asked.left_out + ([primary.note] if primary.note else [])
+    notes += asked.left_out + asked.seed_notes + ([primary.note] if primary.note else [])
     sheets = {name: one.sheet() for name, one in written.items()}
     shares = binary_as_shares(sheets)
     measured = {name: figures(sheet, seed=asked.stage.seed) for name, sheet in shares.items()}
@@ -88,14 +92,15 @@ def _evaluation(
 ) -> dict[str, Any]:
     """The content of evaluation.json, without `tilted`."""
     from preflab.evaluation.frontier import frontier
+    from preflab.evaluation.over_seeds import seed_verdicts
     from preflab.evaluation.texts import counts
-    from preflab.evaluation.verdicts import with_verdicts
     from preflab.stages.common.reference_texts import HUMAN
     from preflab.statistics.interval import sentence
 
     settings = asked.settings
     worth = [f"judge/{name}" for name in settings.judges] + [f"reward/{name}" for name in settings.rewards]
     worth += [f"probability/{name}" for name in settings.classifiers]
+    verdicts = seed_verdicts(compared, asked.seeds, primary.measure, baseline=settings.models[0], apart=(HUMAN,))
     return {
         "schema": 1,
         "baseline": settings.models[0],
@@ -132,11 +137,12 @@ def _evaluation(
             {
                 "model": name,
                 "baseline": settings.models[0],
-                "differences": verdicts,
+                "differences": differences,
                 "sentences": {measure: sentence(interval, measure) for measure, interval in compared[name].items()},
             }
-            for name, verdicts in with_verdicts(compared, primary.measure, apart=(HUMAN,)).items()
+            for name, differences in verdicts.models.items()
         ],
+        **({"seeds": verdicts.over_seeds} if verdicts.over_seeds else {}),
         "frontier": [
             {"model": point.model, "distance": point.distance.to_json(), "worth": _json(dict(point.worth))}
             for point in frontier(found, worth)
@@ -236,11 +242,12 @@ def _result(report: dict[str, Any], accuracies: Mapping[str, Mapping[str, Any]])
     figures: dict[str, float | str] = {}
     short = short_names([model["name"] for model in report["models"]])
     baseline, primary = short.get(report["baseline"], report["baseline"]), report["primary"]
-    for entry in report["comparisons"]:
+    for entry in verdict_entries(report):
         model, measures = entry["model"], entry["differences"]
         if primary in measures:
             form, name = quantity(primary).difference, measure_name(primary)
-            sentences.append(difference_sentence(measures[primary], short.get(model, model), baseline, name, form))
+            sentence = difference_sentence(measures[primary], short.get(model, model), baseline, name, form)
+            sentences.append(sentence + short_seeds_text(entry, primary))
         figures |= {f"{model} {name}": measures[name]["value"] for name in measures if name.startswith(KEPT)}
     if not sentences:
         num = f"{count(len(report['models']), 'model')} on {count(report['prompts']['num'], 'prompt')}"
