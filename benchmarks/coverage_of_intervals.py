@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from coverage_worlds import COEFFICIENTS, MEANS, SETS, SHARE_DIFFERENCES, SHARES, Covered
+from coverage_worlds import COEFFICIENTS, DIFFERENCES, MEANS, SETS, SHARE_DIFFERENCES, SHARES, SPREADS, Covered
 from numpy.typing import NDArray
 
 from preflab.statistics.families import holm
+from preflab.statistics.interval import FEWEST_PAIRED
 from preflab.statistics.means import mean_ends
 from preflab.statistics.sizes import prompts_needed
 
@@ -60,17 +61,24 @@ World = Callable[[np.random.Generator, int, int], Covered]
 KINDS: dict[str, dict[str, World]] = {
     "share": SHARES,
     "difference of shares": SHARE_DIFFERENCES,
-    "mean or difference of means": MEANS,
+    "mean": MEANS,
+    "difference of means": DIFFERENCES,
     "coefficient of agreement": COEFFICIENTS,
     "figure of a set": SETS,
+    "standard deviation": SPREADS,
 }
+
+
+def sizes_of(kind: str) -> tuple[int, ...]:
+    """The numbers of prompts or tasks that are simulated; 6 is the fewest for a paired difference of means."""
+    return (FEWEST_PAIRED, *SIZES) if kind == "difference of means" else SIZES
 
 
 def cells(repeats: int, seed: int = 0) -> Iterator[Cell]:
     """Every cell of the grid."""
     for kind, worlds in KINDS.items():
         for place, (world, simulate) in enumerate(worlds.items()):
-            for num in SIZES:
+            for num in sizes_of(kind):
                 generator = np.random.default_rng([seed, list(KINDS).index(kind), place, num])
                 parts = [simulate(generator, min(BATCH, repeats - done), num) for done in range(0, repeats, BATCH)]
                 printed = np.concatenate([part.printed for part in parts])
@@ -122,13 +130,13 @@ def family(generator: np.random.Generator, repeats: int, measures: int, num: int
 
 def coverage_table(grid: list[Cell]) -> str:
     """The grid as a table, one row per world; cells outside 93 to 97 % are marked."""
-    lines = [
-        "| figure | values | " + " | ".join(f"n = {num}" for num in SIZES) + " |",
-        "| --- | --- |" + " --- |" * len(SIZES),
-    ]
+    sizes = (FEWEST_PAIRED, *SIZES)
+    head = ["figure", "values", *(f"n = {num}" for num in sizes)]
+    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
+    found = {(cell.kind, cell.world, cell.num): _shown(cell) for cell in grid}
     for kind, worlds in KINDS.items():
         for world in worlds:
-            row = [_shown(cell) for cell in grid if (cell.kind, cell.world) == (kind, world)]
+            row = [found.get((kind, world, num), "–") for num in sizes]
             lines.append(f"| {kind} | {world} | " + " | ".join(row) + " |")
     return "\n".join(lines)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, norm, t
 
+from preflab.evaluation.spread import spread_difference, spread_interval
 from preflab.feedback.alpha import Level, alpha_of, count_coincidences
 from preflab.feedback.kappa import cohen_of, fleiss, fleiss_addends
 from preflab.statistics.agreement import MIN_RARE, coefficient_ends
@@ -146,6 +147,8 @@ MEANS = {
     "lognormal": one_value(lambda g, r, n: g.lognormal(size=(r, n)), float(np.exp(0.5))),
     "toxicity: Beta(0.3, 2.7)": one_value(lambda g, r, n: g.beta(0.3, 2.7, size=(r, n)), 0.1),
     "1 to 7 skewed rows per prompt": several_values,
+}
+DIFFERENCES = {
     "difference, normal": one_value(lambda g, r, n: g.normal(0.5, 1, size=(r, n)), 0.5),
     "difference, lognormal": one_value(lambda g, r, n: g.lognormal(size=(r, n)) - g.lognormal(size=(r, n)), 0.0),
     "difference, toxicity 30\u00a0% lower": one_value(scores_apart, -0.03),
@@ -273,3 +276,31 @@ def distinct(vocabulary: int, length: int) -> Callable[[Generator, int, int], Co
 
 
 SETS = {"distinct-1, 500 words": distinct(500, 20), "distinct-1, 5,000 words": distinct(5000, 20)}
+
+
+# Spreads: the standard deviation of a classifier's probabilities.
+
+
+def spread(draw: Draw, truth: float) -> Callable[[Generator, int, int], Covered]:
+    """The standard deviation of one score per prompt, by the functions that `evaluate` calls."""
+
+    def simulate(generator: Generator, repeats: int, num: int) -> Covered:
+        found = [spread_interval(row, range(num)) for row in draw(generator, repeats, num)]
+        return _covered(np.array([one.low for one in found]), np.array([one.high for one in found]), truth)
+
+    return simulate
+
+
+def spread_apart(generator: Generator, repeats: int, num: int) -> Covered:
+    """The difference of two spreads, the second 30 % smaller."""
+    draws = generator.beta(0.3, 2.7, size=(repeats, 2, num))
+    found = [spread_difference(first, 0.7 * second, range(num)) for first, second in draws]
+    truth = -0.3 * float(np.sqrt(0.1 * 0.9 / 4))
+    return _covered(np.array([one.low for one in found]), np.array([one.high for one in found]), truth)
+
+
+SPREADS = {
+    "normal": spread(lambda g, r, n: g.normal(size=(r, n)), 1.0),
+    "toxicity: Beta(0.3, 2.7)": spread(lambda g, r, n: g.beta(0.3, 2.7, size=(r, n)), float(np.sqrt(0.1 * 0.9 / 4))),
+    "difference, toxicity 30\u00a0% lower": spread_apart,
+}

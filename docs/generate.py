@@ -16,6 +16,7 @@ from typing import Any
 REFERENCE = Path(__file__).resolve().parent / "reference"
 LOSSES_PAGE = "../algorithms/dpo.md"
 REWARDS_PAGE = "../how-to/reward-function.md"
+DETOX_PAGE, DETOX_NOTEBOOK = "../learn/detox-lab.md", "../learn/detox-lab.ipynb"
 NOTE = "<!-- Written by docs/generate.py; change the code, then run `make docs`. -->\n"
 
 
@@ -349,6 +350,17 @@ def memory_page() -> str:
     return "\n".join(["# Memory\n", NOTE, page_tables()])
 
 
+# Notebooks
+
+
+def detox_notebook() -> str:
+    """The notebook with the cells of the page about the summarisation lab."""
+    sys.path.append(str(Path(__file__).resolve().parent))
+    from notebook import notebook
+
+    return notebook((REFERENCE / DETOX_PAGE).read_text(encoding="utf-8"))
+
+
 # Python
 
 IN_PYTHON = ("load", "sample", "judge", "train", "train_reward", "evaluate")
@@ -434,6 +446,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "memory.md": memory_page,
     "python.md": python_page,
     "glossary.md": glossary_page,
+    DETOX_NOTEBOOK: detox_notebook,
 }
 """Path relative to docs/reference → the function that makes the page."""
 

@@ -38,7 +38,8 @@ Results of tests on a tiny random model of every architecture, in float32 on a C
 
 The model's own log-probabilities are computed row by row, without padding, mask or cache, for prompts of 2 to 25 tokens
 with 12 new ones and an adapter that is not zero. Gemma 4 does not scale its attention scores down, which magnifies
-rounding; in float64 it agrees as well as the others.
+rounding; in float64 it agrees as well as the others. LED reads prompts without global attention, BigBird-Pegasus with
+full attention, and T5Gemma 2 without images.
 
 """
 COLUMNS = ("architecture", "check", "decodes", "agreement", "LoRA", "trains", "policy", "reward")
@@ -132,6 +133,7 @@ def reward(base: Path, folder: Path) -> str:
     """Export a reward model; returns the library whose class opens it, and the largest difference of a score."""
     from architecture_trials import load_reward_trunk
     from preflab.errors import PreflabError
+    from preflab.models.classifiers import CODE
     from preflab.models.export import export_reward
     from preflab.rewards.score import is_decoder
 
@@ -140,7 +142,7 @@ def reward(base: Path, folder: Path) -> str:
         difference = export_reward(trunk, folder / "reward")
     except PreflabError as error:
         return f"refused: {error.found.partition(': ')[2] or error.found}"
-    own = (folder / "reward" / "pooled_classifier.py").exists()
+    own = any((folder / "reward" / name).exists() for name in CODE)
     return f"{'preflab' if own else 'transformers'}, {difference:.0e}"
 
 

@@ -86,7 +86,7 @@ def reading(model_type: str, **changes: Any) -> Architecture:
 
 
 def translating(model_type: str, **changes: Any) -> Architecture:
-    """An encoder–decoder."""
+    """An encoder–decoder that AutoModelForSeq2SeqLM opens."""
     return Architecture(model_type, {"decoder_start_token_id": 0, **changes}, "AutoModelForSeq2SeqLM")
 
 
@@ -487,14 +487,50 @@ OTHERS = {
     "xlm-roberta": reading("xlm-roberta", max_position_embeddings=130),
     "xlnet": plain("xlnet"),
     "gemma3, both ways": plain("gemma3_text", use_bidirectional_attention=True, query_pre_attn_scalar=8),
+}
+
+ENCODER_DECODERS = {
     "bart": translating("bart"),
+    "bigbird_pegasus": translating("bigbird_pegasus", block_size=2, num_random_blocks=1),
+    "blenderbot": translating("blenderbot"),
+    "blenderbot-small": translating("blenderbot-small"),
+    "encoder-decoder": translating(
+        "encoder-decoder",
+        encoder={"model_type": "bert"},
+        decoder={"model_type": "bert", "is_decoder": True, "add_cross_attention": True},
+    ),
     "fsmt": translating("fsmt", src_vocab_size=ROWS, tgt_vocab_size=ROWS),
+    "led": translating(
+        "led", attention_window=4, max_encoder_position_embeddings=128, max_decoder_position_embeddings=128
+    ),
+    "longt5, local": translating("longt5", local_radius=4),
+    "longt5, global": translating(
+        "longt5", encoder_attention_type="transient-global", local_radius=4, global_block_size=4
+    ),
+    "m2m_100": translating("m2m_100", decoder_start_token_id=2),
     "marian": translating("marian"),
     "mbart": translating("mbart"),
     "mt5": translating("mt5"),
+    "mvp": translating("mvp"),
+    "nllb-moe": translating("nllb-moe", decoder_start_token_id=2),
     "pegasus": translating("pegasus"),
+    "pegasus_x": translating("pegasus_x", block_size=4, num_global_tokens=2),
+    "plbart": translating("plbart"),
+    "prophetnet": translating("prophetnet"),
+    "seamless_m4t": translating("seamless_m4t", decoder_start_token_id=2),
+    "seamless_m4t_v2": translating("seamless_m4t_v2", decoder_start_token_id=2),
     "switch_transformers": translating("switch_transformers", num_sparse_encoder_layers=1, num_sparse_decoder_layers=1),
     "t5": translating("t5"),
+    "t5, gated": translating(
+        "t5", feed_forward_proj="gated-gelu", tie_word_embeddings=False, scale_decoder_outputs=False
+    ),
+    "t5gemma": translating(
+        "t5gemma",
+        encoder=WINDOW | {"query_pre_attn_scalar": 8},
+        decoder=WINDOW | {"query_pre_attn_scalar": 8},
+        decoder_start_token_id=1,
+    ),
+    "t5gemma2": translating("t5gemma2", decoder_start_token_id=1),
     "umt5": translating("umt5"),
 }
 
@@ -503,15 +539,24 @@ NAMED = (
     "gemma4", "granite", "opt", "phi3, longrope", "dbrx", "deepseek_v3", "gpt_oss", "llama4", "mixtral", "qwen3_moe",
     "bamba", "falcon_h1", "granitemoehybrid", "jamba", "lfm2", "mamba", "mamba2", "qwen3_5", "qwen3_next",
     "recurrent_gemma", "rwkv", "xlstm", "zamba2", "gemma3, seeing", "llava", "qwen2_5_vl", "qwen3_vl", "paligemma",
+    "bart", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5", "t5gemma", "umt5",
 )  # fmt: skip
 """Those that stand for their kind in the slow tests; the others are among the tests called `every`."""
 
-ARCHITECTURES: dict[str, Architecture] = {**DECODERS, **MIXTURES, **RECURRENT, **SEEING, **OTHERS}
+ARCHITECTURES: dict[str, Architecture] = {
+    **DECODERS,
+    **MIXTURES,
+    **RECURRENT,
+    **ENCODER_DECODERS,
+    **SEEING,
+    **OTHERS,
+}
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Decoders": tuple(DECODERS),
     "Mixtures of experts": tuple(MIXTURES),
     "Recurrent and hybrid": tuple(RECURRENT),
+    "Encoder–decoders": tuple(ENCODER_DECODERS),
     "Text models that also see or hear": tuple(SEEING),
     "No language models": tuple(OTHERS),
 }

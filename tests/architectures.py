@@ -105,6 +105,8 @@ def _draw_anew(model: nn.Module) -> None:
     from transformers.pytorch_utils import Conv1D
 
     for module in model.modules():
+        if (bias := getattr(module, "final_logits_bias", None)) is not None:
+            bias.normal_()
         for parameter in module.parameters(recurse=False):
             if isinstance(module, nn.Linear | Conv1D) and parameter.dim() == 2:
                 parameter.normal_(std=parameter.numel() ** -0.25)

@@ -178,3 +178,13 @@ def test_layers_that_only_choose_carry_no_adapter() -> None:
     indexer = {name: reason for name, reason in targets.left_out.items() if "indexer" in name}
     assert inside_blocks(indexer) == {f"self_attn.indexer.{name}" for name in ("wq_b", "wk", "weights_proj")}
     assert set(indexer.values()) == {"no gradient reaches it"}
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_all_linear_covers_a_frozen_encoder_too(frozen: bool) -> None:
+    """Two blocks in each part of T5: 4 + 2 layers per block of the encoder, 4 + 4 + 2 per block of the decoder."""
+    model = build("t5").requires_grad_(not frozen)
+    targets = find_targets(model, LoraSettings())
+    assert targets.left_out == {}
+    assert sum(name.startswith("encoder.") for name in targets.modules) == 2 * (4 + 2)
+    assert sum(name.startswith("decoder.") for name in targets.modules) == 2 * (4 + 4 + 2)

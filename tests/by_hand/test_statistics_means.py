@@ -185,10 +185,11 @@ def test_nearly_equal_values_have_no_interval() -> None:
 
 
 def test_many_data_sets_at_once_have_the_ends_of_each() -> None:
-    values = np.random.default_rng(6).exponential(size=(3, 12))
-    ends = mean_ends([(values, np.ones_like(values))], seed=2)
-    for row, *parts in zip(values, *ends, strict=True):
-        found = mean_interval(row, seed=2)
+    generator = np.random.default_rng(6)
+    values, sizes = generator.exponential(size=(3, 12)), generator.integers(1, 9, size=(3, 12)).astype(float)
+    ends = mean_ends([(values, sizes)], seed=2)
+    for row, size, *parts in zip(values, sizes, *ends, strict=True):
+        found = mean_interval(row, weights=size, seed=2)
         assert parts == pytest.approx([found.low, found.high, found.p])
 
 

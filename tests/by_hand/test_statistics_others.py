@@ -144,9 +144,9 @@ def test_an_interval_at_zero_finds_nothing() -> None:
 
 
 def test_many_data_sets_at_once_have_the_errors_of_each() -> None:
-    left_out = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 6.0]])
-    # 2/3 (1 + 0 + 1) and 2/3 (4 + 4 + 16).
-    assert jackknife_error(left_out).tolist() == pytest.approx([math.sqrt(4 / 3), 4.0])
+    left_out = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 9.0]])
+    # 2/3 (1 + 0 + 1) and 2/3 (9 + 9 + 36).
+    assert jackknife_error(left_out).tolist() == pytest.approx([math.sqrt(4 / 3), 6.0])
     shares = np.stack([EIGHT_OF_TEN, EIGHT_OF_TEN[::-1] * [[1.0, 2.0]]])
     value, low, high = coefficient_ends(shares, lambda sums: sums[:, 0] / sums[:, 1])
     assert value.tolist() == pytest.approx([0.8, 0.4])

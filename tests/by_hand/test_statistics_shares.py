@@ -65,6 +65,9 @@ def test_too_few_mixed_prompts_count_as_one_answer_each() -> None:
     # Of ten prompts four have a failure: no effect is estimated from so few, and n is 10.
     found = interval_of_counts([2, 2, 2, 2, 2, 2, 1, 1, 1, 1], [2] * 10)
     assert (found.low, found.high) == pytest.approx(by_hand(0.8, 10), abs=1e-6)
+    # And of ten prompts four have a success.
+    found = interval_of_counts([0, 0, 0, 0, 0, 0, 1, 1, 1, 1], [2] * 10)
+    assert (found.low, found.high) == pytest.approx(by_hand(0.2, 10), abs=1e-6)
     # With a fifth one it is: share 3/4, binomial 3/320, between (5/4 + 5/4) / 400 · 10/9 = 1/144, the effect 1.
     found = interval_of_counts([2, 2, 2, 2, 2, 1, 1, 1, 1, 1], [2] * 10)
     assert (found.low, found.high) == pytest.approx(by_hand(0.75, 20 * (Z / T9) ** 2), abs=1e-6)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from transformers import BartConfig, LEDConfig, LlamaConfig, PreTrainedConfig, T5Config
 
 from preflab.errors import PreflabError
+from preflab.models.facts import token_limits
 from preflab.training.batches import TokenSequence
 from preflab.training.token_limits import NO_LIMIT, TokenLimits
 from preflab.training.too_long import LongRows
@@ -37,6 +39,24 @@ def test_surplus_of_a_prompt_of_five_and_a_completion_of_three(
 )
 def test_room_after_a_prompt(limits: TokenLimits, num_prompt: int, room: int) -> None:
     assert limits.room(num_prompt) == room
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (LlamaConfig(max_position_embeddings=64), TokenLimits(both=64)),
+        # A start token and a forced one take two of the decoder's positions.
+        (BartConfig(max_position_embeddings=64), TokenLimits(prompt=64, completion=62)),
+        (
+            LEDConfig(max_encoder_position_embeddings=128, max_decoder_position_embeddings=66),
+            TokenLimits(prompt=128, completion=64),
+        ),
+        (T5Config(n_positions=512), TokenLimits(prompt=512)),
+    ],
+    ids=["llama", "bart", "led", "t5"],
+)
+def test_limits_of_configurations(config: PreTrainedConfig, expected: TokenLimits) -> None:
+    assert token_limits(config) == expected
 
 
 def test_limits_in_words() -> None:

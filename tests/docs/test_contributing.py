@@ -47,7 +47,7 @@ FAMILY_RECIPE = """
 recipe: 1
 data: {demos: {path: demos.jsonl}, prompts: {path: prompts.jsonl}, pairs: {path: pairs.jsonl}}
 stages:
-  sft: {kind: sft, model: ./t5, data: demos, num_epochs: 10, lora: null, optimiser: {learning_rate: 5.0e-3}}
+  sft: {kind: sft, model: ./prefix, data: demos, num_epochs: 10, lora: null, optimiser: {learning_rate: 5.0e-3}}
   grpo:
     {kind: grpo, model: sft, prompts: prompts, rewards: [{function: "my_rewards:num_words"}], num_steps: 4,
      lora: {rank: 2}, num_prompts_per_step: 2, num_completions_per_prompt: 4, decoding: {max_new_tokens: 6}}
@@ -58,10 +58,10 @@ stages:
   rm: {kind: reward, model: sft, preferences: pairs, num_epochs: 1, lora: {rank: 2}}
   eval: {kind: evaluate, models: [sft, grpo], prompts: prompts, decoding: {max_new_tokens: 6}}
 """
-SAVE_T5 = """
-from test_encoder_decoders import tiny_t5
-model, tokenizer = tiny_t5(scaled=False)
-model.save_pretrained("t5"), tokenizer.save_pretrained("t5")
+SAVE_MODEL = """
+from test_prefix_decoders import tiny_prefix_model
+model, tokenizer = tiny_prefix_model()
+model.save_pretrained("prefix"), tokenizer.save_pretrained("prefix")
 """
 
 
@@ -137,7 +137,7 @@ def test_added_reward_passes_its_tests_and_trains(tmp_path: Path) -> None:
 def test_added_family_passes_its_tests_and_trains(tmp_path: Path) -> None:
     tree = changed_tree(tmp_path, DIFFS / "family.diff")
     tests = tree / "tests" / "flow" / "models"
-    assert re.match(r"\d+ passed", run_tests(tree, str(tests / "test_encoder_decoders.py")))
+    assert re.match(r"\d+ passed", run_tests(tree, str(tests / "test_prefix_decoders.py")))
     run = tmp_path / "run"
     write_recipe(run, FAMILY_RECIPE)
     demos = [{"prompt": row["prompt"], "completion": "please wait until today ."} for row in PAIRS]
@@ -145,8 +145,11 @@ def test_added_family_passes_its_tests_and_trains(tmp_path: Path) -> None:
     (run / "my_rewards.py").write_text(
         "def num_words(completion: str) -> float:\n    return float(len(completion.split()))\n"
     )
-    run_python(tree, "-c", f"import sys; sys.path.insert(0, {str(tests)!r})\n{SAVE_T5}", where=run)
+    run_python(tree, "-c", f"import sys; sys.path.insert(0, {str(tests)!r})\n{SAVE_MODEL}", where=run)
     run_python(tree, "-m", "preflab", "run", "recipe.yaml", where=run)
+    kept = [json.loads(file.read_text()) for file in (run / "runs").glob("sft-*/**/config.json")]
+    assert kept
+    assert all(config["prefix_lm"] for config in kept), "what is trained stays a prefix language model"
     losses = [row["loss/nll"] for row in rows_of(run, "sft", "metrics.jsonl")]
     assert losses[-1] < 0.5 * losses[0]
     for stage in ("grpo", "ppo"):

@@ -11,12 +11,12 @@ import itertools
 import random
 from math import exp
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from transformers import LlamaForCausalLM
 
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.models.trunk import Trunk
@@ -24,6 +24,7 @@ from preflab.rewards.rankings import LabelledPair, Ranking
 from preflab.rewards.train import score_rankings, train_reward_model
 from preflab.settings.learning import OptimiserSettings, RewardSettings
 from preflab.training.batches import TokenSequence
+from tiny_encoder_decoders import tiny_bart, tiny_t5
 
 LETTERS = ["a", "b", "c"]
 PROMPTS = ["p", "q", "r", "s"]
@@ -31,10 +32,18 @@ COMPLETIONS = [" ".join(letters) for letters in itertools.product(LETTERS, repea
 NUM_STEPS = 150
 
 
-def world() -> tuple[Trunk, list[TokenSequence], np.ndarray]:
+def tiny_decoder(tokenizer: Any) -> Any:
+    """A random Llama."""
+    return build_model(tokenizer, num_layers=2, hidden_size=32, num_heads=2, context=8, seed=0)
+
+
+MODELS = {"llama": tiny_decoder, "t5": lambda t: tiny_t5(len(t)), "bart": lambda t: tiny_bart(len(t))}
+
+
+def world(name: str = "llama") -> tuple[Trunk, list[TokenSequence], np.ndarray]:
     """A trunk, the sequences of all completions of each prompt, and their utilities (prompts, completions)."""
     tokenizer = build_tokenizer([" ".join(LETTERS + PROMPTS)], context=8)
-    model: LlamaForCausalLM = build_model(tokenizer, num_layers=2, hidden_size=32, num_heads=2, context=8, seed=0)
+    model = MODELS[name](tokenizer)
     rng = random.Random(0)
     utilities = np.array([[rng.gauss(0.0, 1.5) for _ in COMPLETIONS] for _ in PROMPTS])
 
@@ -88,9 +97,12 @@ def within_prompts(scores: np.ndarray, utilities: np.ndarray) -> float:
     return float(np.corrcoef(centred[0].ravel(), centred[1].ravel())[0, 1])
 
 
-def test_known_utilities_are_recovered_up_to_a_constant_per_prompt(tmp_path: Path) -> None:
-    trunk, sequences, utilities = world()
-    scores = trained_scores(trunk, rankings(sequences, utilities), tmp_path)
+@pytest.mark.parametrize(("name", "learning_rate"), [("llama", 3e-3), ("t5", 3e-3), ("bart", 3e-3)])
+def test_known_utilities_are_recovered_up_to_a_constant_per_prompt(
+    name: str, learning_rate: float, tmp_path: Path
+) -> None:
+    trunk, sequences, utilities = world(name)
+    scores = trained_scores(trunk, rankings(sequences, utilities), tmp_path, learning_rate)
     assert within_prompts(scores, utilities) > 0.99
     # Not only the order: Bradley–Terry fixes the differences themselves.
     differences = [(s[:, None, :] - s[:, :, None]).ravel() for s in (scores, utilities)]

@@ -45,6 +45,7 @@ TRAIN = {
     "sft": "Fine-tune on demonstrations.",
     "reward": "Train a reward model on preferences.",
     "rating": "Train a reward model on ratings.",
+    "classifier": "Train a classifier of texts, for a reward or a judge.",
     "dpo": "Learn from preferences directly: DPO and its relatives, KTO.",
     "ppo": "Optimise the policy against the reward.",
     "grpo": "Optimise the policy by comparing completions of one prompt: GRPO, Dr. GRPO, DAPO, RLOO, GSPO.",

@@ -9,7 +9,6 @@ Differences are measured in nats, or as a share of the largest gradient.
 
 from __future__ import annotations
 
-import inspect
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from torch import Tensor
 from preflab.models.adapters import adapter_parameters
 from preflab.models.causality import UNFIT, first_line
 from preflab.models.check_limits import Limits
+from preflab.models.check_padding import padding_side
 from preflab.models.check_rows import CheckRow, measured_row
 from preflab.models.facts import ModelFacts
 from preflab.models.families import token_logits
@@ -38,9 +38,6 @@ from preflab.words import count
 
 PROMPT_LENGTHS = (3, 7, 3, 1)
 NUM_TOKENS = 10
-UNPADDED = ("equal lengths", "plain")
-"""Endings of the names of decode paths that never pad."""
-
 BEYOND = 3
 """Number of tokens by which a long prompt exceeds a limit."""
 
@@ -177,24 +174,9 @@ def _padding_amount(subject: Subject) -> CheckRow:
 
 
 def _padding_side(subject: Subject) -> CheckRow:
-    """Compare rows that are left-padded with mask and positions, as in decoding, with unpadded rows."""
-    rows = [request.prompt_ids for request in subject.requests]
-    width = max(map(len, rows))
-    device = subject.trunk.device
-    ids = torch.tensor([(subject.trunk.pad_id,) * (width - len(row)) + row for row in rows], device=device)
-    real = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows], device=device)
-    places = (real.cumsum(1) - 1).clamp_min(0)
-    model = subject.trunk.language_model("policy")
-    positions = {"position_ids": places} if "position_ids" in inspect.signature(model.forward).parameters else {}
-    with torch.no_grad(), subject.trunk.role("policy"):
-        left = model(input_ids=ids, attention_mask=real.long(), use_cache=False, **positions).logits[:, -1]
-        plain = [model(input_ids=torch.tensor([row], device=device), use_cache=False).logits[0, -1] for row in rows]
-    measured = _largest(left.float().log_softmax(-1) - torch.stack(plain).float().log_softmax(-1))
+    prompts = [request.prompt_ids for request in subject.requests]
     path = getattr(subject.sampler, "decode_path", "")
-    if measured > subject.allowed.nats and path.endswith(UNPADDED):
-        advice = f"preflab does not pad it ({path}); in other programs, do not pad it on the left"
-        return CheckRow("padding side", True, f"{measured:.1e} nats", "any: it is decoded without padding", advice)
-    return measured_row("padding side", measured, subject.allowed.nats, "nats", "do not pad it on the left")
+    return padding_side(subject.trunk, prompts, path, subject.allowed.nats)
 
 
 def _batch_composition(subject: Subject) -> CheckRow:
@@ -344,7 +326,8 @@ def _gradients(subject: Subject, loss: Tensor) -> Tensor:
     """All gradients of the policy's adapter as one vector."""
     parameters = [parameter for _, parameter in subject.trunk.parameters_of("policy")]
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return torch.cat([g.flatten() for g in gradients if g is not None])
+    pairs = zip(parameters, gradients, strict=True)
+    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in pairs])
 
 
 def _largest(tensor: Tensor) -> float:

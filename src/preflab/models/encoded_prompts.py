@@ -11,17 +11,26 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutput
 
 MOST_BYTES = 2**28
 """Most bytes of states kept per model (256 MiB); the prompts used longest ago are dropped first."""
 
 Fingerprint = tuple[Any, ...]
 """Identifies the weights and the precision that states were computed with."""
+
+
+@dataclass
+class EncoderStates(BaseModelOutput):
+    """Encoder states as an argument of a model's forward pass; mixtures of experts also read `router_logits`."""
+
+    router_logits: tuple[Tensor, ...] | None = None
 
 
 class KeptStates:

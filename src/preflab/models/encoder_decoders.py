@@ -13,13 +13,16 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutput
 
 from preflab.models.cross_attention import decoder_inputs
 from preflab.models.decoder_start import start_tokens
-from preflab.models.encoded_prompts import encode
+from preflab.models.decoder_tokens import decoder_tokens
+from preflab.models.encoded_prompts import EncoderStates, encode
 from preflab.training.batches import TokenBatch, TokenSequence
 from preflab.training.separate_prompts import SeparatePrompts, separate_prompts
+
+SCALED_IF_TIED = ("umt5", "switch_transformers")
+"""Relatives of T5 that scale the decoder's states if the head has the embedding's weight; T5 has a setting for it."""
 
 
 class EncoderDecoder:
@@ -52,16 +55,16 @@ class EncoderDecoder:
         written = inputs["decoder_input_ids"]
         # Without a mask T5Gemma would hide padding tokens that the policy wrote.
         return model.get_decoder()(
-            input_ids=written, attention_mask=torch.ones_like(written), use_cache=False, **given
+            **decoder_tokens(model, written), attention_mask=torch.ones_like(written), use_cache=False, **given
         ).last_hidden_state
 
     def logits(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """(B, L, V) logits of the model's own forward pass, in which rows have copies of their prompt's states."""
         rows, mask, written = inputs["prompt_rows"], inputs["attention_mask"], inputs["decoder_input_ids"]
         return model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=encode(model, inputs["input_ids"], mask)[rows]),
+            encoder_outputs=EncoderStates(last_hidden_state=encode(model, inputs["input_ids"], mask)[rows]),
             attention_mask=mask[rows],
-            decoder_input_ids=written,
+            **decoder_tokens(model, written, "decoder_"),
             decoder_attention_mask=torch.ones_like(written),
             use_cache=False,
         ).logits
@@ -69,7 +72,9 @@ class EncoderDecoder:
     def read_by_head(self, model: Any, states: Tensor) -> Tensor:
         """(…, H) what the language-model head is applied to: T5 v1.0 scales states by d_model^(−1/2)."""
         config = model.config
-        return states * config.d_model**-0.5 if getattr(config, "scale_decoder_outputs", False) else states
+        tied = config.model_type in SCALED_IF_TIED and config.tie_word_embeddings
+        scaled = getattr(config, "scale_decoder_outputs", tied)
+        return states * config.d_model**-0.5 if scaled else states
 
     def without_head(self, model: Any) -> Any:
         """Encoder and decoder, for example a `T5Model`, with the model's own modules; a head costs memory for nothing.

@@ -89,12 +89,17 @@ def token_limits(config: Any) -> TokenLimits:
     """The most tokens that a model takes.
 
     A decoder's context holds prompt and completion. Of an encoder–decoder, encoder and decoder have a limit each:
-    `max_position_embeddings` (BART, T5Gemma), or `n_positions`, the length that T5's encoder was trained with.
+    `max_position_embeddings` (BART, T5Gemma), a setting for each (LED), or `n_positions`, the length that T5's encoder
+    was trained with.
     """
     if not getattr(config, "is_encoder_decoder", False):
         return TokenLimits(both=context_length(config) or NO_LIMIT)
     parts = [config.get_text_config(encoder=True), config.get_text_config(decoder=True)]
-    encoder, decoder = (getattr(part, "max_position_embeddings", None) for part in parts)
+    own = [f"max_{part}_position_embeddings" for part in ("encoder", "decoder")]
+    encoder, decoder = (
+        getattr(config, name, None) or getattr(part, "max_position_embeddings", None)
+        for name, part in zip(own, parts, strict=True)
+    )
     trained = getattr(config, "n_positions", None)
     # The decoder reads a start token, and often a forced one, before the completion.
     return TokenLimits(prompt=encoder or trained or NO_LIMIT, completion=decoder - 2 if decoder else NO_LIMIT)

@@ -16,6 +16,14 @@ REFUSED: dict[Kind, tuple[str, str]] = {
     "encoder": ("an encoder, in which each token attends to later tokens", "use an encoder as a reward model only"),
     "other": ("not a language model that transformers knows", "choose another model"),
 }
+UNSUPPORTED = {
+    "encoder-decoder": "its two parts are models of their own, and its decoder holds the head",
+    "fsmt": "its decoder attends to later tokens if the encoder's states are given",
+    "prophetnet": "its logits change with the number of tokens in a row",
+    "seamless_m4t": "its positions skip padding tokens, which a policy may write",
+    "seamless_m4t_v2": "its positions skip padding tokens, which a policy may write",
+}
+"""Types of encoder–decoders that transformers opens for text and preflab refuses, with the reason (transformers 5)."""
 OWN_CLASSIFIERS = ("PooledClassifier", "PairClassifier")
 SCORES = "scores completions and cannot generate text"
 EXPECTED = "a language model that generates from left to right, such as Llama, Qwen, GPT-2, Mamba, T5 or BART"
@@ -110,9 +118,10 @@ def check_writes(ref: Path | str, config: Any) -> None:
     """Refuse models that cannot generate text.
 
     Raises:
-        PreflabError: an encoder, a sequence classifier, or no language model at all.
+        PreflabError: an encoder, a sequence classifier, no language model at all, or what `check_reads` refuses.
     """
     kind = kind_of(config)
+    check_reads(ref, config)
     if kind in WRITERS and classifies(config):
         raise PreflabError(
             f"{ref}: {config.architectures[0]} {SCORES}",
@@ -125,14 +134,19 @@ def check_writes(ref: Path | str, config: Any) -> None:
 
 
 def check_reads(ref: Path | str, config: Any) -> None:
-    """Refuse models that cannot carry a reward head: encoder–decoders that read or write other things than text.
+    """Refuse models that cannot carry a reward head: some encoder–decoders.
 
     Raises:
-        PreflabError: such an encoder–decoder.
+        PreflabError: an encoder–decoder that reads or writes other things than text, or one of `UNSUPPORTED`.
     """
-    if _is_encoder_decoder(config) and kind_of(config) not in WRITERS:
+    if not _is_encoder_decoder(config):
+        return
+    why = UNSUPPORTED.get(config.model_type)
+    if why is None and kind_of(config) not in WRITERS:
+        why = "transformers does not open it as a text model"
+    if why is not None:
         raise PreflabError(
-            f"{ref}: {config.model_type} is an encoder–decoder that transformers does not open as a text model",
+            f"{ref}: {config.model_type} is an encoder–decoder that preflab does not support ({why})",
             "a decoder, an encoder, or an encoder–decoder of text such as T5 or BART",
             "choose another model",
         )

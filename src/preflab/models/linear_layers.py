@@ -11,6 +11,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from preflab.models.encoded_prompts import reading_anew
+from preflab.models.facts import token_limits
 from preflab.models.families import token_logits
 from preflab.models.kinds import family_of
 from preflab.models.text_model import states_of, text_prefix
@@ -161,9 +162,10 @@ def _weights_that_matter(model: Any, weights: list[Any]) -> list[bool]:
 def _last_states(model: Any, num_tokens: int) -> torch.Tensor:
     """Logits if the model has a language-model head, else last hidden states, for one row of tokens in its context."""
     num_rows = model.get_input_embeddings().weight.shape[0]
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or num_tokens
+    limits = token_limits(model.config)
     # Use two positions fewer: RoBERTa's positions start after the padding position.
-    ids = tuple(number % num_rows for number in range(3, 3 + min(num_tokens, context - 2)))
+    longest = min(limits.both, limits.completion) - 2
+    ids = tuple(number % num_rows for number in range(3, 3 + min(num_tokens, longest)))
     if hasattr(model, "get_output_embeddings") and model.get_output_embeddings() is not None:
         with reading_anew():
             return token_logits(family_of(model), model, [TokenSequence(ids[:1], ids[1:])])

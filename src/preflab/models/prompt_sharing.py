@@ -28,8 +28,9 @@ def why_not_shared(model: Any) -> str | None:
 
     Checks the configuration and compares hidden states on one short batch with prompts of two lengths.
     """
-    if not isinstance(family_of(model), Decoder):
-        return "it processes prompts and completions separately"
+    family = family_of(model)
+    if not isinstance(family, Decoder):
+        return f"its family ({family.name}) has no rows of several completions"
     config = model.config.get_text_config()
     for key in WINDOWS:
         if getattr(config, key, None) and getattr(config, "use_sliding_window", True):

@@ -1,4 +1,4 @@
-"""Builds a word-level tokenizer and a small random Llama: a base model that needs no download.
+"""Builds a word-level tokenizer and small random models (Llama, T5, classifiers) that need no download.
 
 Words are separated by spaces. Punctuation directly after a word is a separate token, with a mark that makes decoding
 join it to the word again. Text of known words with single spaces is unchanged after encoding and decoding.
@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordLevel
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from preflab.errors import PreflabError
 
@@ -24,7 +33,7 @@ GLUE = "##"
 """Marks punctuation that directly follows a word."""
 
 
-def build_tokenizer(texts: Iterable[str], *, context: int) -> PreTrainedTokenizerFast:
+def build_tokenizer(texts: Iterable[str], *, context: int, most_words: int | None = None) -> PreTrainedTokenizerFast:
     """Build a word-level tokenizer that knows every word of the texts; frequent words have lower ids.
 
     Encoding adds <s> at the start but no </s> at the end; pad, bos, eos and unk are four different tokens.
@@ -33,6 +42,7 @@ def build_tokenizer(texts: Iterable[str], *, context: int) -> PreTrainedTokenize
     Args:
         texts: the texts that the model will be trained on.
         context: longest sequence that the model takes, in tokens.
+        most_words: know only this many words, the most frequent ones; others are read as <unk>. None: all.
 
     Raises:
         PreflabError: the texts contain no word.
@@ -43,7 +53,7 @@ def build_tokenizer(texts: Iterable[str], *, context: int) -> PreTrainedTokenize
     )
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.decoder = decoders.Sequence([decoders.WordPiece(GLUE, cleanup=False), decoders.Replace(GLUE, "")])
-    words = _words(tokenizer, texts)
+    words = _words(tokenizer, texts)[:most_words]
     vocabulary = {word: i for i, word in enumerate([PAD, BOS, EOS, UNKNOWN, *words])}
     tokenizer.model = WordLevel(vocabulary, unk_token=UNKNOWN)
     tokenizer.post_processor = processors.TemplateProcessing(f"{BOS} $A", special_tokens=[(BOS, vocabulary[BOS])])
@@ -75,13 +85,94 @@ def build_model(
     Raises:
         PreflabError: the hidden size is not a multiple of twice the number of heads (rotary positions rotate pairs).
     """
-    if hidden_size % (2 * num_heads):
-        raise PreflabError(
-            f"hidden_size {hidden_size} with num_heads {num_heads}",
-            "a width that is a multiple of twice the number of heads",
-            f"use for example hidden_size {2 * num_heads * max(1, round(hidden_size / (2 * num_heads)))}",
+    config = _llama_config(tokenizer, num_layers, hidden_size, num_heads, context)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config).to(torch.float32)
+    return model.eval()
+
+
+def build_t5(
+    tokenizer: PreTrainedTokenizerFast, *, num_layers: int, hidden_size: int, num_heads: int, context: int, seed: int
+) -> T5ForConditionalGeneration:
+    """Build a random T5 in float32, in the form of T5 v1.1 and FLAN-T5: a gated MLP of twice the hidden size.
+
+    Encoder and decoder have `num_layers` each. The encoder reads at most `context` tokens, the decoder starts with the
+    padding token, and dropout is 0.
+
+    Raises:
+        PreflabError: the hidden size is not a multiple of the number of heads.
+    """
+    _check_width(hidden_size, num_heads, 1)
+    ids = _special_ids(tokenizer)
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=hidden_size,
+        d_kv=hidden_size // num_heads,
+        d_ff=2 * hidden_size,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        n_positions=context,
+        feed_forward_proj="gated-gelu",
+        dropout_rate=0.0,
+        scale_decoder_outputs=False,
+        decoder_start_token_id=ids["pad_token_id"],
+        **ids,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = T5ForConditionalGeneration(config).to(torch.float32)
+    return model.eval()
+
+
+def build_classifier(
+    tokenizer: PreTrainedTokenizerFast,
+    classes: Sequence[str],
+    *,
+    architecture: Literal["bert", "llama"],
+    num_layers: int,
+    hidden_size: int,
+    num_heads: int,
+    context: int,
+    seed: int,
+) -> Any:
+    """Build a random sequence classifier in float32: BERT, which reads its first token, or Llama, its last one.
+
+    Raises:
+        PreflabError: the hidden size is not a multiple of the number of heads (Llama: of twice their number).
+    """
+    names = dict(enumerate(classes))
+    labels = {"num_labels": len(names), "id2label": names, "label2id": {name: n for n, name in names.items()}}
+    kind: Any
+    config: Any
+    if architecture == "llama":
+        kind = LlamaForSequenceClassification
+        config = _llama_config(tokenizer, num_layers, hidden_size, num_heads, context)
+        config.update(labels)
+    else:
+        _check_width(hidden_size, num_heads, 1)
+        kind = BertForSequenceClassification
+        config = BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=hidden_size,
+            intermediate_size=2 * hidden_size,
+            num_hidden_layers=num_layers,
+            num_attention_heads=num_heads,
+            max_position_embeddings=context,
+            **_special_ids(tokenizer),
+            **labels,
         )
-    config = LlamaConfig(
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = kind(config).to(torch.float32)
+    return model.eval()
+
+
+def _llama_config(
+    tokenizer: PreTrainedTokenizerFast, num_layers: int, hidden_size: int, num_heads: int, context: int
+) -> LlamaConfig:
+    _check_width(hidden_size, num_heads, 2)
+    return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden_size,
         intermediate_size=8 * round(hidden_size / 3),
@@ -91,10 +182,17 @@ def build_model(
         tie_word_embeddings=True,
         **_special_ids(tokenizer),
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(config).to(torch.float32)
-    return model.eval()
+
+
+def _check_width(hidden_size: int, num_heads: int, per_head: int) -> None:
+    """Refuse a width that cannot be divided among the heads; rotary positions need an even share each."""
+    unit = per_head * num_heads
+    if hidden_size % unit:
+        raise PreflabError(
+            f"hidden_size {hidden_size} with num_heads {num_heads}",
+            f"a width that is a multiple of {'twice ' if per_head == 2 else ''}the number of heads",
+            f"use for example hidden_size {unit * max(1, round(hidden_size / unit))}",
+        )
 
 
 def _words(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from preflab.errors import PreflabError, nearest
 from preflab.files import count_rows, describe_cut_files, write_text
 from preflab.pipeline.content_hashes import ContentHashes
+from preflab.pipeline.hub_files import check_hub_files
 from preflab.pipeline.keys import data_read
 from preflab.pipeline.launches import Processes
 from preflab.pipeline.planning import Step, before, output, plan, state_of
@@ -97,9 +98,10 @@ def run(
         steps = plan(recipe, folder / "runs", counts)
         wanted = [name for name in (before(steps, until) if until else steps) if not only or name in only]
         with _functions_found(recipe):
-            for name in wanted:
-                if state_of(steps[name]) != "done":  # both may raise, so call them before any change
-                    check_before(recipe, name)
+            unfinished = [name for name in wanted if state_of(steps[name]) != "done"]
+            check_hub_files(recipe, unfinished)
+            for name in unfinished:  # all of these may raise, so call them before any change
+                check_before(recipe, name)
         for name in only:
             _check_inputs(steps, name)
         processes.agree()  # wait until all processes have planned with the old counts

@@ -39,6 +39,7 @@ METHODS = {
     "dpo": "by DPO",
     "reward": "as a Bradley–Terry reward model",
     "rating": "as a reward model of ratings",
+    "classifier": "as a classifier of single texts",
     "tiny": "from random weights, as a tiny language model",
 }
 """Kind of stage → the method, as the end of "Made with preflab …"."""

@@ -102,11 +102,12 @@ def _difference(difference: Mapping[str, Any] | None, form: Form) -> list[str]:
 
 
 def _measure_label(run: Run, evaluation: Mapping[str, Any], measure: str) -> str:
-    """The measure's name, marked if the model was trained to raise it."""
+    """The measure's name, marked if it is the primary one and if the model was trained to raise it."""
     judge = (evaluation.get("judges") or {}).get(measure.removeprefix("judge/"), {})
     classifier = (evaluation.get("classifiers") or {}).get(measure.partition("/")[2], {})
     trained = {measure, judge.get("function"), f"reward/{classifier.get('model')}"} & training_rewards(run)
-    return measure_name(measure) + (", its training reward" if trained else "")
+    primary = ", primary" if measure == evaluation.get("primary") else ""
+    return measure_name(measure) + primary + (", its training reward" if trained else "")
 
 
 def _probe(run: Run, probing: Run) -> Iterator[str]:

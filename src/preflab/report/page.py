@@ -13,6 +13,7 @@ from markupsafe import Markup
 from preflab import __version__
 from preflab.report.alarms import alarms_section
 from preflab.report.blocks import Section
+from preflab.report.classifiers import classifiers_section
 from preflab.report.comparison import comparison_section
 from preflab.report.constitution import constitution_section
 from preflab.report.feedback import feedback_section
@@ -78,6 +79,7 @@ def sections(page: Page) -> list[Section]:
         training_section,
         rounds_section,
         reward_section,
+        classifiers_section,
         constitution_section,
         feedback_section,
         provenance_section,

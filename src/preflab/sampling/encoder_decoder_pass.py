@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
-from transformers.modeling_outputs import BaseModelOutput
 
 from preflab.models.cross_attention import decoder_inputs, holds_once
 from preflab.models.decoder_start import start_tokens
-from preflab.models.encoded_prompts import encode
+from preflab.models.decoder_tokens import decoder_tokens
+from preflab.models.encoded_prompts import EncoderStates, encode
 from preflab.sampling.cache import RowCache
 from preflab.sampling.passes import moved
 
@@ -86,9 +86,9 @@ class EncoderDecoderPass:
     def _forward(self, ids: torch.Tensor) -> torch.Tensor:
         given = decoder_inputs(self.model, self.encoded, self.mask, self.prompt_rows)
         arguments: dict[str, Any] = {
-            "encoder_outputs": BaseModelOutput(last_hidden_state=given.pop("encoder_hidden_states")),
+            "encoder_outputs": EncoderStates(last_hidden_state=given.pop("encoder_hidden_states")),
             "attention_mask": given.pop("encoder_attention_mask"),
-            "decoder_input_ids": ids,
+            **decoder_tokens(self.model, ids, "decoder_"),
             "past_key_values": EncoderDecoderCache(self.written, self.read),
             "use_cache": True,
             **given,

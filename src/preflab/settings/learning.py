@@ -180,15 +180,34 @@ class RewardSettings(StageSettings):
 
 
 class TinySettings(StageSettings):
-    """Stage `tiny`: train a small base model from scratch on a text, tokenizer included."""
+    """Stage `tiny`: a small base model from scratch, tokenizer included: a Llama that learns a text, or a random T5."""
 
     makes: ClassVar[str] = "model"
     kind: Literal["tiny"] = "tiny"
-    text: str = setting(..., "A data name whose `text` column is learned.", "required", refers="data")
+    text: str = setting(
+        ...,
+        "A data name whose `text` column is learned; for a T5, whose words (of `text`, or of `prompt` and "
+        "`completion`) are its vocabulary.",
+        "required",
+        refers="data",
+    )
+    architecture: Literal["llama", "t5"] = setting(
+        "llama",
+        "`llama`: a decoder, trained on the text. `t5`: an encoder–decoder with random weights, for stage `sft`.",
+        "choice: a decoder",
+        counts="if_set",
+    )
+    most_words: int | None = setting(
+        None,
+        "Know only this many words, the most frequent ones; others are read as <unk>. None: all words.",
+        "choice: no word is lost by default",
+        ge=1,
+        counts="if_set",
+    )
     num_layers: int = setting(4, "Transformer layers.", "choice: about a million parameters", ge=1, le=1000)
     hidden_size: int = setting(128, "Width of the hidden states.", "choice: about a million parameters", ge=8)
     num_heads: int = setting(4, "Attention heads.", "choice: 32 dimensions per head", ge=1)
-    context: int = setting(96, "Longest sequence, tokens.", "choice: short answers", ge=8)
+    context: int = setting(96, "Longest sequence, tokens; of a T5, longest prompt.", "choice: short answers", ge=8)
     num_steps: int = setting(450, "Optimiser steps.", "measured: about a minute of one core", ge=1)
     num_sequences_per_step: int = setting(
         32, "Texts in one step.", "measured: held-out loss 0.64 after 400,000 tokens, 0.67 with 64", ge=1
@@ -199,3 +218,11 @@ class TinySettings(StageSettings):
         "measured: 1,024 tokens are 1.4 times as fast as 4,096 on one core",
     )
     run: RunSettings = setting(RunSettings(save_every=200), "Checkpoints and logs.", "see its own settings")
+
+    @model_validator(mode="after")
+    def _t5_is_not_trained_here(self) -> TinySettings:
+        """Refuse settings of training for a T5, which nothing would read."""
+        unread = sorted(self.model_fields_set & {"num_steps", "num_sequences_per_step", "optimiser", "run"})
+        if self.architecture == "t5" and unread:
+            raise ValueError(f"{unread[0]} is for a `llama`: a T5 keeps its random weights here, and learns in `sft`")
+        return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializeAsAny
+from pydantic import Field, SerializeAsAny, field_validator
 
 from preflab.settings.ai import AiJudgeSettings
 from preflab.settings.base import Settings, StageSettings, setting
@@ -19,8 +19,10 @@ from preflab.settings.learning import RewardSettings, SftSettings, TinySettings
 from preflab.settings.online_dpo import OnlineDpoSettings
 from preflab.settings.ppo import PpoSettings
 from preflab.settings.probe import ProbeSettings
+from preflab.settings.prompt_template import template_columns
 from preflab.settings.rating import RatingSettings
 from preflab.settings.sampling import SampleSettings
+from preflab.settings.text_classifier import TextClassifierSettings
 
 EngineName = Literal["transformers"]
 """Engines of `sampling.engines.ENGINES`."""
@@ -35,6 +37,7 @@ STAGE_SETTINGS: dict[str, type[StageSettings]] = {
     "revise": ReviseSettings,
     "reward": RewardSettings,
     "rating": RatingSettings,
+    "classifier": TextClassifierSettings,
     "dpo": DpoSettings,
     "ppo": PpoSettings,
     "grpo": GrpoSettings,
@@ -93,6 +96,20 @@ class DataSettings(Settings):
     columns: dict[str, str] = setting(
         {}, "Column of the file → preflab's name for it, such as `question: prompt`.", "choice: none renamed"
     )
+    template: str | None = setting(
+        None,
+        "Makes the prompt from other columns, such as `Summarize this.\\n\\n{dialogue}\\n\\nSummary:`; names are those "
+        "after `columns`. None: the file has prompts.",
+        "choice: prompts as they are",
+        counts="if_set",
+    )
+    gather: tuple[str, ...] = setting(
+        (),
+        "For prompts: rows with the same prompt become one, in which these columns hold lists, such as the references "
+        "of a test set with one row per reference.",
+        "choice: rows as they are",
+        counts="if_set",
+    )
     defaults: dict[str, Any] = setting(
         {},
         "Column → value for rows in which it is missing or empty, such as `system: Be kind.` or "
@@ -107,6 +124,14 @@ class DataSettings(Settings):
         ge=0,
         lt=1,
     )
+
+    @field_validator("template")
+    @classmethod
+    def _template_names_columns(cls, template: str | None) -> str | None:
+        """Refuse a template with a lone brace, or without a column."""
+        if template is not None and not template_columns(template):
+            raise ValueError("the template names no column: write one in braces, such as {dialogue}")
+        return template
 
 
 class DeviceSettings(Settings):

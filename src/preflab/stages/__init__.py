@@ -34,6 +34,7 @@ MODULES: dict[str, str] = {
         "revise",
         "reward",
         "rating",
+        "classifier",
         "dpo",
         "ppo",
         "grpo",
@@ -102,7 +103,7 @@ def _check_models(recipe: Recipe, name: str) -> None:
 
     for word, place in folders:
         ref = word if word.startswith("package:") else recipe.resolve(word)
-        carries_head = recipe.kind(name) in ("reward", "rating") and place == ("model",)
+        carries_head = recipe.kind(name) in ("reward", "rating", "classifier") and place == ("model",)
         try:
             if not carries_head:
                 check_no_reward_model(ref)

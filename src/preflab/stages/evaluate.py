@@ -38,9 +38,11 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.files import write_json, write_text
 from preflab.maths.chance import describe_chance
+from preflab.recipe import Recipe
 from preflab.report.measures import measure_name, quantity
 from preflab.report.names import short_names
 from preflab.report.seeds import short_seeds_text, verdict_entries
+from preflab.settings.evaluation import EvaluateSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.primary_measure import PrimaryMeasure, primary_measure
 from preflab.words import count, difference_sentence
@@ -55,6 +57,13 @@ if TYPE_CHECKING:
 VERSION = 3
 KEPT = ("judge/", "reward/", "probability/", "kl/exact")
 """Differences of measures with these prefixes become figures of the stage."""
+
+
+def check(recipe: Recipe, settings: EvaluateSettings) -> None:
+    """Refuses classifiers that count as harm what the evaluated models were rewarded for."""
+    from preflab.stages.common.reward_sides import check_sides
+
+    check_sides(recipe, settings)
 
 
 def run(ctx: StageContext) -> StageResult:

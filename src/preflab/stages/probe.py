@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from preflab.stages.common.probe_bias import Swaps
     from preflab.stages.common.probe_myths import Question
 
-VERSION = 3
+VERSION = 4
 LABELS = {"safe": True, "unsafe": False}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from architectures import build
 from chat_templates import BY_NAME, FALCON, GEMMA, byte_tokenizer
 from preflab.conversations.renderer import Renderer
 from preflab.models.check import check_facts, check_model
@@ -64,6 +65,27 @@ def test_a_model_that_caps_its_logits_is_said_to_take_the_plain_path() -> None:
     [row] = [row for row in rows if row.name == "chunked log-probabilities"]
     assert row.holds
     assert "final_logit_softcapping" in row.advice
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"), [("t5", ""), ("bart", "in other programs, pad prompts on the right as well")]
+)
+def test_sound_encoder_decoders_pass(name: str, advice: str) -> None:
+    """T5 knows distances only, so padding on the left changes nothing; BART's positions count it."""
+    model, tokens = build(name), tokenizer()
+    rows = check_numbers(model, tokens, model_facts(model, tokens), TransformersEngine)
+    assert failing(rows) == set()
+    assert next(row for row in rows if row.name == "padding side").advice == advice
+
+
+def test_an_encoder_that_reads_padding_is_found() -> None:
+    model = build("t5")
+
+    def without_mask(module: Any, args: Any, given: dict[str, Any]) -> Any:
+        return args, given | {"attention_mask": None}
+
+    model.get_encoder().register_forward_pre_hook(without_mask, with_kwargs=True)
+    assert {"padding amount", "padding side"} <= checked(model)
 
 
 def test_rows_that_see_each_other_are_found() -> None:

@@ -10,11 +10,23 @@ import pytest
 import torch
 import transformers
 
-from architecture_table import DECODERS, MIXTURES, RECURRENT, SEEING
-from architecture_trials import LORA, batch, largest, load_reward_trunk, load_trunk, logits, save, tiers
+from architecture_table import DECODERS, ENCODER_DECODERS, MIXTURES, RECURRENT, SEEING
+from architecture_trials import (
+    LORA,
+    batch,
+    difference_when_loaded,
+    largest,
+    load_reward_trunk,
+    load_trunk,
+    logits,
+    own_logits,
+    save,
+    tiers,
+)
 from architectures import build
 from preflab.models.causality import why_not_causal
 from preflab.models.export import export_policy, export_reward
+from preflab.models.kinds import UNSUPPORTED
 from preflab.models.role_files import save_role
 from preflab.models.trunk import Trunk
 from preflab.models.weights_id import base_hash
@@ -30,6 +42,8 @@ POLICIES = {
     "mamba": "AutoModelForCausalLM",
     "gemma3, seeing": "AutoModelForImageTextToText",
     "llava": "AutoModelForImageTextToText",
+    "t5": "AutoModelForSeq2SeqLM",
+    "bart": "AutoModelForSeq2SeqLM",
 }
 REWARDS = {
     # transformers has a classifier of the text model inside gemma3 and llava.
@@ -48,19 +62,19 @@ REWARDS = {
 ROWS = [(1, 5, 6, 7, 8, 2), (1, 9, 2), (1, 50, 51, 52, 3)]
 
 
-def others(chosen: Any) -> list[Any]:
+def others(chosen: Any, *more: str) -> list[Any]:
     """The kinds chosen by hand, and all others among the slow tests and `every`."""
-    return tiers(list(chosen), [*DECODERS, *MIXTURES, *RECURRENT, *SEEING])
+    return tiers(list(chosen), [*DECODERS, *MIXTURES, *RECURRENT, *SEEING, *more])
 
 
 def writable(name: str) -> str:
     """The name, unless its model is one that is refused."""
-    if why_not_causal(build(name)) is not None:
+    if name in UNSUPPORTED or why_not_causal(build(name)) is not None:
         pytest.skip("refused as a policy")
     return name
 
 
-@pytest.mark.parametrize("name", others(POLICIES))
+@pytest.mark.parametrize("name", others(POLICIES, *ENCODER_DECODERS))
 def test_a_policy_opens_with_the_class_it_was_made_with(name: str, tmp_path: Path) -> None:
     base, ids = save(writable(name), tmp_path / "base"), batch().input_ids
     trunk = load_trunk(base, ("policy",))
@@ -68,7 +82,7 @@ def test_a_policy_opens_with_the_class_it_was_made_with(name: str, tmp_path: Pat
     export_policy(base, tmp_path / "adapter", tmp_path / "out")
     opened = type(build(name)).from_pretrained(tmp_path / "out", dtype=torch.float32).eval()
     with torch.no_grad():
-        found = opened(input_ids=ids, use_cache=False).logits
+        found = own_logits(opened, ids)
     expected, plain = logits(trunk, "policy", ids), logits(trunk, "reference", ids)
     assert largest(found - expected) <= 1e-3 * largest(expected - plain)
     if name in POLICIES:
@@ -119,6 +133,17 @@ def test_a_reward_model_opens_as_a_classifier(name: str, lora: LoraSettings | No
     if own:
         assert largest(scores(opened, ROWS, "left") - expected) <= allowed
         assert largest(scores(opened, ROWS, "right", mask=False) - expected) <= allowed
+
+
+@pytest.mark.parametrize("lora", [LORA, None], ids=["lora", "full"])
+@pytest.mark.parametrize("name", tiers(["t5", "bart"], list(ENCODER_DECODERS)))
+def test_a_reward_model_on_an_encoder_decoder_is_loaded_and_exported(
+    name: str, lora: LoraSettings | None, tmp_path: Path
+) -> None:
+    base = save(writable(name), tmp_path / "base")
+    trunk = load_reward_trunk(base, causal=True, lora=lora)
+    assert export_reward(trunk, tmp_path / "out") <= 1e-4
+    assert difference_when_loaded(trunk, base, tmp_path / "rm") <= 1e-5
 
 
 @pytest.mark.parametrize("name", ["opt", "opt, projected", "bert, decoder", "gemma3, seeing", "deepseek_v3", "mamba"])

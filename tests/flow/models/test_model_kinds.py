@@ -9,14 +9,14 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from architecture_table import SEEING
+from architecture_table import ENCODER_DECODERS, SEEING
 from architecture_trials import save
 from architectures import architecture, build
 from preflab.cli import run_command
 from preflab.errors import PreflabError
 from preflab.models.causality import why_not_causal
 from preflab.models.families import token_states
-from preflab.models.kinds import family_of, kind_of, opener_of
+from preflab.models.kinds import UNSUPPORTED, family_of, kind_of, opener_of
 from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer, read_config
 from preflab.models.logit_path import head_of, why_not_chunked
 from preflab.models.text_model import decoder_of
@@ -27,7 +27,9 @@ from preflab.training.batches import TokenSequence
 
 ENCODERS = ["albert", "bert", "bert, causal head", "deberta", "deberta-v2", "distilbert", "electra", "ernie",
             "modernbert", "mpnet", "roberta", "xlm-roberta"]  # fmt: skip
-ENCODER_DECODERS = ["bart", "fsmt", "marian", "mbart", "mt5", "pegasus", "switch_transformers", "t5", "umt5"]
+SUPPORTED = sorted({*ENCODER_DECODERS} - {*UNSUPPORTED})
+SMALLEST = {"vision-encoder-decoder": {"encoder": {"model_type": "vit"}, "decoder": {"model_type": "gpt2"}}}
+"""What a configuration cannot do without."""
 Captured = pytest.CaptureFixture[str]
 
 
@@ -39,7 +41,7 @@ def saved(name: str, folder: Path) -> Path:
 def refusal(folder: Path) -> PreflabError:
     with pytest.raises(PreflabError) as error:
         load_causal_lm(folder, dtype="float32")
-    assert error.value.expected.startswith("a language model")
+    assert error.value.expected.startswith(("a language model", "a decoder, an encoder, or an encoder–decoder of text"))
     assert error.value.do
     return error.value
 
@@ -53,12 +55,34 @@ def test_encoders_cannot_write_and_can_be_read(name: str, tmp_path: Path) -> Non
     assert load_encoder(folder, dtype="float32")(torch.arange(5, 9)[None]).last_hidden_state.shape == (1, 4, 32)
 
 
-@pytest.mark.parametrize("name", ENCODER_DECODERS)
-def test_encoder_decoders_are_not_supported(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_encoder_decoders_of_text_can_write_and_carry_a_reward_head(name: str, tmp_path: Path) -> None:
     folder = saved(name, tmp_path)
-    assert "is an encoder–decoder, which preflab does not support yet" in refusal(folder).found
-    with pytest.raises(PreflabError, match="encoder–decoder"):
+    model = load_causal_lm(folder, dtype="float32")
+    assert family_of(model).name == "encoder–decoder"
+    assert opener_of(model.config) == "AutoModelForSeq2SeqLM"
+    assert is_decoder(folder)
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_encoder_decoders_that_cannot_be_trained_right_are_refused(name: str, tmp_path: Path) -> None:
+    folder = saved(name, tmp_path)
+    said = f"{folder}: {name} is an encoder–decoder that preflab does not support ({UNSUPPORTED[name]})"
+    assert refusal(folder).found == said
+    with pytest.raises(PreflabError) as error:
         is_decoder(folder)
+    assert error.value.found == said
+
+
+@pytest.mark.parametrize("kind", ["pix2struct", "speech_to_text", "speecht5", "vision-encoder-decoder", "whisper"])
+def test_encoder_decoders_of_images_and_speech_are_refused(kind: str, tmp_path: Path) -> None:
+    """The configuration alone says so, before any weight is read."""
+    (tmp_path / "config.json").write_text(json.dumps(SMALLEST.get(kind, {}) | {"model_type": kind}))
+    said = f"{kind} is an encoder–decoder that preflab does not support (transformers does not open it as a text model)"
+    for ask in (lambda: load_causal_lm(tmp_path, dtype="float32"), lambda: is_decoder(tmp_path)):
+        with pytest.raises(PreflabError) as error:
+            ask()
+        assert error.value.found == f"{tmp_path}: {said}"
 
 
 @pytest.mark.parametrize("name", ["bert, decoder", "roberta, decoder", "bart, decoder"])
@@ -124,7 +148,7 @@ def test_every_kind_of_the_table_is_known() -> None:
     for name in [*DECODERS, *MIXTURES, *RECURRENT, *SEEING]:
         row = architecture(name)
         kind = kind_of(small_config(CONFIG_MAPPING[row.model_type], row.changes))
-        assert kind == ("encoder–decoder" if name == "pix2struct" else "decoder"), name
+        assert kind == ("other" if name == "pix2struct" else "decoder"), name
 
 
 def test_a_folder_without_architectures_is_what_its_type_says(tmp_path: Path) -> None:
@@ -164,7 +188,7 @@ def test_an_encoder_is_refused_before_its_tokenizer_is_blamed(tmp_path: Path) ->
 def test_check_and_chat_refuse_in_a_sentence(tmp_path: Path, capsys: Captured) -> None:
     for name, said in (
         ("bert", "bert is an encoder"),
-        ("t5", "t5 is an encoder–decoder"),
+        ("fsmt", "fsmt is an encoder–decoder"),
         ("kosmos-2", "text as its only input"),
     ):
         folder = save(name, tmp_path / name)
@@ -249,18 +273,17 @@ def test_nothing_has_run_when_a_later_stage_is_refused(tmp_path: Path, capsys: C
     assert not list((tmp_path / "runs").glob("tiny-*"))
 
 
-def test_a_reward_stage_takes_an_encoder_and_no_encoder_decoder(tmp_path: Path) -> None:
-    for name in ("bert", "t5"):
-        save(name, tmp_path / name)
+@pytest.mark.parametrize("name", ["bert", "t5", "fsmt"])
+def test_a_reward_stage_takes_what_can_carry_a_reward_head(name: str, tmp_path: Path) -> None:
+    save(name, tmp_path / name)
     (tmp_path / "pairs.jsonl").write_text("")
-    for name in ("bert", "t5"):
-        stage = f"{{kind: reward, model: ./{name}, preferences: pairs}}"
-        (tmp_path / "recipe.yaml").write_text(
-            f"recipe: 1\ndata: {{pairs: {{path: pairs.jsonl}}}}\nstages:\n  rm: {stage}\n"
-        )
-        recipe = load_recipe(tmp_path / "recipe.yaml")
-        if name == "bert":
-            check_before(recipe, "rm")
-        else:
-            with pytest.raises(PreflabError, match="stage rm: ./t5: t5 is an encoder–decoder"):
-                check_before(recipe, "rm")
+    stage = f"{{kind: reward, model: ./{name}, preferences: pairs}}"
+    (tmp_path / "recipe.yaml").write_text(
+        f"recipe: 1\ndata: {{pairs: {{path: pairs.jsonl}}}}\nstages:\n  rm: {stage}\n"
+    )
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    if name != "fsmt":
+        check_before(recipe, "rm")
+        return
+    with pytest.raises(PreflabError, match="stage rm: ./fsmt: fsmt is an encoder–decoder"):
+        check_before(recipe, "rm")

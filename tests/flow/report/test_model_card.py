@@ -86,8 +86,10 @@ def evaluation(worth: float) -> dict[str, Any]:
     """ppo is `worth` better by its own training reward, no different by gold."""
     figures = {"sft": {"judge/gold": estimate(1.0, 0.2), "reward/rm": estimate(0.0, 0.1)},
                "ppo": {"judge/gold": estimate(1.1, 0.2), "reward/rm": estimate(worth, 0.1)}}  # fmt: skip
-    differences = {"judge/gold": estimate(0.1, 0.2), "reward/rm": estimate(worth, 0.1)}
+    rise = estimate(worth, 0.1) | {"p": 0.01, "p_holm": 0.08}
+    differences = {"judge/gold": estimate(0.1, 0.2), "reward/rm": rise}
     return {
+        "primary": "judge/gold",
         "prompts": {"name": "prompts.held_out", "num": 50, "num_completions": 1}, "baseline": "sft", "reference": "sft",
         "notes": ["gold: a completion marked F counts −3"], "judges": {"gold": {"function": "my:gold"}},
         "models": [{"name": name, "figures": found} for name, found in figures.items()],
@@ -133,11 +135,11 @@ def test_figures_are_those_of_the_newest_evaluation_of_this_model(runs: dict[str
     card = card_of(runs["ppo"])
     assert "| measure | `sft` | `ppo` | difference (95 % interval) | in words |" in card
     assert (
-        "| gold (judge) | 1.00 (0.80 to 1.20) | 1.10 (0.90 to 1.30) | 0.10 (−0.10 to 0.30) | no difference found "
-        in card
+        "| gold (judge), primary | 1.00 (0.80 to 1.20) | 1.10 (0.90 to 1.30) | 0.10 (−0.10 to 0.30) "
+        "| no difference found " in card
     )
     row = "| rm (reward model), its training reward | 0.00 (−0.10 to 0.10) | 0.50 (0.40 to 0.60) | 0.50 (0.40 to 0.60) "
-    assert row + "| 0.50 higher |" in card
+    assert row + "| 0.50 higher, but not found among several measures (Holm) |" in card
     assert card.count("`eval`: 50 prompts") == 1
     assert "`old`" not in card  # measured before the model was trained on
     assert "elsewhere" not in card

@@ -59,7 +59,7 @@ def read_data(recipe: Recipe, name: str) -> list[Row]:
     without_defaults = read_rows(
         path, skip_bad=settings.skip_bad, columns=columns, split=settings.split, limit=settings.limit
     )
-    rows = [_with_defaults(row, settings.defaults) for row in without_defaults]
+    rows = [_with_defaults(_with_prompt(row, settings.template), settings.defaults) for row in without_defaults]
     return [row for row in rows if in_split(split_share(row), split, settings.held_out)]
 
 
@@ -90,6 +90,21 @@ def read_rows(
     if not rows:
         raise PreflabError(f"{path}: no rows", "at least one row", "add rows to the file")
     return rows
+
+
+def _with_prompt(row: Row, template: str | None) -> Row:
+    """The row with the prompt that the template makes.
+
+    Raises:
+        PreflabError: a column of the template is missing or empty; names the line.
+    """
+    from preflab.store.formats.json_rows import BadRow
+    from preflab.store.formats.prompt_template import with_prompt
+
+    try:
+        return Row(with_prompt(row, template), row.source)
+    except BadRow as bad:
+        raise PreflabError(f"{row.source}: {bad.found}", bad.expected, "mend the row or the template") from bad
 
 
 def _with_defaults(row: Row, defaults: Mapping[str, Any]) -> Row:
@@ -201,7 +216,12 @@ def read_records(recipe: Recipe, data: str, *, for_prompts: bool = False) -> Imp
     from preflab.store.formats.as_turns import with_turns
 
     settings, path = recipe.data[data], recipe.data_path(data)
-    how: dict[str, Any] = {"rename": settings.columns, "defaults": settings.defaults, "split": settings.split}
+    how: dict[str, Any] = {
+        "rename": settings.columns,
+        "defaults": settings.defaults,
+        "split": settings.split,
+        "template": settings.template,
+    }
     with said_of_recipe(data):
         format = settings.format or (format_of_prompts(path, **how) if for_prompts else None)
         read = read_file(path, format, limit_rows=settings.limit, skip_bad=settings.skip_bad, **how)
@@ -284,7 +304,7 @@ def format_of_prompts(path: Path, **how: Any) -> str:
 
     plain = "prompts"
     try:
-        guess = detect(path, rename=how["rename"], split=how["split"]).format
+        guess = detect(path, rename=how["rename"], split=how["split"], template=how["template"]).format
         if guess in (plain, "text"):
             return plain
         asked = [
@@ -304,8 +324,12 @@ def read_prompts(recipe: Recipe, name: str) -> list[Prompt]:
     Raises:
         PreflabError: a prompt is empty (unless `skip_bad`; names the line), or there are no prompts.
     """
-    read = read_records(recipe, name.partition(".")[0], for_prompts=True)
-    falling = [prompt for prompt in read.prompts if in_part(recipe, name, prompt)]
+    from preflab.store.formats.gathered import gather_columns
+
+    base = name.partition(".")[0]
+    read = read_records(recipe, base, for_prompts=True)
+    prompts = gather_columns(read.prompts, recipe.data[base].gather)
+    falling = [prompt for prompt in prompts if in_part(recipe, name, prompt)]
     if not falling:
         raise PreflabError(
             f"{name}: no prompts among {count(read.num_rows, 'row')} of {read.path.name}",

@@ -21,6 +21,7 @@ def read_file(
     rename: Mapping[str, str] | None = None,
     defaults: Mapping[str, Any] | None = None,
     split: str | None = None,
+    template: str | None = None,
 ) -> Imported:
     """Read records from a file without a workspace.
 
@@ -32,6 +33,7 @@ def read_file(
         rename: column of the file → the name that the format expects.
         defaults: column → the value for rows in which it is missing or empty.
         split: the split to read, if the folder or data set has several.
+        template: makes the prompt from other columns, see `prompt_template`.
 
     Raises:
         PreflabError: no such file, a format that cannot be guessed, or bad rows (unless `skip_bad`).
@@ -39,7 +41,7 @@ def read_file(
     from preflab.store.formats.detect import detect
 
     path = Path(path)
-    chosen = format_named(format or detect(path, rename=rename, split=split).format)
+    chosen = format_named(format or detect(path, rename=rename, split=split, template=template).format)
     return chosen.read(
         path,
         limit_rows=limit_rows,
@@ -47,5 +49,6 @@ def read_file(
         rename=rename,
         defaults=defaults,
         split=split,
+        template=template,
         guessed=format is None,
     )

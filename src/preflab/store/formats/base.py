@@ -24,6 +24,7 @@ from preflab.store.formats.delimited import Cells
 from preflab.store.formats.hub import hub_id
 from preflab.store.formats.imported import Imported as Imported
 from preflab.store.formats.json_rows import BadRow, Numbered, Problem, Row, object_in
+from preflab.store.formats.prompt_template import with_prompt
 from preflab.store.formats.row_reading import num_lines, numbered_rows, unit_of
 from preflab.store.rows import Record
 from preflab.words import count
@@ -109,6 +110,7 @@ class Format:
         rename: Mapping[str, str] | None = None,
         defaults: Mapping[str, Any] | None = None,
         split: str | None = None,
+        template: str | None = None,
         guessed: bool = False,
     ) -> Imported:
         """Read a file of this format; see `read_as`."""
@@ -120,6 +122,7 @@ class Format:
             rename=rename,
             defaults=defaults,
             split=split,
+            template=template,
             guessed=guessed,
         )
 
@@ -133,6 +136,7 @@ def read_as(
     rename: Mapping[str, str] | None,
     defaults: Mapping[str, Any] | None = None,
     split: str | None = None,
+    template: str | None = None,
     guessed: bool = False,
 ) -> Imported:
     """Read a file as one format.
@@ -152,7 +156,7 @@ def read_as(
             error describes the first one and counts the others.
     """
     imported = Imported(format.name, path, unit=unit_of(path))
-    reading = _Reading(format, imported, dict(rename or {}), dict(defaults or {}), guessed)
+    reading = _Reading(format, imported, dict(rename or {}), dict(defaults or {}), template, guessed)
     for numbered in islice(_rows_with_progress(path, split), limit_rows):
         imported.num_rows += 1
         if imported.num_rows > MAX_ROWS:
@@ -177,6 +181,7 @@ class _Reading:
     imported: Imported
     rename: dict[str, str]
     defaults: dict[str, Any]
+    template: str | None
     guessed: bool
     content_lines: dict[int, int] = field(default_factory=dict)
     """Hash of a row's content → the first line with it."""
@@ -208,7 +213,8 @@ class _Reading:
             raise numbered.row
         self.columns.update(numbered.row)
         self.imported.columns.leave_out(name for name in numbered.row if _is_left_out(name))
-        row = with_defaults(self.format.parse_cells(rename_columns(numbered.row, self.rename)), self.defaults)
+        renamed = with_prompt(rename_columns(numbered.row, self.rename), self.template)
+        row = with_defaults(self.format.parse_cells(renamed), self.defaults)
         refuse_pictures(row)
         refuse_unread_turns(row)
         contradiction = self.format.refuses(row) if self.guessed else ""

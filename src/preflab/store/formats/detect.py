@@ -19,6 +19,7 @@ from preflab.store.formats.base import Format, rename_columns
 from preflab.store.formats.columns import COMPLETIONS, PROMPTS, has
 from preflab.store.formats.file_kinds import suffix_of
 from preflab.store.formats.json_rows import BadRow, Numbered, Row
+from preflab.store.formats.prompt_template import with_prompt
 from preflab.store.formats.prompts import PLAIN, told_of
 from preflab.store.formats.rated import RATINGS, UNPAIRED
 from preflab.store.formats.refused import Reason, reason_to_refuse
@@ -44,7 +45,13 @@ class Guess:
     """Number of readable rows examined."""
 
 
-def detect(path: Path | str, *, rename: Mapping[str, str] | None = None, split: str | None = None) -> Guess:
+def detect(
+    path: Path | str,
+    *,
+    rename: Mapping[str, str] | None = None,
+    split: str | None = None,
+    template: str | None = None,
+) -> Guess:
     """Guess the format of a file: the one that most of the first rows have.
 
     Raises:
@@ -56,7 +63,7 @@ def detect(path: Path | str, *, rename: Mapping[str, str] | None = None, split: 
     rows = [row for _, row in numbered]
     if not rows:
         raise PreflabError(f"{path}: no rows", "at least one row", "see whether it is the right file")
-    readable = _readable(path, rows, rename or {})
+    readable = _readable(path, rows, rename or {}, template)
     _refuse(path, readable)
     names = Counter(looks_like(row) for row in readable)
     known = _count_formats({name: number for name, number in names.items() if name})
@@ -73,12 +80,14 @@ def looks_like(row: Row) -> str:
     return fitting[0].name if fitting else ""
 
 
-def _readable(path: Path, rows: list[Row | BadRow], rename: Mapping[str, str]) -> list[Row]:
+def _readable(
+    path: Path, rows: list[Row | BadRow], rename: Mapping[str, str], template: str | None = None
+) -> list[Row]:
     readable = []
     for row in rows:
         if isinstance(row, dict):
             try:
-                readable.append(rename_columns(row, rename))
+                readable.append(with_prompt(rename_columns(row, rename), template))
             except BadRow as bad:
                 raise PreflabError(f"{path}: {bad.found}", bad.expected) from bad
     return readable

@@ -1,0 +1,158 @@
+"""The stage classifier in a recipe: it finds the word that decides the class, and is read as a reward."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from preflab.errors import PreflabError
+from preflab.pipeline import Line, run
+from preflab.recipe import load_recipe
+from preflab.records import Prompt
+from preflab.rewards.sources import make_scorer
+from preflab.settings.rewards import RewardSource
+from preflab.training.protocols import ScoringItem
+
+WORDS = ["the", "parcel", "came", "late", "on", "monday", "and", "it", "was", "wet", "again", "today"]
+SMALL = {"kind": "classifier", "num_layers": 1, "hidden_size": 32, "num_heads": 2, "context": 16, "num_epochs": 4}
+
+
+def sentences(num: int, seed: int) -> list[dict[str, Any]]:
+    """Texts of six words; those of the class `rude` hold `toad`, the others `friend`, at a random place."""
+    rng = random.Random(seed)
+    rows = []
+    for _ in range(num):
+        label = rng.choice(["rude", "polite"])
+        words = rng.choices(WORDS, k=5)
+        words.insert(rng.randrange(6), "toad" if label == "rude" else "friend")
+        rows.append({"text": " ".join(words), "label": label})
+    return rows
+
+
+def recipe_in(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> Path:
+    (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stage = {**SMALL, "labels": "labels", "optimiser": {"learning_rate": 5e-3}, **settings}
+    path = folder / "recipe.yaml"
+    data = {"labels": {"path": "labels.jsonl"}}
+    path.write_text(json.dumps({"recipe": 1, "data": data, "stages": {"tone": stage}}))
+    return path
+
+
+def trained(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> Line:
+    return run(load_recipe(recipe_in(folder, rows, **settings)))[-1]
+
+
+def report_of(line: Line) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((line.folder / "classifier_report.json").read_text())
+    return report
+
+
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
+def test_classifier_finds_the_word_that_decides(tmp_path: Path, architecture: str) -> None:
+    line = trained(tmp_path, sentences(400, 1), architecture=architecture)
+    report = report_of(line)
+    assert report["architecture"] == architecture
+    assert report["classes"] == ["polite", "rude"]
+    held_out = report["held_out"]
+    assert held_out["num"] + sum(report["counts"].values()) == 400
+    assert held_out["accuracy"]["value"] > 0.95
+    assert {recall["num"] for recall in held_out["recall"].values()} == {
+        round(held_out["num"] * held_out["most_frequent"]),
+        held_out["num"] - round(held_out["num"] * held_out["most_frequent"]),
+    }
+
+
+def test_saved_classifier_is_a_plain_folder_and_a_reward(tmp_path: Path) -> None:
+    folder = trained(tmp_path, sentences(400, 1)).folder / "reward"
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert model.config.id2label == {0: "polite", 1: "rude"}
+    scorer = make_scorer([RewardSource(model="tone", class_label="polite")], lambda name: folder)
+    texts = ["the parcel came late friend", "the toad came"]
+    items = [ScoringItem(prompt=Prompt.make(text="what came ?"), text=text) for text in texts]
+    scores = scorer.score(items).total
+    with torch.no_grad():
+        expected = [model(**tokenizer(text, return_tensors="pt")).logits[0, 0] for text in texts]
+    assert torch.allclose(scores, torch.stack(expected), atol=1e-5)
+    assert scores[0] > 0 > scores[1]
+
+
+def test_interrupted_classifier_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from preflab.rewards import text_classifier
+
+    rows = sentences(120, 2)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    settings = {"run": {"save_every": 3}}
+    first = trained(whole, rows, **settings)
+    calls = []
+    clip = text_classifier.clip_gradients
+
+    def stop_at_eight(*given: Any) -> float:
+        calls.append(1)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return clip(*given)
+
+    monkeypatch.setattr(text_classifier, "clip_gradients", stop_at_eight)
+    with pytest.raises(KeyboardInterrupt):
+        trained(broken, rows, **settings)
+    second = trained(broken, rows, **settings)
+    names = [folder / "reward" / "model.safetensors" for folder in (first.folder, second.folder)]
+    assert names[0].read_bytes() == names[1].read_bytes()
+
+
+def test_repeated_texts_are_held_out_together(tmp_path: Path) -> None:
+    rows = sentences(40, 3) * 3
+    report = report_of(trained(tmp_path, rows, held_out=0.3, num_epochs=1))
+    assert report["held_out"]["num"] % 3 == 0
+    assert report["held_out"]["accuracy"]["num"] * 3 == report["held_out"]["num"]
+
+
+def test_texts_beyond_the_context_are_cut_and_counted(tmp_path: Path) -> None:
+    rows = [*sentences(30, 4), {"text": " ".join(["wet"] * 40), "label": "rude"}]
+    line = trained(tmp_path, rows, held_out=0.0, num_epochs=1)
+    assert report_of(line)["num_cut"] == 1
+    assert "the end of 1 training text not read" in line.summary
+
+
+def test_report_shows_each_classifier_beside_the_commonest_class(tmp_path: Path) -> None:
+    rows = [{"text": f"friend {number}", "label": "polite"} for number in range(6)]
+    rows += [{"text": f"toad {number}", "label": "rude"} for number in range(2)]
+    path = recipe_in(tmp_path, rows, held_out=0.0, test_labels="labels", num_epochs=40)
+    settings = json.loads(path.read_text())
+    settings["stages"]["report"] = {"kind": "report", "of": ["tone"]}
+    path.write_text(json.dumps(settings))
+    run(load_recipe(path))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "The classifiers" in page
+    assert "tone (bert: polite and rude)" in page
+    assert "8 further labels" in page
+    assert "75\u00a0%" in page  # 6 of 8 texts have the commonest class
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        ([{"text": "a", "label": "rude"}, {"text": "b", "label": "rude"}], "have the label 'rude'"),
+        ([{"text": " ", "label": "rude"}, {"text": "b", "label": "x"}], "line 1: the column `text` is empty"),
+        ([{"text": "a", "label": None}, {"text": "b", "label": "x"}], "line 1: the column `label` holds None"),
+        ([{"text": "a", "labels": "x"}], "no column `label`"),
+    ],
+)
+def test_labels_that_teach_nothing_are_refused(tmp_path: Path, rows: list[dict[str, Any]], found: str) -> None:
+    with pytest.raises(PreflabError) as error:
+        trained(tmp_path, rows, held_out=0.0)
+    assert found in str(error.value)
+
+
+def test_width_that_the_heads_cannot_share_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PreflabError, match="multiple of the number of heads"):
+        trained(tmp_path, sentences(20, 5), hidden_size=33)
