@@ -11,7 +11,7 @@ from preflab.report.measures import figure_texts, measure_name, primary_of, quan
 from preflab.report.names import short_names, shorten_names
 from preflab.report.probes import MEASURES
 from preflab.report.run_folders import Run
-from preflab.report.seeds import short_seeds_text
+from preflab.report.seeds import found_on_text
 from preflab.words import Form, count, difference_text, interval_text, number, percent, three_digits
 
 NOTHING = "Nothing was measured after training: no stage evaluated or probed this model."
@@ -74,7 +74,7 @@ def _over_seeds(run: Run, evaluation: Mapping[str, Any]) -> Iterator[str]:
             yield (
                 f"`{entry['model']}` over {len(entry['seeds'])} training seeds: {measure_name(primary)} "
                 f"{interval_text(figure, form)} against `{entry['baseline']}`, 95\u00a0% interval over seeds: "
-                f"{difference_text(figure, form)}{short_seeds_text(entry, primary)}."
+                f"{difference_text(figure, form)}{found_on_text(entry, primary)}."
             )
 
 

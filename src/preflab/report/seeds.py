@@ -7,8 +7,9 @@ from typing import Any
 
 from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Table, numbers
 from preflab.report.charts import Bar, Rule, bar_chart
+from preflab.report.courses import span_text
 from preflab.report.measures import OF_CLASSIFIERS, is_share, measure_name, measure_order, primary_of, quantity
-from preflab.report.run_folders import Page, Run
+from preflab.report.run_folders import MOST_LABELS, Page, Run
 from preflab.seeds import split_seed
 from preflab.words import count, difference_text, interval_text, intervals, listed, or_nan, p_text
 
@@ -29,35 +30,37 @@ def verdict_entries(evaluation: Evaluation) -> list[dict[str, Any]]:
     return list(entries.values())
 
 
-def over_seeds_text(entry: Entry, measure: str) -> str:
-    """`, over 3 training seeds; on 2 of them the interval over prompts excludes 0`; "" for a single model."""
+def over_seeds_text(entry: Entry) -> str:
+    """` over 3 training seeds`; "" for a single model."""
+    return f" over {len(entry['seeds'])} training seeds" if "seeds" in entry else ""
+
+
+def found_on_text(entry: Entry, measure: str) -> str:
+    """`; found on 2 of the seeds alone`, also in the other direction; "" for a single model."""
     if "seeds" not in entry:
         return ""
     difference, num = entry["differences"][measure], len(entry["seeds"])
-    same = difference["num_higher"] if difference["value"] > 0 else difference["num_lower"]
-    other = difference["num_higher"] + difference["num_lower"] - same
-    them = "all of them" if same == num else f"{same} of them" if same else "none of them"
-    text = f", over {num} training seeds; on {them} the interval over prompts excludes 0"
+    up, down = difference["num_higher"], difference["num_lower"]
+    same, other = (up, down) if (difference["value"] or 0) > 0 else (down, up)
+    text = f"; found on {same} of {num} seeds alone"
     return text + (f", on {other} in the other direction" if other else "")
 
 
-def short_seeds_text(entry: Entry, measure: str) -> str:
-    """`, over 3 training seeds; found on 2 of 3`: the same for a table of stages."""
-    if "seeds" not in entry:
-        return ""
-    num, difference = len(entry["seeds"]), entry["differences"][measure]
-    found = difference["num_higher"] if difference["value"] > 0 else difference["num_lower"]
-    return f", over {num} training seeds; found on {found} of {num}"
-
-
 def seed_sentence(entry: Entry, evaluation: Evaluation, measure: str) -> str:
-    """`ppo by seed, over prompts: 0.51 (0.20 to 0.81) for seed 0, … for seed 1.`; "" for a single model."""
-    if "seeds" not in entry:
+    """`ppo by seed, over prompts: 0.51 (0.20 to 0.81) for seed 0, … for seed 1.`; "" for one model or many."""
+    if not 0 < len(entry.get("seeds", [])) <= MOST_LABELS:
         return ""
     differences = [_of_model(evaluation, name)[measure] for name in entry["seeds"]]
     texts = intervals(differences, quantity(measure).difference)
     each = [f"{text} for seed {split_seed(name)[1]}" for name, text in zip(entry["seeds"], texts, strict=True)]
     return f"{entry['model']} by seed, over prompts: {listed(each)}."
+
+
+def seeds_span(entry: Entry, evaluation: Evaluation, measure: str) -> str:
+    """The smallest and the largest value of the measure among the seeds; "" for a single model or without values."""
+    figures = [one["figures"].get(measure, {}) for one in evaluation["models"] if one["name"] in entry.get("seeds", [])]
+    values = [figure["value"] for figure in figures if figure.get("value") is not None]
+    return span_text(values) if values else ""
 
 
 def _of_model(evaluation: Evaluation, name: str) -> Mapping[str, Any]:
@@ -93,14 +96,19 @@ def _figure(page: Page, run: Run, evaluation: Evaluation, entry: Entry, measure:
     """One dot with its interval per seed, and their mean with the interval over seeds."""
     form, whole = quantity(measure).difference, entry["differences"][measure]
     each = [(f"seed {split_seed(name)[1]}", _of_model(evaluation, name)[measure]) for name in entry["seeds"]]
-    shown = [*((label, figure, "policy") for label, figure in each), ("mean of the seeds", whole, "gold")]
+    shown = [
+        *((label, figure, "policy") for label, figure in each),
+        ("mean, over prompts", {**whole["over_prompts"], "value": whole["value"]}, "policy"),
+        ("mean, over seeds", whole, "gold"),
+    ]
     texts = intervals([figure for _, figure, _ in shown], form)
     bars = [
         Bar(label, figure["value"], role, or_nan(figure["low"]), or_nan(figure["high"]), text.partition(" (")[0])
         for (label, figure, role), text in zip(shown, texts, strict=True)
     ]
     title = (
-        f"{measure_name(measure)}: {difference_text(whole, form)} for {entry['model']}{over_seeds_text(entry, measure)}"
+        f"{measure_name(measure)}: {difference_text(whole, form)} for {entry['model']}{over_seeds_text(entry)}"
+        f"{found_on_text(entry, measure)}"
     )
     what = f"{entry['model']} minus {entry['baseline']}" + (", percentage points" if is_share(measure) else "")
     rows = [
@@ -111,8 +119,8 @@ def _figure(page: Page, run: Run, evaluation: Evaluation, entry: Entry, measure:
         title,
         bar_chart(bars, x=what, dots=True, rules=[Rule(0.0, "no difference")], percent=is_share(measure),
                   description=title),
-        "Whiskers: 95\u00a0% intervals. That of a seed covers other prompts; that of the mean covers other training "
-        "seeds, on these prompts (Student’s t).",
+        "Whiskers: 95\u00a0% intervals. Blue ones cover other prompts, for these seeds; the green one covers other "
+        "training seeds, on these prompts (Student’s t). It is found if both intervals of the mean exclude 0.",
         Table(["", "difference (95\u00a0% interval)", "n", "of"], rows),
         page.files(run, "evaluation.json"),
     )  # fmt: skip
@@ -132,8 +140,8 @@ def _table(page: Page, run: Run, entry: Entry, names: Sequence[str], primary: st
     seeds = listed([str(split_seed(name)[1]) for name in entry["seeds"]])
     caption = (
         f"Means over {count(num, 'training seed')} ({seeds}) of the differences paired over prompts, with Student’s t "
-        f"over seeds ({count(num - 1, 'degree')} of freedom). “Found on”: seeds whose own interval over prompts "
-        "excludes 0."
+        f"over seeds ({count(num - 1, 'degree')} of freedom); p is the larger of that over seeds and that of the mean "
+        "over prompts. “Found on”: seeds whose own interval over prompts excludes 0."
     )
     return Table(head, rows, "", caption, page.files(run, "evaluation.json"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 
 from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Note, Section, Table, numbers
@@ -48,18 +48,24 @@ def training_section(page: Page) -> Section | None:
         blocks.append(Grid([_figure(page, policies, metric) for metric in POLICY_CURVES if _drawn(policies, metric)]))
     if others:
         figures = [
-            _figure(page, [run], metric, f"{run.name}: ")
-            for run in others
+            _figure(page, runs, metric, f"{stage if len(runs) > 1 else runs[0].name}: ")
+            for stage, runs in _by_stage(others).items()
             for metric in LOSS_CURVES
-            if run.series(metric)[0]
+            if any(run.series(metric)[0] for run in runs)
         ]
         blocks.append(Fold("Losses of the other stages", [Grid(figures)]) if policies else Grid(figures))
     blocks += [Fold(f"Every metric of {run.name}: meaning and last value", [_metrics(page, run)]) for run in policies]
     names = listed([run.name for run in policies])
     lead = f"{names} on the same axes; each line is one run." if len(policies) > 1 else ""
-    if any(len(seeds) > 1 for seeds in stages_of(run.name for run in policies).values()):
+    if any(len(seeds) > 1 for seeds in _by_stage([*policies, *others]).values()):
         lead += " Thin lines are the training seeds of one stage."
-    return Section("training", "Training", blocks, lead) if blocks else None
+    return Section("training", "Training", blocks, lead.strip()) if blocks else None
+
+
+def _by_stage(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Stage → its runs: one, or one per training seed."""
+    by_name = {run.name: run for run in runs}
+    return {stage: [by_name[name] for name in names] for stage, names in stages_of(by_name).items()}
 
 
 def _drawn(runs: Sequence[Run], metric: str) -> bool:
@@ -156,16 +162,23 @@ def _title(runs: Sequence[Run], what: Quantity, series: Series, unit: str, befor
     name = what.said if what.said and not before else what.called
     if len(runs) == 1:
         return before + course_sentence(name, courses[runs[0].name], unit)
-    known = {name: curve.last for name, curve in courses.items() if curve}
-    ends = [
-        f"{names[0]} at {span_text([known[names[0]]])}"
-        if len(names) == 1
-        else f"{stage} at {span_text([known[name] for name in names])} over {len(names)} seeds"
-        for stage, names in stages_of(known).items()
-    ]
+    ends = _ends({run: curve.last for run, curve in courses.items() if curve}, f" {unit}" if unit else "")
     if not ends:
-        return f"{name}: too few steps to say"
-    return f"{name} ends for {', for '.join(ends)}{f' {unit}' if unit else ''}"
+        return f"{before}{name}: too few steps to say"
+    each = [f"at {end}" if before else f"for {who} at {end}" for who, end in ends.items()]
+    return f"{before}{name} ends {', '.join(each)}"
+
+
+def _ends(last: Mapping[str, float], unit: str) -> dict[str, str]:
+    """Run → its last value; the seeds of a stage together, as `0.9 to 1.1 nats over 3 seeds`. The last has the unit."""
+    ends, stages = {}, stages_of(last)
+    for place, (stage, names) in enumerate(stages.items(), 1):
+        shown = span_text([last[name] for name in names])
+        if len(names) > 1:
+            ends[stage] = f"{shown}{unit} over {len(names)} seeds"
+        else:
+            ends[names[0]] = shown + (unit if place == len(stages) else "")
+    return ends
 
 
 def _about_budget(runs: Sequence[Run], what: Quantity, series: Series) -> str:

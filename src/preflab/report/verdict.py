@@ -9,7 +9,7 @@ from preflab.report.alarms import WATCHED
 from preflab.report.blocks import Answer
 from preflab.report.measures import OF_CLASSIFIERS, figure_texts, is_better, measure_name, primary_of, quantity
 from preflab.report.run_folders import POLICIES, Page, Run
-from preflab.report.seeds import over_seeds_text, seed_sentence, verdict_entries
+from preflab.report.seeds import found_on_text, over_seeds_text, seed_sentence, seeds_span, verdict_entries
 from preflab.seeds import split_seed
 from preflab.words import (
     Form,
@@ -103,7 +103,8 @@ def _role(difference: dict[str, Any], better: bool) -> str:
 
 def _headline(entry: dict[str, Any], name: str, difference: dict[str, Any], better: bool) -> str:
     who, before, form = entry["model"], entry["baseline"], quantity(name).difference
-    sentence = difference_sentence(difference, who, before, measure_name(name), form) + over_seeds_text(entry, name)
+    sentence = difference_sentence(difference, who, before, measure_name(name), form, over_seeds_text(entry))
+    sentence += found_on_text(entry, name)
     if is_found(difference):
         return f"{'Yes' if better else 'No'}: {sentence}."
     return f"{sentence[0].upper()}{sentence[1:]}." if sentence.startswith("no difference found") else f"{sentence}."
@@ -117,9 +118,8 @@ def _details(entry: dict[str, Any], evaluation: dict[str, Any], with_lead: bool)
     rewards = [name for name in differences if name.startswith("reward/")]
     sentences += [f"{measure_name(name)} {difference_text(differences[name])}" for name in rewards[:1]]
     texts, who, before = figure_texts(evaluation), entry["model"], entry["baseline"]
-    kl = [text for name in entry.get("seeds", [who]) if (text := texts.get("kl/exact", {}).get(name, "–")) != "–"]
-    if kl:
-        sentences.append(f"{listed([_value(text) for text in kl])} nats from {evaluation.get('reference')}")
+    if kl := seeds_span(entry, evaluation, "kl/exact") or _value(texts.get("kl/exact", {}).get(who, "–")).strip("–"):
+        sentences.append(f"{kl} nats from {evaluation.get('reference')}")
     for name in [name for name in differences if name.startswith(("label/", "fail/", "above/"))]:
         if is_found(differences[name]) and who in texts.get(name, {}):
             change = f"{_value(texts[name][before])} → {_value(texts[name][who])}"
@@ -189,14 +189,17 @@ def _sure(page: Page) -> Answer:
     if name is None:
         return Answer(question, f"{num}, paired.", details)
     difference = first["differences"][name]
-    span = interval_text(difference, quantity(name).difference)
+    form = quantity(name).difference
+    span = interval_text(difference, form)
     if "seeds" in first:
         details.insert(0, f"Difference {span}, over training seeds, 95\u00a0%.")
-        details.insert(1, _measures(evaluation, name))
+        over_prompts = interval_text({**difference["over_prompts"], "value": difference["value"]}, form)
+        details.insert(1, f"For the mean of these seeds {over_prompts}, over prompts.")
+        details.insert(2, _measures(evaluation, name))
         seeds = f"{count(len(first['seeds']), 'training seed')} on {num}"
         return Answer(question, f"{seeds}, the same for every model, compared pair by pair.", details)
     details.insert(0, f"Difference {span}, over prompts, 95\u00a0%.")
-    details.insert(1, _measures(evaluation, name) + _size(difference, quantity(name).difference))
+    details.insert(1, _measures(evaluation, name) + _size(difference, form))
     return Answer(question, f"{num}, the same for every model, compared pair by pair.", details)
 
 

@@ -15,8 +15,9 @@ evaluation.json  {"schema": 1, "baseline", "reference", "decoding", "notes": [se
                  "comparisons": [{"model", "baseline", "differences": {measure: interval with "family" and "p_holm"},
                                   "sentences": {measure: text}}],
                  "seeds": [{"model", "baseline", "seeds": [name of a model], "differences": {measure: interval over
-                            seeds with "family" and "p_holm", and "num_higher" and "num_lower": on how many seeds the
-                            interval over prompts excludes 0}}], only if a stage has several training seeds,
+                            seeds with "family" and "p_holm", "num_higher" and "num_lower" (on how many seeds the
+                            interval over prompts excludes 0), "over_prompts" (interval of the mean of the seeds) and
+                            "doubt" (why it is not found over prompts)}}], only with several training seeds,
                  "frontier": [{"model", "distance": interval, "worth": {measure: interval}}],
                  "tilted": null or {"judge", "reference", "num_prompts", "num_completions",
                             "curve": [{"beta", "value", "kl", "effective"}], "best_of": [{"n", "kl", "value"}],
@@ -41,13 +42,14 @@ from preflab.maths.chance import describe_chance
 from preflab.recipe import Recipe
 from preflab.report.measures import measure_name, quantity
 from preflab.report.names import short_names
-from preflab.report.seeds import short_seeds_text, verdict_entries
+from preflab.report.seeds import found_on_text, over_seeds_text, verdict_entries
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.primary_measure import PrimaryMeasure, primary_measure
 from preflab.words import count, difference_sentence
 
 if TYPE_CHECKING:
+    from preflab.evaluation.over_seeds import Verdicts
     from preflab.evaluation.paired import Sheet
     from preflab.records import Evaluation, Prompt
     from preflab.stages.common.evaluated import Written
@@ -68,9 +70,12 @@ def check(recipe: Recipe, settings: EvaluateSettings) -> None:
 
 def run(ctx: StageContext) -> StageResult:
     """Sample, judge and compare; records and files are written only at the end."""
+    from preflab.evaluation.mean_of_seeds import mean_differences
+    from preflab.evaluation.over_seeds import seed_verdicts
     from preflab.evaluation.paired import binary_as_shares, differences, figures
     from preflab.stages.common.evaluated import write_all
     from preflab.stages.common.evaluated_inputs import ask
+    from preflab.stages.common.reference_texts import HUMAN
 
     primary = primary_measure(ctx.settings)
     asked = ask(ctx)
@@ -82,7 +87,12 @@ def run(ctx: StageContext) -> StageResult:
     measured = {name: figures(sheet, seed=asked.stage.seed) for name, sheet in shares.items()}
     others = [name for name in sheets if name != baseline]
     compared = {name: differences(shares[baseline], shares[name], seed=asked.stage.seed) for name in others}
-    report = _evaluation(asked, written, measured, compared, primary, notes)
+    means = {
+        stage: mean_differences(shares[baseline], [shares[name] for name in names], seed=asked.stage.seed)
+        for stage, names in asked.seeds.items()
+    }
+    verdicts = seed_verdicts(compared, asked.seeds, means, primary.measure, baseline=baseline, apart=(HUMAN,))
+    report = _evaluation(asked, written, measured, compared, verdicts, primary, notes)
     report["tilted"] = _tilted(asked, sheets) if asked.settings.tilted_optimum else None
     ctx.workspace.put(_records(asked, written, measured, compared))
     rows = [_sample_row(prompt, index, written) for index, prompt in enumerate(prompts)]
@@ -96,12 +106,12 @@ def _evaluation(
     written: dict[str, Written],
     found: dict[str, dict[str, Interval]],
     compared: dict[str, dict[str, Interval]],
+    verdicts: Verdicts,
     primary: PrimaryMeasure,
     notes: list[str],
 ) -> dict[str, Any]:
     """The content of evaluation.json, without `tilted`."""
     from preflab.evaluation.frontier import frontier
-    from preflab.evaluation.over_seeds import seed_verdicts
     from preflab.evaluation.texts import counts
     from preflab.stages.common.reference_texts import HUMAN
     from preflab.statistics.interval import sentence
@@ -109,7 +119,6 @@ def _evaluation(
     settings = asked.settings
     worth = [f"judge/{name}" for name in settings.judges] + [f"reward/{name}" for name in settings.rewards]
     worth += [f"probability/{name}" for name in settings.classifiers]
-    verdicts = seed_verdicts(compared, asked.seeds, primary.measure, baseline=settings.models[0], apart=(HUMAN,))
     return {
         "schema": 1,
         "baseline": settings.models[0],
@@ -255,8 +264,9 @@ def _result(report: dict[str, Any], accuracies: Mapping[str, Mapping[str, Any]])
         model, measures = entry["model"], entry["differences"]
         if primary in measures:
             form, name = quantity(primary).difference, measure_name(primary)
-            sentence = difference_sentence(measures[primary], short.get(model, model), baseline, name, form)
-            sentences.append(sentence + short_seeds_text(entry, primary))
+            who, over = short.get(model, model), over_seeds_text(entry)
+            sentence = difference_sentence(measures[primary], who, baseline, name, form, over)
+            sentences.append(sentence + found_on_text(entry, primary))
         figures |= {f"{model} {name}": measures[name]["value"] for name in measures if name.startswith(KEPT)}
     if not sentences:
         num = f"{count(len(report['models']), 'model')} on {count(report['prompts']['num'], 'prompt')}"

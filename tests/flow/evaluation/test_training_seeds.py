@@ -104,7 +104,8 @@ def test_report_begins_with_the_verdict_over_seeds(page: str, evaluation: dict[s
     assert "for seed 0 and" in first
     assert "2 training seeds on 20 held-out prompts" in page
     assert "One training seed" not in page
-    assert "mean of the seeds" in page
+    assert "mean, over prompts" in page
+    assert "mean, over seeds" in page
 
 
 def test_report_shows_all_curves_and_the_samples_of_one_seed(page: str, evaluation: dict[str, Any]) -> None:
