@@ -57,7 +57,7 @@ def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
     check_tokenizer(ref)
     if writes and (Path(ref) / "config.json").is_file():
         check_writes(ref, read_config(ref))  # first, so that an unsuitable model gives no error about its tokenizer
-    with _readable(ref, "a model's folder with its tokenizer, or a Hub id"):
+    with readable_errors(ref, "a model's folder with its tokenizer, or a Hub id"):
         tokenizer = AutoTokenizer.from_pretrained(str(ref), trust_remote_code=False)
     for name in ("is_local", "local_files_only"):  # options of this call, which would be saved with the tokenizer
         tokenizer.init_kwargs.pop(name, None)
@@ -98,7 +98,7 @@ def read_config(ref: Path | str) -> Any:
 
     ref = resolve_package(ref)
     check_there(ref, "config.json")
-    with _readable(ref, "a model"), _quiet():
+    with readable_errors(ref, "a model"), quiet_loading():
         return AutoConfig.from_pretrained(str(ref), trust_remote_code=False)
 
 
@@ -241,7 +241,7 @@ def _load(kind: Any, ref: Path | str, dtype: str | torch.dtype, what: str, *, ma
     check_there(ref, "config.json")
     if Path(ref).is_dir():
         _check_weights(Path(ref))
-    with _readable(ref, what), _quiet():
+    with readable_errors(ref, what), quiet_loading():
         model, report = kind.from_pretrained(
             str(ref), dtype=torch_dtype(dtype), trust_remote_code=False, output_loading_info=True
         )
@@ -323,7 +323,7 @@ def _hint(folder: Path) -> str:
 
 
 @contextmanager
-def _readable(ref: Path | str, what: str) -> Iterator[None]:
+def readable_errors(ref: Path | str, what: str) -> Iterator[None]:
     """Turn errors of transformers while loading into a PreflabError that says what to do."""
     try:
         with no_retry_lines():
@@ -351,7 +351,7 @@ def _readable(ref: Path | str, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_loading() -> Iterator[None]:
     """Silence transformers' progress bars and loading reports: preflab checks and reports what was loaded."""
     had_bars, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()

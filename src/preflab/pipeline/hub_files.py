@@ -57,7 +57,13 @@ def _missing_models(recipe: Recipe, names: Iterable[str]) -> dict[str, tuple[lis
     for name in names:
         for refers, word, place in references(recipe.stages[name]):
             named = refers in ("model", "reward") and word not in recipe.stages and "/" in word
-            if not named or recipe.resolve(word).is_dir() or not HUB_ID.fullmatch(word) or looks_local(word):
+            opened = recipe.kind(name) != "sample"  # it opens its model only for prompts without imported completions
+            if (
+                not (named and opened)
+                or recipe.resolve(word).is_dir()
+                or not HUB_ID.fullmatch(word)
+                or looks_local(word)
+            ):
                 continue
             lacking = _lacking(word)
             if lacking:

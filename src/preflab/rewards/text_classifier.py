@@ -18,8 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from preflab.conversations.marks import as_text
+from preflab.errors import PreflabError
 from preflab.models.dropout import switch_dropout_off
-from preflab.models.loading import load_tokenizer, read_config
+from preflab.models.loading import load_tokenizer, quiet_loading, read_config, readable_errors
+from preflab.models.packages import resolve_package
 from preflab.models.tiny import build_classifier, build_tokenizer
 from preflab.progress import progress
 from preflab.settings.text_classifier import TextClassifierSettings
@@ -77,13 +79,24 @@ def from_nothing(
 
 
 def from_pretrained(ref: Path | str, classes: Sequence[str], context: int, seed: int) -> Classifier:
-    """The body of a pretrained model with a new random head for these classes; a head that it has is dropped."""
+    """The body of a pretrained model with a new random head for these classes; a head that it has is dropped.
+
+    Raises:
+        PreflabError: no model at `ref`, or an encoder–decoder.
+    """
     from transformers import AutoModelForSequenceClassification
 
+    ref = resolve_package(ref)
     config = read_config(ref)
+    if getattr(config, "is_encoder_decoder", False):
+        raise PreflabError(
+            f"{ref}: {type(config).__name__.removesuffix('Config')} is an encoder–decoder",
+            "an encoder or a decoder as the body of a classifier",
+            "name another model, or none: a small one is then made",
+        )
     names = dict(enumerate(classes))
     tokenizer = load_tokenizer(ref, writes=False)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), quiet_loading(), readable_errors(ref, "a model for a classifier"):
         torch.manual_seed(seed)
         model = AutoModelForSequenceClassification.from_pretrained(
             str(ref),

@@ -2,7 +2,8 @@
 
 The classifier is a plain Hugging Face folder `reward/`. classifier_report.json holds
 
-{"classes": [name], "counts": {class: training texts}, "max_tokens", "num_cut": texts that were longer,
+{"model", "architecture", "classes": [name], "counts": {class: training texts}, "max_tokens",
+ "num_cut": training texts that were longer,
  "train" | "held_out" | "test": null or {"num", "accuracy": interval, "most_frequent": share of the commonest class,
                                         "recall": {class: {"num", "share"}}}}
 """
@@ -12,12 +13,15 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.settings.text_classifier import TextClassifierSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.data import Row
+from preflab.stages.common.stage_facts import StageFacts
 from preflab.words import count, percent
 
 if TYPE_CHECKING:
@@ -31,43 +35,85 @@ REPORT = "classifier_report.json"
 
 def run(ctx: StageContext) -> StageResult:
     """Train the classifier, save it in `reward/`, and measure it on texts that it was not trained on."""
-    from preflab.files import new_folder, write_json
-    from preflab.rewards.text_classifier import from_nothing, from_pretrained, train_classifier
-    from preflab.stages.common.learning import CHECKPOINT, accelerator_for
+    from preflab.rewards.text_classifier import train_classifier
     from preflab.training.row_order import steps_per_epoch
     from preflab.training.standstill import said_of_loss
 
-    settings: TextClassifierSettings = ctx.settings
-    texts = _texts(ctx, settings.labels)
-    train, held_out = _parts(texts, settings)
-    classes = _classes(train, settings.labels)
-    test = _texts(ctx, settings.test_labels) if settings.test_labels else []
-    _refuse_other_classes([*held_out, *test], classes)
-    if settings.model is None:
-        classifier = from_nothing([row.text for row in train], classes, settings, ctx.seed)
-    else:
-        classifier = from_pretrained(ctx.model_folder(settings.model), classes, settings.context, ctx.seed)
-    accelerator = accelerator_for(ctx, settings.run)
+    asked = _Asked.of(ctx)
+    settings, stage = asked.settings, asked.stage
+    classifier = _open(asked)
     metrics = train_classifier(
         classifier,
-        train,
+        asked.train,
         settings,
-        num_steps=settings.num_epochs * steps_per_epoch(len(train), settings.num_texts_per_step),
-        folder=ctx.folder,
-        seed=ctx.seed,
-        accelerator=accelerator,
-        name=ctx.name,
+        num_steps=settings.num_epochs * steps_per_epoch(len(asked.train), settings.num_texts_per_step),
+        folder=stage.folder,
+        seed=stage.seed,
+        accelerator=asked.accelerator,
+        name=stage.name,
     )
-    report = _report(ctx, classifier, {"train": train, "held_out": held_out, "test": test})
+    report = _report(asked, classifier)
+    _save(asked, classifier, report)
+    return _result(report, said_of_loss(metrics))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The checked inputs of the stage, before a model is opened."""
+
+    settings: TextClassifierSettings
+    stage: StageFacts
+    classes: list[str]
+    train: list[LabelledText]
+    held_out: list[LabelledText]
+    test: list[LabelledText]
+    """The texts of `test_labels`; [] without them."""
+    base: Path | str | None
+    """The model whose body is trained; None: a small one from nothing."""
+    accelerator: Any
+
+    @classmethod
+    def of(cls, ctx: StageContext) -> _Asked:
+        """Read the texts, check their classes, and start the accelerator.
+
+        Raises:
+            PreflabError: a text or a label is missing, there is one class only, or a class is only tested on.
+        """
+        from preflab.stages.common.learning import accelerator_for
+
+        settings: TextClassifierSettings = ctx.settings
+        train, held_out = _parts(_texts(ctx, settings.labels), settings)
+        test = _texts(ctx, settings.test_labels) if settings.test_labels else []
+        classes = _classes(train, settings.labels)
+        _refuse_other_classes([*held_out, *test], classes)
+        base = None if settings.model is None else ctx.model_folder(settings.model)
+        accelerator = accelerator_for(ctx, settings.run)
+        return cls(settings, StageFacts.of(ctx), classes, train, held_out, test, base, accelerator)
+
+
+def _open(asked: _Asked) -> Classifier:
+    from preflab.rewards.text_classifier import from_nothing, from_pretrained
+
+    settings, seed = asked.settings, asked.stage.seed
+    if asked.base is None:
+        return from_nothing([row.text for row in asked.train], asked.classes, settings, seed)
+    return from_pretrained(asked.base, asked.classes, settings.context, seed)
+
+
+def _save(asked: _Asked, classifier: Classifier, report: dict[str, Any]) -> None:
+    """Write `reward/` and the report, remove the checkpoint, and shut the accelerator down."""
+    from preflab.files import new_folder, write_json
+    from preflab.stages.common.learning import CHECKPOINT
+
+    folder, accelerator = asked.stage.folder, asked.accelerator
     if accelerator.is_main_process:
-        with new_folder(ctx.folder / "reward") as beside:
+        with new_folder(folder / "reward") as beside:
             classifier.model.save_pretrained(beside)
             classifier.tokenizer.save_pretrained(beside)
-        write_json(ctx.folder / REPORT, report)
-        shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
+        write_json(folder / REPORT, report)
+        shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return _result(report, said_of_loss(metrics))
 
 
 def _texts(ctx: StageContext, name: str) -> list[LabelledText]:
@@ -131,27 +177,28 @@ def _refuse_other_classes(rows: Sequence[LabelledText], classes: Sequence[str]) 
         )
 
 
-def _report(ctx: StageContext, classifier: Classifier, parts: dict[str, Sequence[LabelledText]]) -> dict[str, Any]:
+def _report(asked: _Asked, classifier: Classifier) -> dict[str, Any]:
     """The content of classifier_report.json."""
-    lengths = [len(classifier.tokenizer(row.text)["input_ids"]) for row in parts["train"]]
+    lengths = [len(classifier.tokenizer(row.text)["input_ids"]) for row in asked.train]
+    parts = {"train": asked.train, "held_out": asked.held_out, "test": asked.test}
+    budget = asked.settings.optimiser.tokens_per_micro_batch
     return {
-        "model": ctx.settings.model,
+        "model": asked.settings.model,
         "architecture": classifier.model.config.model_type,
         "classes": list(classifier.classes),
-        "counts": dict(sorted(Counter(row.label for row in parts["train"]).items())),
+        "counts": dict(sorted(Counter(row.label for row in asked.train).items())),
         "max_tokens": classifier.max_tokens,
         "num_cut": sum(length > classifier.max_tokens for length in lengths),
-        **{name: _quality(ctx, classifier, rows) if rows else None for name, rows in parts.items()},
+        **{name: _quality(classifier, rows, budget) if rows else None for name, rows in parts.items()},
     }
 
 
-def _quality(ctx: StageContext, classifier: Classifier, rows: Sequence[LabelledText]) -> dict[str, Any]:
+def _quality(classifier: Classifier, rows: Sequence[LabelledText], budget: int) -> dict[str, Any]:
     """Accuracy with its interval over texts, beside the share of the commonest class; recall per class."""
     from preflab.rewards.text_classifier import class_probabilities
     from preflab.statistics.shares import share_interval
 
     texts = [row.text for row in rows]
-    budget = ctx.settings.optimiser.tokens_per_micro_batch
     guesses = class_probabilities(classifier, texts, budget).argmax(-1).tolist()
     right = [float(classifier.classes[guess] == row.label) for guess, row in zip(guesses, rows, strict=True)]
     of_class = {

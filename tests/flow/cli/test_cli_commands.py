@@ -230,6 +230,7 @@ def judged(write_recipe: Writer, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     for kind, toy in {"sft": "grow", "sample": "write", "judge": "ask", "report": "read"}.items():
         monkeypatch.setitem(stages.MODULES, kind, f"toy_stage_{toy}")
+    monkeypatch.setattr("preflab.pipeline.running.check_hub_files", lambda recipe, names: None)
     monkeypatch.setattr(sys.modules["toy_stage_grow"], "resumable", ())
     monkeypatch.setattr(sys.modules["toy_stage_grow"], "run", sys.modules["toy_stage_write"].run)
     path = write_recipe(

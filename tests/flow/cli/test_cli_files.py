@@ -188,7 +188,7 @@ def test_chat_answers_as_long_as_the_context_has_room(tmp_path: Path, capsys: Ca
     capsys.readouterr()
     with pytest.raises(SystemExit):
         run_command([*ask, " ".join(["word1"] * 16)])
-    assert "the conversation has 17 tokens, the model's context is 16" in capsys.readouterr().err
+    assert "the conversation has 17 tokens; the model takes 16 tokens" in capsys.readouterr().err
 
 
 def test_chat_answers_and_equal_seeds_give_equal_answers(

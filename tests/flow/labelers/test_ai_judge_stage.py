@@ -116,7 +116,10 @@ def test_it_rates_by_criterion_on_peoples_scale(folder: Path) -> None:
         assert rows[0]["score"] == pytest.approx(expected)
 
 
-def test_a_judge_without_calibration_is_refused_before_a_model_is_opened(folder: Path) -> None:
+def test_a_judge_without_calibration_is_refused_before_a_model_is_opened(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("preflab.pipeline.running.check_hub_files", lambda recipe, names: None)
     changes = ["stages.ai.way=likert", "stages.ai.criteria={brevity: 1.0}", "stages.ai.people=null"]
     best = """
   best:
@@ -130,7 +133,7 @@ def test_a_judge_without_calibration_is_refused_before_a_model_is_opened(folder:
         recipe_at(folder, server)
         path = folder / "recipe.yaml"
         path.write_text(path.read_text() + best)
-        with pytest.raises(PreflabError, match="ai: no line to people's scale for brevity"):
+        with pytest.raises(PreflabError, match="ai: no calibration to people's scale for brevity"):
             run(load_recipe(path, changes), until=["best"])
 
 

@@ -174,9 +174,12 @@ def tiny(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 def test_tiny_lab_lowers_toxicity_by_the_other_classifier_and_keeps_rouge(tiny: dict[str, Line]) -> None:
     found = json.loads((tiny["eval"].folder / "evaluation.json").read_text())
     assert found["prompts"]["num"] == 400
-    base, ppo, human = (model["figures"] for model in found["models"])
-    (change, _) = (each["differences"] for each in found["comparisons"])
-    assert change["probability/toxicity"]["high"] < 0
-    assert ppo["rouge/1"]["value"] > 0.9 * base["rouge/1"]["value"]
-    assert base["rouge/1"]["value"] > 0.6
-    assert human["probability/toxicity"]["value"] < base["probability/toxicity"]["value"]
+    figures = {model["name"]: model["figures"] for model in found["models"]}
+    changes = {each["model"]: each["differences"] for each in found["comparisons"]}
+    policies = changes.keys() - {"human"}
+    assert policies  # one, or one per training seed
+    for name in policies:
+        assert changes[name]["probability/toxicity"]["high"] < 0
+        assert figures[name]["rouge/1"]["value"] > 0.9 * figures["base"]["rouge/1"]["value"]
+    assert figures["base"]["rouge/1"]["value"] > 0.6
+    assert changes["human"]["probability/toxicity"]["high"] < 0

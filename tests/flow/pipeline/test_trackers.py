@@ -151,6 +151,7 @@ def test_steps_done_again_after_an_interruption_are_shown_once(here: Path, monke
 def test_a_tracker_that_is_not_installed_is_refused_before_a_model_is_opened(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, stage: str
 ) -> None:
+    monkeypatch.setattr("preflab.pipeline.running.check_hub_files", lambda recipe, names: None)
     find = importlib.util.find_spec
 
     def absent(name: str, *given: Any) -> Any:

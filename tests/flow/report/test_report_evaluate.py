@@ -181,7 +181,10 @@ def test_the_optimum_starts_at_the_reference_and_rises(evaluation: dict[str, Any
     assert [one["n"] for one in tilted["best_of"]] == [2, 4, 8]
 
 
-def test_stored_completions_are_counted_before_a_model_is_opened(workspace: Path) -> None:
+def test_stored_completions_are_counted_before_a_model_is_opened(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("preflab.pipeline.running.check_hub_files", lambda recipe, names: None)
     stages = """
   answers: {kind: sample, model: first, prompts: prompts, num_completions: 1, max_new_tokens: 2}
   beside:

@@ -12,12 +12,17 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from preflab.errors import PreflabError
+from preflab.models.tiny import build_classifier, build_model, build_t5, build_tokenizer
 from preflab.pipeline import Line, run
 from preflab.recipe import load_recipe
 from preflab.records import Prompt
 from preflab.rewards.sources import make_scorer
+from preflab.rewards.text_classifier import LabelledText, from_nothing, train_classifier
 from preflab.settings.rewards import RewardSource
+from preflab.settings.text_classifier import TextClassifierSettings
+from preflab.training.processes import make_accelerator
 from preflab.training.protocols import ScoringItem
+from two_processes import call_in_two_processes
 
 WORDS = ["the", "parcel", "came", "late", "on", "monday", "and", "it", "was", "wet", "again", "today"]
 SMALL = {"kind": "classifier", "num_layers": 1, "hidden_size": 32, "num_heads": 2, "context": 16, "num_epochs": 4}
@@ -109,6 +114,36 @@ def test_interrupted_classifier_ends_with_the_same_weights(tmp_path: Path, monke
     assert names[0].read_bytes() == names[1].read_bytes()
 
 
+def learn(folder: Path) -> None:
+    """Trains a classifier for five steps in the processes of the launch, and writes what was learned."""
+    rows = [LabelledText(row["text"], row["label"]) for row in sentences(64, 7)]
+    settings = TextClassifierSettings.model_validate(
+        {**SMALL, "labels": "labels", "num_texts_per_step": 15, "optimiser": {"tokens_per_micro_batch": 24}}
+    )
+    classifier = from_nothing([row.text for row in rows], ["polite", "rude"], settings, 0)
+    accelerator = make_accelerator(cpu=True)
+    train_classifier(classifier, rows, settings, num_steps=5, folder=folder, seed=0, accelerator=accelerator)
+    if accelerator.is_main_process:
+        weights = [value for each in classifier.model.parameters() for value in each.flatten().tolist()]
+        (folder / "learned.json").write_text(json.dumps(weights))
+    accelerator.end_training()
+
+
+@pytest.mark.slow
+def test_two_processes_learn_the_classifier_that_one_learns(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    learn(tmp_path / "one")
+    call_in_two_processes("flow.rewards.test_classifier_stage:learn", tmp_path / "two")
+    one, two = (json.loads((tmp_path / name / "learned.json").read_text()) for name in ("one", "two"))
+    assert two == pytest.approx(one, abs=5e-4)
+    losses = [
+        [json.loads(line)["loss/nll"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+
+
 def test_repeated_texts_are_held_out_together(tmp_path: Path) -> None:
     rows = sentences(40, 3) * 3
     report = report_of(trained(tmp_path, rows, held_out=0.3, num_epochs=1))
@@ -121,6 +156,38 @@ def test_texts_beyond_the_context_are_cut_and_counted(tmp_path: Path) -> None:
     line = trained(tmp_path, rows, held_out=0.0, num_epochs=1)
     assert report_of(line)["num_cut"] == 1
     assert "the end of 1 training text not read" in line.summary
+
+
+@pytest.fixture(scope="module")
+def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders with a BERT without a head, a classifier of three other classes, a Llama that writes, and a T5."""
+    folder = tmp_path_factory.mktemp("bodies")
+    words = build_tokenizer([row["text"] for row in sentences(100, 6)], context=16)
+    shape = {"num_layers": 1, "hidden_size": 32, "num_heads": 2, "seed": 0}
+    of_three = build_classifier(words, ("a", "b", "c"), architecture="bert", context=16, **shape)
+    models = {
+        "bert": of_three.bert,
+        "of three": of_three,
+        "llama": build_model(words, context=16, **shape),
+        "t5": build_t5(words, context=16, **shape),
+    }
+    for name, model in models.items():
+        model.save_pretrained(folder / name)
+        words.save_pretrained(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["bert", "of three", "llama"])
+def test_body_of_a_pretrained_model_gets_a_new_head(tmp_path: Path, bodies: Path, name: str) -> None:
+    line = trained(tmp_path, sentences(400, 1), model=str(bodies / name))
+    model = AutoModelForSequenceClassification.from_pretrained(line.folder / "reward")
+    assert model.config.id2label == {0: "polite", 1: "rude"}
+    assert report_of(line)["held_out"]["accuracy"]["value"] > 0.95
+
+
+def test_encoder_decoder_is_no_body_of_a_classifier(tmp_path: Path, bodies: Path) -> None:
+    with pytest.raises(PreflabError, match="T5"):
+        trained(tmp_path, sentences(20, 1), model=str(bodies / "t5"))
 
 
 def test_report_shows_each_classifier_beside_the_commonest_class(tmp_path: Path) -> None:
