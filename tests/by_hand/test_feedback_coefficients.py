@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from preflab.errors import PreflabError
 from preflab.feedback.alpha import krippendorff_alpha
 from preflab.feedback.coefficients import coefficients
 from preflab.feedback.estimates import NO_VARIATION, NOTHING, Estimate

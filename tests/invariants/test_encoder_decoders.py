@@ -11,7 +11,7 @@ from torch import Tensor
 
 from preflab.models import cross_attention
 from preflab.models.cross_attention import NAMES, grouped_attention, holds_once, places_in_groups
-from preflab.models.encoded_prompts import MOST_BYTES, KeptStates, encode, forget_prompts
+from preflab.models.encoded_prompts import MOST_BYTES, KeptStates, encode
 from preflab.models.kinds import family_of
 from preflab.models.trunk import Trunk
 from preflab.sampling.encoder_decoder_pass import EncoderDecoderPass
@@ -145,8 +145,7 @@ def test_sampler_and_trainer_share_the_states_of_a_frozen_encoder(where: str) ->
         nonlocal num
         num += len(output.last_hidden_state)
 
-    engine.sample(requests[:1], DecodingSettings(max_new_tokens=1))  # chooses the way of decoding
-    forget_prompts(trunk.model)
+    engine.sample([SampleRequest((8, 1), 0)], DecodingSettings(max_new_tokens=1))  # chooses the way of decoding
     trunk.model.get_encoder().register_forward_hook(add)
     sampled = engine.sample(requests, DecodingSettings(max_new_tokens=4))
     rows = [TokenSequence(r.prompt_ids, s.token_ids) for r, s in zip(requests, sampled, strict=True)]
