@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
+from imported_files import import_into
 from preflab.errors import PreflabError
 from preflab.files import write_json
 from preflab.labelling.accounts import create_account
@@ -41,7 +42,6 @@ from preflab.stages.base import StageContext, StageOutput, StageResult
 from preflab.stages.common import people
 from preflab.store.database import writing
 from preflab.store.snapshots import read_snapshot
-from preflab.store.transfer import import_into
 from preflab.store.workspace import Workspace
 
 RECIPE = """
