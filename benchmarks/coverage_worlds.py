@@ -11,7 +11,7 @@ from scipy.stats import binom, norm, t
 
 from preflab.evaluation.spread import spread_difference, spread_interval
 from preflab.feedback.alpha import Level, alpha_of, count_coincidences
-from preflab.feedback.kappa import cohen_of, fleiss, fleiss_addends
+from preflab.feedback.kappa import fleiss, fleiss_addends
 from preflab.statistics.agreement import MIN_RARE, coefficient_ends
 from preflab.statistics.jackknife import jackknife_error
 from preflab.statistics.means import mean_ends
@@ -203,14 +203,23 @@ def kappa_of_several(classes: Sequence[float], kappa: float) -> Callable[[Genera
     return simulate
 
 
+def cohen(sums: Array, num_classes: int) -> Array:
+    """Cohen's (1960) kappa (R,) of two labelers from summed confusions (R, num_classes²); NaN without variation."""
+    shares = sums.reshape(len(sums), num_classes, num_classes) / sums.sum(axis=1)[:, None, None]
+    observed = np.trace(shares, axis1=1, axis2=2)
+    expected = (shares.sum(axis=2) * shares.sum(axis=1)).sum(axis=1)
+    varied = expected < 1 - 1e-12
+    return np.where(varied, (observed - expected) / np.where(varied, 1 - expected, 1), np.nan)
+
+
 def kappa_of_two(classes: Sequence[float], kappa: float) -> Callable[[Generator, int, int], Covered]:
-    """Cohen's kappa."""
+    """Cohen's kappa of two labelers."""
     places = len(classes)
 
     def simulate(generator: Generator, repeats: int, num: int) -> Covered:
         given = answers(generator, repeats, num, 2, classes, kappa)
         cell = (given[..., 0] * places + given[..., 1]).astype(int)
-        return _coefficient(np.eye(places * places)[cell], cohen_of(places), given, places, kappa)
+        return _coefficient(np.eye(places * places)[cell], lambda sums: cohen(sums, places), given, places, kappa)
 
     return simulate
 

@@ -12,7 +12,7 @@ from preflab.statistics.agreement import coefficient_ends, coefficient_interval
 from preflab.statistics.families import holm
 from preflab.statistics.interval import NO_VARIATION, NOTHING, Interval, sentence
 from preflab.statistics.jackknife import jackknife_error, jackknife_interval
-from preflab.statistics.runs import difference_over_runs, mean_over_runs
+from preflab.statistics.runs import mean_over_runs
 from preflab.statistics.sizes import deviation_of, prompts_needed
 
 T9 = 2.262157
@@ -80,12 +80,7 @@ def test_three_runs_by_hand() -> None:
     assert found.p == pytest.approx(1 - 2 * math.sqrt(3) / math.sqrt(14))
 
 
-def test_runs_are_paired_by_seed() -> None:
-    # Differences 1 and 3: mean 2, error 1, t of one degree of freedom 12.706205.
-    found = difference_over_runs([0.0, 10.0], [1.0, 13.0])
-    assert (found.value, found.low, found.high) == pytest.approx((2.0, 2 - 12.706205, 2 + 12.706205), abs=1e-5)
-    with pytest.raises(PreflabError, match="2 and 1 runs"):
-        difference_over_runs([1.0, 2.0], [1.0])
+def test_runs_without_an_interval() -> None:
     assert mean_over_runs([1.0]).note == "no interval: too few (n = 1)"
     assert mean_over_runs([]).note == NOTHING
     assert mean_over_runs([1.0, 1.0]).note == NO_VARIATION

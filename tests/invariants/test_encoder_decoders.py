@@ -14,7 +14,7 @@ from transformers import AutoModelForSeq2SeqLM
 
 from preflab.models import cross_attention
 from preflab.models.cross_attention import NAMES, PromptGroups, grouped_attention, holds_once, places_in_groups
-from preflab.models.encoded_prompts import MOST_BYTES, KeptStates, encode, forget_prompts
+from preflab.models.encoded_prompts import MOST_BYTES, KeptStates, encode
 from preflab.models.kinds import family_of
 from preflab.models.language_model import open_language_model
 from preflab.models.logit_path import why_not_chunked
@@ -150,8 +150,7 @@ def test_sampler_and_trainer_share_the_states_of_a_frozen_encoder(where: str) ->
         nonlocal num
         num += len(output.last_hidden_state)
 
-    engine.sample(requests[:1], DecodingSettings(max_new_tokens=1))  # chooses the way of decoding
-    forget_prompts(trunk.model)
+    engine.sample([SampleRequest((8, 1), 0)], DecodingSettings(max_new_tokens=1))  # chooses the way of decoding
     trunk.model.get_encoder().register_forward_hook(add)
     sampled = engine.sample(requests, DecodingSettings(max_new_tokens=4))
     rows = [TokenSequence(r.prompt_ids, s.token_ids) for r, s in zip(requests, sampled, strict=True)]

@@ -91,11 +91,6 @@ def reading_anew() -> Iterator[None]:
         _READ_ANEW.reset(token)
 
 
-def forget_prompts(model: Any) -> None:
-    """Drop the kept states of a model."""
-    _KEPT.pop(model.get_encoder(), None)
-
-
 def _is_frozen(encoder: Any) -> bool:
     """Whether no weight of an encoder is trained and no adapter in it is active."""
     from peft.tuners.tuners_utils import BaseTunerLayer

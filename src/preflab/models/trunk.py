@@ -187,13 +187,6 @@ class Trunk(nn.Module):
         """Whether passes are computed in 16 bits, where sampler and trainer may round the same number differently."""
         return (self.autocast_dtype or self.model.dtype) in HALF
 
-    @property
-    def learning_roles(self) -> tuple[str, ...]:
-        """The roles that have their own weights or adapter."""
-        if self.lora is None:
-            return tuple(role for role in self.models if role != "reference")
-        return tuple(getattr(self.model, "peft_config", {}))
-
     def collate(self, sequences: Sequence[TokenSequence]) -> TokenBatch:
         """A batch in the layout that the model's family reads, on the model's device.
 
