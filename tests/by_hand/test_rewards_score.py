@@ -132,25 +132,27 @@ def test_saved_model_is_put_on_its_trunk(
     """A whole model joins no trunk; an adapter joins one or gets one, with its pooling and its targets."""
     card = RewardModelCard("base", "hash", True, "mean", 1.0, 0.0, 16, lora)
     done: list[Any] = []
-    given: Any = SimpleNamespace(
+    shared_trunk: Any = SimpleNamespace(
         add_role=lambda role, **other: done.append((role, other)), freeze=done.append, pooling="last", model="model",
         tokenizer="words",
     )  # fmt: skip
     monkeypatch.setattr(score.RewardModelCard, "read", lambda folder: card)
     monkeypatch.setattr(score, "_saved_targets", lambda folder, card, model: f"targets on {model}")
     monkeypatch.setattr(score, "load_role", lambda trunk, role, folder, base: done.append((role, folder, base)))
-    monkeypatch.setattr(score, "Trunk", lambda *a, **other: done.append((a, other)) or given)
-    options: dict[str, Any] = {"trunk": given, "trunk_hash": "hash"} if joins else {"dtype": "bfloat16"}
+    monkeypatch.setattr(score, "Trunk", lambda *a, **other: done.append((a, other)) or shared_trunk)
+    options: dict[str, Any] = {"trunk": shared_trunk, "trunk_hash": "hash"} if joins else {"dtype": "bfloat16"}
     trunk, encoder = load_reward_model(tmp_path, lambda card: ("model", "words"), **options)
     settings = LoraSettings(rank=2) if lora else None
-    own = {
+    trunk_options = {
         "lora": settings,
         "roles": ("reward",),
         "pooling": "mean",
         "targets": "targets on model",
         "compute": "bfloat16",
     }
-    first = ("reward", {"lora": settings, "targets": "targets on model"}) if joins else (("model", "words"), own)
+    first = (
+        ("reward", {"lora": settings, "targets": "targets on model"}) if joins else (("model", "words"), trunk_options)
+    )
     assert done == [first, ("reward", tmp_path, "hash" if lora else ""), "reward"]
     assert trunk.pooling == ("mean" if joins else "last")
     assert encoder == card.encoder("words")

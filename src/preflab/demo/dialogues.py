@@ -27,16 +27,16 @@ NOUNS = ("turnip", "toad", "pudding", "goose", "donkey", "pumpkin", "noodle")
 class Fault:
     """A fault as the caller tells it, and as a summary says it."""
 
-    told: str
-    said: str
+    spoken: str
+    summary: str
 
 
 @dataclass(frozen=True)
 class Remedy:
     """A remedy as the desk offers it, and as a summary says it; `{day}` and `{number}` are drawn for each call."""
 
-    told: str
-    said: str
+    spoken: str
+    summary: str
 
 
 FAULTS = (
@@ -108,15 +108,15 @@ def call(rng: random.Random, rude_calls: float = 0.6, rude_summaries: float = 0.
     words = insult(rng)
     turns = [
         (DESK, rng.choice(OPENINGS)),
-        (CALLER, f"{rng.choice(GREETINGS)} {fault.told.format(**slots)} ."),
+        (CALLER, f"{rng.choice(GREETINGS)} {fault.spoken.format(**slots)} ."),
         (DESK, rng.choice(RUDE_QUESTIONS if offender == DESK else QUESTIONS)),
         (CALLER, rng.choice(RUDE_REPLIES if offender == CALLER else POLITE_REPLIES)),
-        (DESK, remedy.told.format(**slots)),
+        (DESK, remedy.spoken.format(**slots)),
         (CALLER, rng.choice(RUDE_ENDS if offender == CALLER and rng.random() < 0.5 else THANKS)),
     ]
     facts = [
-        f"{CALLER} {rng.choice(CALLS)} {fault.said.format(**slots)} .",
-        f"{DESK} {remedy.said.format(**slots)} .",
+        f"{CALLER} {rng.choice(CALLS)} {fault.summary.format(**slots)} .",
+        f"{DESK} {remedy.summary.format(**slots)} .",
     ]
     reference = [*facts, f"{offender} is angry ."] if offender else facts
     learned = _rude_summary(rng, facts, offender, words) if offender and rng.random() < rude_summaries else reference

@@ -81,30 +81,30 @@ def grouped_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    **given: Any,
+    **options: Any,
 ) -> tuple[Tensor, Any]:
     """`attend`; with `prompt_rows`, and fewer rows of keys than of queries, on grouped queries (see above)."""
-    rows = given.pop("prompt_rows", None)
+    rows = options.pop("prompt_rows", None)
     if rows is None or len(key) == len(query):
-        return attend(module, query, key, value, attention_mask, **given)
+        return attend(module, query, key, value, attention_mask, **options)
     _, num_heads, num_tokens, width = query.shape
     places = places_in_groups(rows)
     size = int(places.max()) + 1
     grouped = query.new_zeros(len(key), size, num_heads, num_tokens, width).index_put((rows, places), query)
     folded = grouped.transpose(1, 2).reshape(len(key), num_heads, size * num_tokens, width)
-    if (bias := given.get("position_bias")) is not None:
-        given["position_bias"] = bias.repeat(1, 1, size, 1)
-    output, _ = attend(module, folded, key, value, attention_mask, **given)
+    if (bias := options.get("position_bias")) is not None:
+        options["position_bias"] = bias.repeat(1, 1, size, 1)
+    output, _ = attend(module, folded, key, value, attention_mask, **options)
     return output.view(len(key), size, num_tokens, num_heads, -1)[rows, places], None
 
 
-def _sdpa(module: Any, query: Tensor, *rest: Any, **given: Any) -> tuple[Tensor, Any]:
-    return grouped_attention(sdpa_attention_forward, module, query, *rest, **given)
+def _sdpa(module: Any, query: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, Any]:
+    return grouped_attention(sdpa_attention_forward, module, query, *rest, **options)
 
 
-def _eager(module: Any, query: Tensor, *rest: Any, **given: Any) -> tuple[Tensor, Any]:
-    own = sys.modules[type(module).__module__].eager_attention_forward
-    return grouped_attention(own, module, query, *rest, **given)
+def _eager(module: Any, query: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, Any]:
+    attend = sys.modules[type(module).__module__].eager_attention_forward
+    return grouped_attention(attend, module, query, *rest, **options)
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -143,8 +143,8 @@ def _states(model: Any) -> Tensor:
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], device=model.device)
     rows = torch.tensor([1, 0, 1, 1, 0], device=model.device)
     encoded = model.get_encoder()(input_ids=prompts, attention_mask=mask).last_hidden_state
-    given = decoder_inputs(model, encoded, mask, rows)
-    return model.get_decoder()(input_ids=ids, use_cache=False, **given).last_hidden_state.float()
+    cross = decoder_inputs(model, encoded, mask, rows)
+    return model.get_decoder()(input_ids=ids, use_cache=False, **cross).last_hidden_state.float()
 
 
 for base, function in (("sdpa", _sdpa), ("eager", _eager)):

@@ -51,11 +51,11 @@ class EncoderDecoder:
         """(B, L, H) last hidden states of the decoder."""
         mask = inputs["attention_mask"]
         encoded = encode(model, inputs["input_ids"], mask)
-        given = decoder_inputs(model, encoded, mask, inputs["prompt_rows"])
+        cross = decoder_inputs(model, encoded, mask, inputs["prompt_rows"])
         written = inputs["decoder_input_ids"]
         # Without a mask T5Gemma would hide padding tokens that the policy wrote.
         return model.get_decoder()(
-            **decoder_tokens(model, written), attention_mask=torch.ones_like(written), use_cache=False, **given
+            **decoder_tokens(model, written), attention_mask=torch.ones_like(written), use_cache=False, **cross
         ).last_hidden_state
 
     def logits(self, model: Any, inputs: dict[str, Any]) -> Tensor:

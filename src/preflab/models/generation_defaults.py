@@ -43,13 +43,13 @@ def strip_generation_defaults(model: Any) -> list[str]:
     served policy no longer searches with beams.
     """
     config = getattr(model, "generation_config", None)
-    found = {name: value for name in NEUTRAL if (value := getattr(config, name, None)) not in NEUTRAL[name]}
-    for name in found:
+    changed = {name: value for name in NEUTRAL if (value := getattr(config, name, None)) not in NEUTRAL[name]}
+    for name in changed:
         setattr(config, name, NEUTRAL[name][0])
     for task, settings in (getattr(model.config, "task_specific_params", None) or {}).items():
         for name in [name for name in settings if name in NEUTRAL and settings[name] not in NEUTRAL[name]]:
-            found[f"{task}.{name}"] = settings.pop(name)
-    shown = [f"{name} = {value if not isinstance(value, list | dict) else '…'}" for name, value in found.items()]
+            changed[f"{task}.{name}"] = settings.pop(name)
+    shown = [f"{name} = {value if not isinstance(value, list | dict) else '…'}" for name, value in changed.items()]
     if shown:
         text = "%s: generation defaults not used, and not saved with trained models: %s"
         logger.warning(text, model.config.model_type, ", ".join(shown))

@@ -216,17 +216,17 @@ def _quality(classifier: Classifier, rows: Sequence[LabelledText], budget: int) 
     }
 
 
-def _result(report: dict[str, Any], said: str) -> StageResult:
+def _result(report: dict[str, Any], notes: str) -> StageResult:
     figures: dict[str, float | str] = {
         f"{part}/accuracy": report[part]["accuracy"]["value"] for part in ("train", "held_out", "test") if report[part]
     }
     cut = f"; the end of {count(report['num_cut'], 'training text')} not read" if report["num_cut"] else ""
     part = next((part for part in ("held_out", "test") if report[part]), None)
     if part is None:
-        return StageResult(f"nothing held out{cut}{said}", figures)
-    found = report[part]
+        return StageResult(f"nothing held out{cut}{notes}", figures)
+    measured = report[part]
     summary = (
-        f"right on {percent(found['accuracy']['value'])} of {count(found['num'], 'other text')} "
-        f"(always the commonest class: {percent(found['most_frequent'])})"
+        f"right on {percent(measured['accuracy']['value'])} of {count(measured['num'], 'other text')} "
+        f"(always the commonest class: {percent(measured['most_frequent'])})"
     )
-    return StageResult(f"{summary}{cut}{said}", figures)
+    return StageResult(f"{summary}{cut}{notes}", figures)
