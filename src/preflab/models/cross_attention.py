@@ -5,9 +5,9 @@ prompt, and the queries of a prompt's G completions, T tokens each, are put side
 
     queries (B, heads, T, d) → (U, heads, G·T, d);   keys, values (U, heads, P, d);   output back to (B, T, heads, d)
 
-The attention function is registered with transformers under a name of its own, once around `sdpa` attention and once
-around the eager attention of a model. Whether it gives the same numbers is tested once per model; models for which it
-does not get copies of the states per completion.
+The attention function is registered with transformers under two names: one wraps `sdpa` attention, the other a model's
+eager attention. Each model is tested once. If its states change, every completion gets a copy of the encoder states.
+
 B completions, U distinct prompts, G completions of the prompt that has most, P prompt tokens.
 """
 
@@ -36,7 +36,7 @@ _SHARES: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 def decoder_inputs(model: Any, encoded: Tensor, mask: Tensor, prompt_rows: Tensor) -> dict[str, Any]:
-    """Arguments of a decoder that name the encoder states of each row.
+    """The arguments that pass the encoder states of each row to a decoder.
 
     Args:
         model: the encoder–decoder.
@@ -58,7 +58,7 @@ def decoder_inputs(model: Any, encoded: Tensor, mask: Tensor, prompt_rows: Tenso
 def holds_once(model: Any) -> bool:
     """Whether the model can hold keys and values once per prompt; the first call tests it."""
     if model not in _SHARES:
-        _SHARES[model] = False  # while it is tested, rows get copies
+        _SHARES[model] = False  # during the test, rows get copies
         _SHARES[model] = _switch(model)
     return _SHARES[model]
 
@@ -83,7 +83,7 @@ def grouped_attention(
     attention_mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, Any]:
-    """`attend`; with `prompt_rows`, and fewer rows of keys than of queries, on grouped queries (see above)."""
+    """Calls `attend`, with grouped queries if `prompt_rows` is set and keys have fewer rows than queries."""
     rows = options.pop("prompt_rows", None)
     if rows is None or len(key) == len(query):
         return attend(module, query, key, value, attention_mask, **options)
@@ -108,13 +108,13 @@ def _eager(module: Any, query: Tensor, *rest: Any, **options: Any) -> tuple[Tens
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """(U, 1, 1, P) 0 for real tokens, the lowest number for padding."""
+    """(U, 1, 1, P) additive mask: 0 for real tokens, the lowest number of the type for padding."""
     hidden = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
     return hidden.masked_fill(~mask.bool(), torch.finfo(dtype).min)[:, None, None]
 
 
 def _switch(model: Any) -> bool:
-    """Give a model the attention function above if it reproduces the states of copied rows; whether it does."""
+    """Make a model use `grouped_attention` if that reproduces the states of copied rows; returns whether it does."""
     former = getattr(model.config, "_attn_implementation", None)
     if former in NAMES.values():
         return True  # a copy of a model that was tested

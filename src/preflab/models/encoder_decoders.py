@@ -44,7 +44,7 @@ class EncoderDecoder:
         return separate_prompts(sequences, pad_id, self.start)
 
     def inputs(self, batch: TokenBatch, dtype: torch.dtype) -> dict[str, Any]:
-        """Prompts, their mask, the prompt of each completion, and what the decoder reads."""
+        """Prompts, their mask, the prompt of each completion, and the decoder's input ids."""
         return batch.model_inputs(dtype)
 
     def states(self, model: Any, inputs: dict[str, Any]) -> Tensor:
@@ -70,16 +70,17 @@ class EncoderDecoder:
         ).logits
 
     def read_by_head(self, model: Any, states: Tensor) -> Tensor:
-        """(…, H) what the language-model head is applied to: T5 v1.0 scales states by d_model^(−1/2)."""
+        """(…, H) input of the language-model head; T5 v1.0 multiplies the states by d_model^(−1/2)."""
         config = model.config
         tied = config.model_type in SCALED_IF_TIED and config.tie_word_embeddings
         scaled = getattr(config, "scale_decoder_outputs", tied)
         return states * config.d_model**-0.5 if scaled else states
 
     def without_head(self, model: Any) -> Any:
-        """Encoder and decoder, for example a `T5Model`, with the model's own modules; a head costs memory for nothing.
+        """Encoder and decoder without the language-model head, for example a `T5Model`.
 
-        The copy of the configuration keeps the start tokens, which are otherwise in the generation configuration.
+        Its modules are those of `model`, not copies. Its configuration is a copy and also holds the start tokens,
+        which otherwise are in the generation configuration.
         """
         body = model.base_model
         if model.get_output_embeddings() is None:
@@ -92,7 +93,7 @@ class EncoderDecoder:
 
 
 def _body_of_same_modules(model: Any) -> Any:
-    """The model without a head of a class that keeps encoder and decoder beside its head, such as T5's."""
+    """A model without a head that holds the modules of `model`; for classes without a base model, such as T5's."""
     from transformers import AutoModel
 
     with torch.device("meta"):

@@ -1,8 +1,8 @@
-"""Removes the generation defaults of a checkpoint that change which tokens are drawn, and names them.
+"""Removes the generation defaults of a checkpoint that change which tokens are drawn, and logs them.
 
-The policy gradient is that of tokens drawn from the model's own distribution, and preflab's sampler draws them so.
-Beams, minimum lengths, penalties and forbidden tokens draw from another one: a policy trained without them must not be
-served with them, so they are also left out of the folders that preflab writes. Temperature, top-k, top-p and the tokens
+The policy gradient holds for tokens drawn from the model's own distribution, and preflab's sampler draws from it. Beam
+search, minimum lengths, penalties and forbidden tokens change that distribution. A policy trained without them must not
+be served with them, so preflab leaves them out of the folders that it writes. Temperature, top-k, top-p and the tokens
 that end or start a completion stay.
 """
 
@@ -39,8 +39,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 def strip_generation_defaults(model: Any) -> list[str]:
     """Reset the settings of `NEUTRAL` in a model's generation configuration; return them with their values.
 
-    T5 and BART also keep such settings per task, for pipelines. All of them are logged, so that nobody wonders why a
-    served policy no longer searches with beams.
+    T5 and BART also keep such settings per task, for pipelines. All are logged, because a trained policy is served
+    without them: a model that used beam search no longer does.
     """
     config = getattr(model, "generation_config", None)
     changed = {name: value for name in NEUTRAL if (value := getattr(config, name, None)) not in NEUTRAL[name]}
