@@ -116,11 +116,14 @@ def test_card_says_what_the_model_needs(lora: bool, tmp_path: Path, monkeypatch:
         pooling="mean",
         models={"reward": SimpleNamespace(name="rm", config=files)},
     )
-    encoder: Any = SimpleNamespace(causal=False, max_tokens=32, stops=(7, 8), tokenizer=files)
+    encoder: Any = SimpleNamespace(
+        causal=False, max_tokens=32, stops=(7, 8), tokenizer=files, apart=True, max_prompt=20, max_completion=12,
+    )  # fmt: skip
     save_reward_model(trunk, tmp_path / "rm", base="../base", weights_hash="hash", encoder=encoder)
     assert RewardModelCard.read(tmp_path / "rm") == RewardModelCard(
         base="../base" if lora else "", weights_hash="hash", causal=False, pooling="mean", gain=2.0, offset=-0.5,
         max_tokens=32, lora={"rank": 4} if lora else None, stops=(7, 8), body="" if lora else "body of rm",
+        apart=True, max_prompt=20, max_completion=12,
     )  # fmt: skip
     assert saved == ([("reward", "hash")] if lora else [("reward", ""), True, True])
 

@@ -12,6 +12,7 @@ from preflab.statistics.agreement import coefficient_ends, coefficient_interval
 from preflab.statistics.families import holm
 from preflab.statistics.interval import NO_VARIATION, NOTHING, Interval, sentence
 from preflab.statistics.jackknife import jackknife_error, jackknife_interval
+from preflab.statistics.runs import mean_over_runs
 from preflab.statistics.sizes import deviation_of, prompts_needed
 
 T9 = 2.262157
@@ -68,6 +69,21 @@ def test_coefficients_without_an_interval() -> None:
     assert (rare.value, rare.note) == (pytest.approx(0.6), "no interval: too few differ (n = 10)")
     assert coefficient_interval(EIGHT_OF_TEN, doubled, lambda sums: np.array([0.32])).defined
     assert math.isnan(coefficient_interval(EIGHT_OF_TEN, lambda sums: np.full(len(sums), math.nan)).value)
+
+
+def test_three_runs_by_hand() -> None:
+    # 1, 2, 3: mean 2, s = 1, t of two degrees of freedom 4.302653; p = 1 − x / √(2 + x²) with x = 2 √3.
+    found = mean_over_runs([1.0, 2.0, 3.0])
+    half = 4.302653 / math.sqrt(3)
+    assert (found.value, found.low, found.high) == pytest.approx((2.0, 2 - half, 2 + half), abs=1e-6)
+    assert found.num == 3
+    assert found.p == pytest.approx(1 - 2 * math.sqrt(3) / math.sqrt(14))
+
+
+def test_runs_without_an_interval() -> None:
+    assert mean_over_runs([1.0]).note == "no interval: too few (n = 1)"
+    assert mean_over_runs([]).note == NOTHING
+    assert mean_over_runs([1.0, 1.0]).note == NO_VARIATION
 
 
 def test_holm_by_hand() -> None:
@@ -145,6 +161,8 @@ def test_coefficient_of_two_tasks_on_the_atanh_scale() -> None:
 
 def test_what_has_no_interval_keeps_its_value_and_number() -> None:
     for interval, value, num in (
+        (mean_over_runs([1.0, 1.0]), 1.0, 2),
+        (mean_over_runs([3.0]), 3.0, 1),
         (jackknife_interval(4.0, [2.0, 2.0, 2.0]), 4.0, 3),
         (jackknife_interval(4.0, [2.0, 1.0, 2.0]), 4.0, 3),
         (coefficient_interval(EIGHT_OF_TEN[:9], lambda sums: sums[:, 0] / sums[:, 1]), 8 / 9, 9),
@@ -153,6 +171,7 @@ def test_what_has_no_interval_keeps_its_value_and_number() -> None:
         assert (interval.value, interval.num) == (pytest.approx(value), num)
         assert math.isnan(interval.low)
         assert math.isnan(interval.high)
+    assert (mean_over_runs([]).num, math.isnan(mean_over_runs([]).value)) == (0, True)
     nothing = jackknife_interval(math.nan, [math.nan] * 12)
     assert (nothing.num, math.isnan(nothing.value)) == (12, True)
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from transformers import AutoModelForSeq2SeqLM
 
 from preflab.models import cross_attention
-from preflab.models.cross_attention import NAMES, grouped_attention, holds_once, places_in_groups
+from preflab.models.cross_attention import NAMES, PromptGroups, grouped_attention, holds_once, places_in_groups
 from preflab.models.encoded_prompts import MOST_BYTES, KeptStates, encode
 from preflab.models.kinds import family_of
+from preflab.models.language_model import open_language_model
+from preflab.models.logit_path import why_not_chunked
 from preflab.models.trunk import Trunk
 from preflab.sampling.encoder_decoder_pass import EncoderDecoderPass
 from preflab.sampling.engine import TransformersEngine
@@ -22,7 +27,7 @@ from preflab.settings.sampling import DecodingSettings
 from preflab.training.batches import TokenSequence
 from preflab.training.protocols import SampleRequest
 from preflab.training.separate_prompts import separate_prompts
-from tiny_encoder_decoders import MODELS, tiny_bart, tiny_mbart, tiny_t5
+from tiny_encoder_decoders import MODELS, save_encoder_decoder, tiny_bart, tiny_mbart, tiny_t5
 
 ROWS = [
     TokenSequence((5, 6, 7, 1), (4, 3)),
@@ -267,7 +272,9 @@ def test_grouped_attention_by_hand() -> None:
 
     query = torch.tensor([0.5, -1.0]).view(2, 1, 1, 1)  # (B, heads, T, d)
     key, value = torch.tensor([1.0, -1.0]).view(1, 1, 2, 1), torch.tensor([10.0, 0.0]).view(1, 1, 2, 1)
-    output, _ = grouped_attention(attend, None, query, key, value, None, prompt_rows=torch.tensor([0, 0]))
+    output, _ = grouped_attention(
+        attend, None, query, key, value, None, prompt_groups=PromptGroups.of(torch.tensor([0, 0]))
+    )
     assert output.shape == (2, 1, 1, 1)
     assert output.flatten().tolist() == pytest.approx([10 / (1 + 2.718281828**-1), 10 / (1 + 2.718281828**2)])
 
@@ -309,3 +316,26 @@ def test_half_precision_stays_near_float32(name: str) -> None:
         half = Trunk(MODELS[name](), TOKENIZER, lora=LoraSettings(rank=2), roles=("policy",), compute="bfloat16")
         one, other = (trunk(trunk.collate(ROWS), ("policy",))["policy"].logps for trunk in (exact, half))
     assert (one - other).abs().max() < 0.05 * one.abs().max()
+
+
+@pytest.mark.parametrize("name", ["t5 1.0", "t5 1.1", "bart"])
+def test_heads_of_saved_checkpoints_are_exact(name: str, tmp_path: Path) -> None:
+    """Scaled states with a tied head, an untied head, and a bias beside the head, each opened again from disk."""
+    texts = ["where is my parcel ?", "the parcel is late ."] * 4
+    folder = save_encoder_decoder(name, tmp_path / "model", texts)
+    opened = open_language_model(folder, dtype="float32")
+    tied = opened.model.get_output_embeddings().weight is opened.model.get_input_embeddings().weight
+    assert tied == (name != "t5 1.1")
+    assert why_not_chunked(opened.model) is None
+    trunk = opened.trunk(("policy",))
+    own = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    rows = [replace(row, completion_ids=tuple(token % 20 for token in row.completion_ids)) for row in ROWS]
+    start = torch.tensor([family_of(opened.model).start])
+    with torch.no_grad():
+        logps = trunk(trunk.collate(rows), ("policy",))["policy"].logps
+        for row, ours in zip(rows, logps, strict=True):
+            written = torch.cat([start, torch.tensor([row.completion_ids])], 1)
+            logits = own(input_ids=torch.tensor([row.prompt_ids]), decoder_input_ids=written).logits
+            places = range(start.shape[1] - 1, written.shape[1] - 1)
+            expected = logits[0].log_softmax(-1)[places, row.completion_ids]
+            assert torch.allclose(ours[: len(expected)], expected, atol=1e-5)

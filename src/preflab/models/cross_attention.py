@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -35,6 +35,23 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 _SHARES: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
+class PromptGroups(NamedTuple):
+    """The prompt of each decoder row, found once for all layers of a pass."""
+
+    rows: Tensor
+    """(B,) the prompt of each row."""
+    places: Tensor
+    """(B,) the position of each row among the rows of its prompt."""
+    size: int
+    """G, the most rows of a prompt."""
+
+    @classmethod
+    def of(cls, rows: Tensor) -> PromptGroups:
+        """The groups of these rows."""
+        places = places_in_groups(rows)
+        return cls(rows, places, int(places.max()) + 1)
+
+
 def decoder_inputs(model: Any, encoded: Tensor, mask: Tensor, prompt_rows: Tensor) -> dict[str, Any]:
     """The arguments that pass the encoder states of each row to a decoder.
 
@@ -51,7 +68,7 @@ def decoder_inputs(model: Any, encoded: Tensor, mask: Tensor, prompt_rows: Tenso
     return {
         "encoder_hidden_states": encoded,
         "encoder_attention_mask": _additive(mask, encoded.dtype),
-        "prompt_rows": prompt_rows,
+        "prompt_groups": PromptGroups.of(prompt_rows),
     }
 
 
@@ -83,13 +100,12 @@ def grouped_attention(
     attention_mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, Any]:
-    """Calls `attend`, with grouped queries if `prompt_rows` is set and keys have fewer rows than queries."""
-    rows = options.pop("prompt_rows", None)
-    if rows is None or len(key) == len(query):
+    """Calls `attend`, with grouped queries if `prompt_groups` is set and keys have fewer rows than queries."""
+    groups = options.pop("prompt_groups", None)
+    if groups is None or len(key) == len(query):
         return attend(module, query, key, value, attention_mask, **options)
+    rows, places, size = groups
     _, num_heads, num_tokens, width = query.shape
-    places = places_in_groups(rows)
-    size = int(places.max()) + 1
     grouped = query.new_zeros(len(key), size, num_heads, num_tokens, width).index_put((rows, places), query)
     folded = grouped.transpose(1, 2).reshape(len(key), num_heads, size * num_tokens, width)
     if (bias := options.get("position_bias")) is not None:
