@@ -30,20 +30,20 @@ def test_interval_is_tukeys_jackknife_of_the_logarithm() -> None:
     Of the logarithms, δ = ½ ln 1.15 apart, Σ = 24 (δ/5)² + 6 (4δ/5)² = 4.8 δ², error² = 29/30 · Σ; the bias is 29 times
     their mean less ln 2.
     """
-    found = spread_interval(SCORES, list(range(30)))
+    interval = spread_interval(SCORES, list(range(30)))
     zero, five = log(sqrt(3450) / 29), log(sqrt(3000) / 29)
     bias, error = 29 * ((24 * zero + 6 * five) / 30 - log(2)), sqrt(29 / 30 * 4.8) * log(1.15) / 2
     ends = [exp(log(2) - bias + side * T29 * error) for side in (-1, 1)]
-    assert (found.value, found.low, found.high) == pytest.approx((2.0, *ends), rel=1e-6)
-    assert found.num == 30
+    assert (interval.value, interval.low, interval.high) == pytest.approx((2.0, *ends), rel=1e-6)
+    assert interval.num == 30
 
 
 def test_difference_leaves_a_prompt_out_of_both() -> None:
     # The second's scores are twice the first's: the spread doubles, so the difference is the first's spread.
-    found = spread_difference(SCORES, 2 * np.array(SCORES), list(range(30)))
-    assert found.value == pytest.approx(2.0)
+    interval = spread_difference(SCORES, 2 * np.array(SCORES), list(range(30)))
+    assert interval.value == pytest.approx(2.0)
     error = sqrt(29 / 30 * 4.8) * (sqrt(3450) - sqrt(3000)) / 29
-    assert found.high - found.value == pytest.approx(T29 * error, rel=1e-6)
+    assert interval.high - interval.value == pytest.approx(T29 * error, rel=1e-6)
 
 
 def test_spread_without_an_interval() -> None:
@@ -62,6 +62,6 @@ def test_a_common_offset_changes_nothing_and_missing_scores_are_left_out() -> No
 
 
 def test_no_scores_have_no_spread() -> None:
-    found = spread_interval([math.nan, math.nan], ["a", "b"])
-    assert math.isnan(found.value)
-    assert not found.defined
+    interval = spread_interval([math.nan, math.nan], ["a", "b"])
+    assert math.isnan(interval.value)
+    assert not interval.defined

@@ -55,8 +55,8 @@ def test_message_names_the_first_row_and_counts_the_others() -> None:
         assert rows.fitted([TEN], place) is None
     with pytest.raises(PreflabError) as refused:
         rows.check(5)
-    found = "file, line 1: prompt and completion are 10 tokens (and 2 more rows: file, line 4, 6)"
-    assert (refused.value.found, refused.value.expected) == (found, "at most 9 tokens")
+    message = "file, line 1: prompt and completion are 10 tokens (and 2 more rows: file, line 4, 6)"
+    assert (refused.value.found, refused.value.expected) == (message, "at most 9 tokens")
     assert "too_long: leave_out or cut_prompt; raise max_tokens" in refused.value.do
 
 

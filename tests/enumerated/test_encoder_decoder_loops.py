@@ -154,7 +154,7 @@ def test_policy_gradient_is_that_of_the_models_own_forward_pass(name: str) -> No
         expected_objective(model, reference, family_of(model).start), parameters, allow_unused=True
     )
     largest = max(g.abs().max().item() for g in theirs if g is not None)
-    for mine, own in zip(ours, theirs, strict=True):
-        assert (mine is None) == (own is None)
-        if own is not None:
-            assert (mine - own).abs().max().item() <= 1e-6 * max(1.0, largest)
+    for mine, expected in zip(ours, theirs, strict=True):
+        assert (mine is None) == (expected is None)
+        if expected is not None:
+            assert (mine - expected).abs().max().item() <= 1e-6 * max(1.0, largest)

@@ -72,9 +72,9 @@ def test_log_probabilities_in_a_batch_are_those_of_the_model_alone(name: str) ->
         with trunk.role("policy"):
             expected = [alone(trunk.model, row) for row in ROWS]
     assert (trunk.plain_because is None) == (name != "t5gemma")
-    for row, own in zip(logps, expected, strict=True):
-        assert torch.allclose(row[: len(own)], own, atol=1e-5)
-        assert not row[len(own) :].any()
+    for row, wanted in zip(logps, expected, strict=True):
+        assert torch.allclose(row[: len(wanted)], wanted, atol=1e-5)
+        assert not row[len(wanted) :].any()
 
 
 @by_model
@@ -128,7 +128,7 @@ def test_encoder_reads_each_prompt_once_per_adapter_state_that_reaches_it(where:
     holds_once(trunk.model)
     num = 0
 
-    def add(module: Any, given: Any, output: Any) -> None:
+    def add(module: Any, inputs: Any, output: Any) -> None:
         nonlocal num
         num += len(output.last_hidden_state)
 
@@ -146,7 +146,7 @@ def test_sampler_and_trainer_share_the_states_of_a_frozen_encoder(where: str) ->
     engine = engine_of(trunk)
     num = 0
 
-    def add(module: Any, given: Any, output: Any) -> None:
+    def add(module: Any, inputs: Any, output: Any) -> None:
         nonlocal num
         num += len(output.last_hidden_state)
 
@@ -266,7 +266,7 @@ def test_places_in_groups_count_the_rows_of_each_prompt() -> None:
 def test_grouped_attention_by_hand() -> None:
     """Two rows of one prompt whose two keys are ± the query: weights σ(±2·x) with a scale of 1."""
 
-    def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **given: Any) -> tuple[Tensor, None]:
+    def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **inputs: Any) -> tuple[Tensor, None]:
         weights = (query @ key.transpose(-1, -2)).softmax(-1)
         return (weights @ value).transpose(1, 2), None
 

@@ -42,7 +42,7 @@ class KeptStates:
         self.num_bytes = 0
 
     def start(self, fingerprint: Fingerprint) -> None:
-        """Forget everything that was computed under another fingerprint."""
+        """Drop all states that were computed under another fingerprint."""
         if fingerprint != self.fingerprint:
             self.fingerprint, self.num_bytes = fingerprint, 0
             self.states.clear()

@@ -104,7 +104,7 @@ def run(ctx: StageContext) -> StageResult:
 def _evaluation(
     asked: Asked,
     written: dict[str, Written],
-    found: dict[str, dict[str, Interval]],
+    figures: dict[str, dict[str, Interval]],
     compared: dict[str, dict[str, Interval]],
     verdicts: Verdicts,
     primary: PrimaryMeasure,
@@ -148,7 +148,7 @@ def _evaluation(
                 "counts": counts(written[name].labels),
                 "figures": _json(measures),
             }
-            for name, measures in found.items()
+            for name, measures in figures.items()
         ],
         "primary": primary.measure,
         "comparisons": [
@@ -163,7 +163,7 @@ def _evaluation(
         **({"seeds": verdicts.over_seeds} if verdicts.over_seeds else {}),
         "frontier": [
             {"model": point.model, "distance": point.distance.to_json(), "worth": _json(dict(point.worth))}
-            for point in frontier(found, worth)
+            for point in frontier(figures, worth)
         ],
     }
 
@@ -226,14 +226,14 @@ def _tilted(asked: Asked, sheets: dict[str, Sheet]) -> dict[str, Any]:
 def _records(
     asked: Asked,
     written: dict[str, Written],
-    found: dict[str, dict[str, Interval]],
+    figures: dict[str, dict[str, Interval]],
     compared: dict[str, dict[str, Interval]],
 ) -> list[Any]:
     """The records for the workspace: prompts, completions and every figure with a defined interval."""
     completions = {one.weights: [record.id for record in one.completions] for one in written.values()}
     records: list[Any] = [*asked.prompts, *(record for one in written.values() for record in one.completions)]
     baseline = written[asked.settings.models[0]].weights
-    for name, measures in found.items():
+    for name, measures in figures.items():
         weights = written[name].weights
         records += [_record(m, weights, i, "", completions[weights]) for m, i in measures.items() if i.defined]
     for name, measures in compared.items():

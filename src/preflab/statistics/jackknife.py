@@ -1,4 +1,4 @@
-"""Figures of a whole set, such as distinct-n: resampling with replacement would itself create repeats."""
+"""The jackknife for figures of a whole set, such as distinct-n, where a bootstrap would create repeats."""
 
 from __future__ import annotations
 
