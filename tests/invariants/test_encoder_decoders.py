@@ -32,6 +32,8 @@ ROWS = [
     TokenSequence((9, 1), (6,)),
 ]
 TOKENIZER = SimpleNamespace(pad_token_id=0)
+STARTS = {"t5 1.0": (0,), "t5 1.1": (0,), "bart": (1,), "mbart": (1, 3), "marian": (0,), "t5gemma": (2,)}
+"""What each decoder starts with: 0 is the padding token, 1 the end token, 2 BOS, 3 a language code."""
 by_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -57,6 +59,11 @@ def alone(model: Any, row: TokenSequence) -> Tensor:
     )
     logps = output.logits[0, len(start) - 1 : -1].log_softmax(-1)
     return logps[range(len(row.completion_ids)), row.completion_ids]
+
+
+@by_model
+def test_decoders_of_these_tests_start_with_one_token_or_two(name: str) -> None:
+    assert family_of(MODELS[name]()).start == STARTS[name]
 
 
 @by_model
