@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from preflab.models import cross_attention
@@ -168,6 +170,33 @@ def test_kept_states_are_dropped_when_the_encoder_changes() -> None:
     assert torch.equal(encode(model, ids, torch.ones_like(ids)), before)
     with torch.no_grad():
         model.encoder.block[0].layer[0].SelfAttention.v.weight.mul_(2.0)
+    after = encode(model, ids, torch.ones_like(ids))
+    assert not torch.allclose(after, before)
+    assert torch.equal(after, model.encoder(input_ids=ids).last_hidden_state)
+
+
+def average_through_data(model: Any) -> None:
+    """What moving averages of weights do; autograd's version of the weight stays the same."""
+    model.encoder.block[0].layer[0].SelfAttention.v.weight.data.mul_(0.9).add_(0.1)
+
+
+def merge_in_place(model: Any) -> None:
+    """Add an adapter, merge it with peft, and take its layers away."""
+    layer = model.encoder.block[1].layer[0].SelfAttention
+    inject_adapter_in_model(LoraConfig(target_modules=["v"], r=2, init_lora_weights=False), model)
+    model.requires_grad_(False)
+    layer.v.merge()
+    for block in [*model.encoder.block, *model.decoder.block]:
+        for attention in (part for part in block.modules() if isinstance(getattr(part, "v", None), LoraLayer)):
+            attention.v = attention.v.get_base_layer()
+
+
+@pytest.mark.parametrize("change", [average_through_data, merge_in_place])
+def test_kept_states_are_dropped_when_weights_change_unseen_by_autograd(change: Any) -> None:
+    model = tiny_t5().requires_grad_(False)
+    ids = torch.tensor([[5, 6, 1]])
+    before = encode(model, ids, torch.ones_like(ids))
+    change(model)
     after = encode(model, ids, torch.ones_like(ids))
     assert not torch.allclose(after, before)
     assert torch.equal(after, model.encoder(input_ids=ids).last_hidden_state)
