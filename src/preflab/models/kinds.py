@@ -59,6 +59,12 @@ def reads_prompts_apart(config: Any) -> bool:
     return kind in WRITERS and WRITERS[kind].reads_prompts_apart
 
 
+def read_same_rows(model: Any, other: Any) -> bool:
+    """Whether two models, with one tokenizer, can score the same rows: one family, whose decoders start alike."""
+    mine, theirs = family_of(model), family_of(other)
+    return mine.name == theirs.name and getattr(mine, "start", ()) == getattr(theirs, "start", ())
+
+
 def check_same_family(model: Any, reference: Any) -> None:
     """Refuse a reference that reads its batches in another layout than the model, or whose decoder starts otherwise.
 
