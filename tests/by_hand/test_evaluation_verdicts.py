@@ -66,6 +66,14 @@ def test_the_recipe_names_the_primary_measure() -> None:
         primary_measure(settings(primary="label/rude"))
 
 
+def test_an_unknown_primary_measure_is_answered_with_one_that_there_is() -> None:
+    classifiers = {"toxic": {"model": "m", "class_label": "toxic"}}
+    with pytest.raises(PreflabError, match="such as `primary: probability/toxic`"):
+        primary_measure(settings(classifiers=classifiers, primary="judge/gold"))
+    recall = settings(reference_texts=("summary",), primary="rouge/1/recall")
+    assert primary_measure(recall).measure == "rouge/1/recall"
+
+
 def test_a_default_primary_measure_is_said() -> None:
     first = primary_measure(settings(judges={"tone": "judges:tone", "gold": "judges:gold"}, rewards=("rm",)))
     assert first.measure == "judge/tone"

@@ -13,8 +13,8 @@ from preflab.recipe import load_recipe
 from preflab.stages import check_before
 
 
-def check(folder: Path, reward: dict[str, Any], classifier: dict[str, Any]) -> None:
-    """Checks the stage `eval` of a recipe with this reward and this classifier."""
+def check(folder: Path, reward: dict[str, Any], classifier: dict[str, Any], **further: Any) -> None:
+    """Checks the stage `eval` of a recipe with this reward, this classifier and further settings of the stage."""
     for name in ("policy", "tone", "judge"):
         (folder / name).mkdir()
     (folder / "prompts.jsonl").write_text('{"prompt": "Who?"}\n')
@@ -25,6 +25,7 @@ def check(folder: Path, reward: dict[str, Any], classifier: dict[str, Any]) -> N
             "models": ["policy", "ppo"],
             "prompts": "asked",
             "classifiers": {"toxicity": {"model": "judge", **classifier}},
+            **further,
         },
     }
     path = folder / "recipe.yaml"
@@ -62,3 +63,8 @@ def test_reward_on_the_right_side_is_accepted(
     tmp_path: Path, reward: dict[str, Any], classifier: dict[str, Any]
 ) -> None:
     check(tmp_path, reward, classifier)
+
+
+def test_an_unknown_primary_measure_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(PreflabError, match="(?s)'probability/tox' is not a measure.*near it: probability/toxicity"):
+        check(tmp_path, {"class_label": "nothate"}, {"class_label": "hate"}, primary="probability/tox")

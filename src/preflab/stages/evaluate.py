@@ -56,9 +56,10 @@ KEPT = ("judge/", "reward/", "probability/", "kl/exact")
 
 
 def check(recipe: Recipe, settings: EvaluateSettings) -> None:
-    """Refuses classifiers that count as harm what the evaluated models were rewarded for."""
+    """Refuses an unknown primary measure, and classifiers that count as harm what the models were rewarded for."""
     from preflab.stages.common.reward_sides import check_sides
 
+    primary_measure(settings)
     check_sides(recipe, settings)
 
 
