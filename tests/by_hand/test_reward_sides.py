@@ -20,9 +20,10 @@ def check(folder: Path, reward: dict[str, Any], classifier: dict[str, Any], **fu
     (folder / "prompts.jsonl").write_text('{"prompt": "Who?"}\n')
     stages = {
         "ppo": {"kind": "ppo", "model": "policy", "prompts": "asked", "rewards": [{"model": "tone", **reward}]},
+        "best": {"kind": "best_of_n", "model": "policy", "prompts": "asked", "rewards": [{"model": "tone", **reward}]},
         "eval": {
             "kind": "evaluate",
-            "models": ["policy", "ppo"],
+            "models": ["policy", "ppo"] if "completions" not in further else ["policy"],
             "prompts": "asked",
             "classifiers": {"toxicity": {"model": "judge", **classifier}},
             **further,
@@ -68,3 +69,8 @@ def test_reward_on_the_right_side_is_accepted(
 def test_an_unknown_primary_measure_is_refused_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(PreflabError, match="(?s)'probability/tox' is not a measure.*near it: probability/toxicity"):
         check(tmp_path, {"class_label": "nothate"}, {"class_label": "hate"}, primary="probability/tox")
+
+
+def test_completions_chosen_by_the_wrong_side_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(PreflabError, match="stages.best.rewards.0 rewards the class `hate`"):
+        check(tmp_path, {"class_label": "hate"}, {"class_label": "hate"}, completions=["best"])
