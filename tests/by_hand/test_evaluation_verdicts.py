@@ -9,7 +9,7 @@ import pytest
 
 from preflab.errors import PreflabError
 from preflab.evaluation.verdicts import as_family, with_verdicts
-from preflab.report.measures import primary_of
+from preflab.report.measures import has_side, is_better, primary_of
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.stages.common.primary_measure import primary_measure
 from preflab.statistics.interval import Interval
@@ -116,3 +116,11 @@ def test_p_values_as_text() -> None:
     assert [p_text(p) for p in (0.032, 0.41, 1.0, 0.001, 0.0004, None)] == [
         "0.032", "0.41", "1", "0.001", "below 0.001", "–",
     ]  # fmt: skip
+
+
+def test_the_better_side_of_a_measure() -> None:
+    names = ["judge/gold", "reward/rm", "rouge/1", "distinct/1", "finished/share", "fail/gold", "repeat/share"]
+    assert [is_better({}, name, 0.1) for name in names] == [True] * 5 + [False] * 2
+    assert [is_better({}, name, -0.1) for name in names] == [False] * 5 + [True] * 2
+    assert all(map(has_side, [*names, "probability/toxic"]))
+    assert not any(map(has_side, ("label/rude", "length/words", "kl/exact", "entropy/token")))
