@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from preflab.errors import PreflabError
 from preflab.evaluation.verdicts import as_family, with_verdicts
@@ -64,6 +66,13 @@ def test_the_recipe_names_the_primary_measure() -> None:
         primary_measure(settings(judges=judges, primary="judge/gould"))
     with pytest.raises(PreflabError, match="not a measure of this evaluation"):
         primary_measure(settings(primary="label/rude"))
+
+
+def test_every_recipe_names_its_primary_measure_before_the_run(repository: Path) -> None:
+    for path in sorted((repository / "recipes").glob("*.yaml")):
+        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+        unnamed = [name for name, one in stages.items() if one["kind"] == "evaluate" and "primary" not in one]
+        assert not unnamed, path.name
 
 
 def test_an_unknown_primary_measure_is_answered_with_one_that_there_is() -> None:
