@@ -100,7 +100,7 @@ def repeated_prompts_note(prompts: Sequence[Prompt]) -> list[str]:
     if not num:
         return []
     have = "prompt has" if num == 1 else "prompts have"
-    return [f"{num:,} {have} the text of an earlier one and count as more prompts: put their texts into one row"]
+    return [f"{num:,} {have} the text of an earlier one and count as more prompts: keep one row of each, or `gather` their columns"]
 
 
 def reference_notes(references: Sequence[Texts], num_completions: int, *, stems: bool = False) -> list[str]:
