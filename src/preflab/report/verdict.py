@@ -7,7 +7,15 @@ from typing import Any
 from preflab.maths.chance import describe_chance
 from preflab.report.alarms import WATCHED
 from preflab.report.blocks import Answer
-from preflab.report.measures import OF_CLASSIFIERS, figure_texts, has_side, is_better, measure_name, primary_of, quantity
+from preflab.report.measures import (
+    OF_CLASSIFIERS,
+    figure_texts,
+    has_side,
+    is_better,
+    measure_name,
+    primary_of,
+    quantity,
+)
 from preflab.report.run_folders import POLICIES, Page, Run
 from preflab.words import (
     Form,
