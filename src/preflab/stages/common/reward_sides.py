@@ -35,7 +35,7 @@ def check_sides(recipe: Recipe, settings: EvaluateSettings) -> None:
 
 
 def _rewards(recipe: Recipe, model: str) -> Iterator[tuple[str, RewardSource]]:
-    """The classifiers among the rewards of a stage that makes a model or completions, with the paths of their settings."""
+    """Classifiers among the rewards of a stage that makes a model or completions, with the paths of their settings."""
     for number, source in enumerate(getattr(recipe.stages.get(model), "rewards", ())):
         if isinstance(source, RewardSource) and source.class_label is not None:
             yield f"stages.{model}.rewards.{number}", source
