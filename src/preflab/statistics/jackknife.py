@@ -16,6 +16,7 @@ from preflab.statistics.interval import (
     NOTHING,
     ONE_DECIDES,
     Interval,
+    all_equal,
     too_few,
     too_few_differ,
     undefined,
@@ -40,11 +41,11 @@ def jackknife_interval(value: float, left_out: ArrayLike, *, level: float = LEVE
         return undefined(value, num, NOTHING)
     if num < 2:
         return undefined(value, num, too_few(num))
-    error = float(jackknife_error(values))
-    if error == 0:
+    if all_equal(values):
         return undefined(value, num, NO_VARIATION)
     if num < fewest:
         return undefined(value, num, too_few(num))
+    error = float(jackknife_error(values))
     half = float(t.ppf((1 + level) / 2, num - 1)) * error
     return Interval(value, value - half, value + half, num, p=float(2 * t.sf(abs(value) / error, num - 1)))
 

@@ -173,7 +173,7 @@ def write_all(asked: Asked) -> tuple[dict[str, Written], list[str]]:
     reference.fix_longest(prompts, most)
     repeated = [prompt for prompt in prompts for _ in range(num)]
     classifiers = load_classifiers(settings.classifiers, asked.folders, asked.stage.precision)
-    written, notes = {}, _notes(settings, asked.judges)
+    written, notes = {}, _notes(settings, asked.judges) + repeated_prompts_note(prompts)
     for name in settings.models:
         loaded = reference if name == asked.reference else Loaded.of(asked.folders[name], asked.stage.precision)
         if figure := loaded.fix_longest(prompts, most):
@@ -219,7 +219,6 @@ def _human(asked: Asked, classifiers: Sequence[LoadedClassifier]) -> tuple[Writt
     notes = _judge(one, asked, asked.prompts, classifiers)
     one.rouge = human_rouge(asked.reference_texts, stems=stems)
     one.rewards = _rewards(asked, None, asked.prompts, one.completions, [TokenSequence((), ())] * len(one.completions))
-    notes += repeated_prompts_note(asked.prompts)
     return one, notes + reference_notes(asked.reference_texts, num, stems=stems)
 
 
