@@ -24,6 +24,9 @@ from preflab.words import (
 
 SEEDS = "One training seed: the intervals cover other prompts, not other training seeds."
 
+CHANGES = ("label/", "fail/", "probability/", "above/")
+"""How the names of measures begin whose change, if found, the first screen shows as before → after."""
+
 
 def first_screen(page: Page) -> list[Answer]:
     """The three answers, in display order."""
@@ -113,7 +116,7 @@ def _details(entry: dict[str, Any], evaluation: dict[str, Any], with_lead: bool)
     texts, who, before = figure_texts(evaluation), entry["model"], entry["baseline"]
     if (kl := texts.get("kl/exact", {}).get(who, "–")) != "–":
         sentences.append(f"{_value(kl)} nats from {evaluation.get('reference')}")
-    for name in [name for name in differences if name.startswith(("label/", "fail/", "above/"))]:
+    for name in [name for name in differences if name.startswith(CHANGES) or name == "rouge/1"]:
         if is_found(differences[name]) and name in texts:
             change = f"{_value(texts[name][before])} → {_value(texts[name][who])}"
             sentences.append(f"{measure_name(name)} {change}")
