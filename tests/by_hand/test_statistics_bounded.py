@@ -45,6 +45,13 @@ def test_concentrated_values_keep_bootstrap_t() -> None:
     assert bounded_difference(first, second) == paired_difference(first, second)
 
 
+def test_ends_stay_within_0_and_1() -> None:
+    # mean 0.948, Σ of squares 0.07216, error = √(0.07216 / 9 / 10) = 0.0283, t = 2.2622: 0.948 + 0.064 is above 1
+    values = [1.0, 1.0, 0.99, 0.98, 0.97, 0.96, 0.95, 0.94, 0.7, 0.99]
+    assert mean_interval(values).high > 1
+    assert bounded_mean(values).high == 1.0
+
+
 def test_equal_or_few_values_have_no_interval() -> None:
     assert bounded_mean([0.3] * 20).note == NO_VARIATION
     assert not bounded_mean([0.1, 0.9, 0.4]).defined
