@@ -115,11 +115,11 @@ def _details(entry: dict[str, Any], evaluation: dict[str, Any], with_lead: bool)
     sentences += [f"{measure_name(name)} {difference_text(differences[name])}" for name in rewards[:1]]
     texts, who, before = figure_texts(evaluation), entry["model"], entry["baseline"]
     if (kl := texts.get("kl/exact", {}).get(who, "–")) != "–":
-        sentences.append(f"{_value(kl)} nats from {evaluation.get('reference')}")
+        sentences.append(f"KL {_value(kl)} nats from {evaluation.get('reference')}")
     for name in [name for name in differences if name.startswith(CHANGES) or name == "rouge/1"]:
         if is_found(differences[name]) and name in texts:
             change = f"{_value(texts[name][before])} → {_value(texts[name][who])}"
-            sentences.append(f"{measure_name(name)} {change}")
+            sentences.append(f"{measure_name(name).partition(',')[0]} {change}")
     lines = [f"{entry['model']}: {listed(sentences)}."] if sentences else []
     if hack := _hacking(differences, entry):
         lines.append(hack)
