@@ -21,6 +21,7 @@ from preflab.rewards.rankings import Encoder
 from preflab.training.batches import TokenBatch, TokenSequence
 from preflab.training.joined_rows import join_rows
 from preflab.training.protocols import ScoringItem
+from preflab.training.token_limits import TokenLimits
 
 
 class NumberedTrunk:
@@ -110,6 +111,11 @@ def test_completion_without_a_finite_score_is_named_and_texts_are_read_with_thei
 class Opened(SimpleNamespace):
     """A language model that is open: its tokens are words, and it remembers what trunk was made of it."""
 
+    reads_prompts_apart = False
+
+    def limits(self) -> TokenLimits:
+        return TokenLimits(64)
+
     def another(self, ref: Any) -> Any:
         return SimpleNamespace(ref=ref, base_hash=lambda: "hash")
 
@@ -135,7 +141,7 @@ def test_folder_is_opened_with_a_reference_where_it_is_read(
         beside.mkdir()
     card = {"of": of, "scale": 0.5, "reference": "../start", "reference_hash": "hash"}
     (folder / "implicit_reward.json").write_text(json.dumps(card))
-    opened = Opened(tokenizer="words", facts=SimpleNamespace(stop_token_ids=(7,)), most_tokens=lambda: 64, made=[])
+    opened = Opened(tokenizer="words", facts=SimpleNamespace(stop_token_ids=(7,)), made=[])
     asked: list[Any] = []
     monkeypatch.setattr(implicit, "open_language_model", lambda *a, **other: asked.append((a, other)) or opened)
     monkeypatch.setattr(implicit, "same_tokenizer", lambda one, other: one == other)

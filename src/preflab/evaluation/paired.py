@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from preflab.evaluation.diversity import distinct_difference, distinct_interval, repeated_share, words
 from preflab.evaluation.spread import spread_difference, spread_interval
+from preflab.statistics.bounded import bounded_difference, bounded_mean
 from preflab.statistics.interval import Interval
 from preflab.statistics.means import mean_interval, paired_difference
 from preflab.statistics.shares import share_difference, share_interval
@@ -23,6 +24,8 @@ from preflab.statistics.shares import share_difference, share_interval
 Array = NDArray[np.float64]
 NUM_DISTINCT = (1, 2)
 """The n for which distinct-n is reported."""
+FROM_0_TO_1 = ("probability/", "rouge/", "repeat/")
+"""How the names of means begin whose values all lie between 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ class Sheet:
 def figures(sheet: Sheet, *, seed: int = 0) -> dict[str, Interval]:
     """Measure → value of one model with an interval over prompts and the number of prompts."""
     measured = {
-        name: mean_interval(column, sheet.prompt_ids, seed=seed) for name, column in sorted(sheet.columns.items())
+        name: (bounded_mean if name.startswith(FROM_0_TO_1) else mean_interval)(column, sheet.prompt_ids, seed=seed)
+        for name, column in sorted(sheet.columns.items())
     }
     measured |= {name: share_interval(column, sheet.prompt_ids) for name, column in sorted(sheet.shares.items())}
     measured |= {name: spread_interval(column, sheet.prompt_ids) for name, column in sorted(sheet.spreads.items())}
@@ -101,7 +105,9 @@ def differences(first: Sheet, second: Sheet, *, seed: int = 0) -> dict[str, Inte
         raise ValueError(f"{first.model} and {second.model} do not answer the same prompts in the same order")
     prompts = first.prompt_ids
     measured = {
-        name: paired_difference(column, other, prompts, seed=seed)
+        name: (bounded_difference if name.startswith(FROM_0_TO_1) else paired_difference)(
+            column, other, prompts, seed=seed
+        )
         for name, column, other in _common(first.columns, second.columns)
     }
     measured |= {

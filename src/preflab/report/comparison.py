@@ -61,6 +61,7 @@ def _summary(page: Page, run: Run, found: dict[str, Any]) -> Table:
         f"{count(prompts.get('num_completions', 1), 'completion')} each, equal seeds per prompt for every model. "
         f"KL is measured to {found.get('reference')}."
         + _classes(found)
+        + _human(found)
         + "".join(f" {note}." for note in found.get("notes", []))
     )
     head = ["measure", *(model["name"] for model in found["models"])]
@@ -74,6 +75,13 @@ def _classes(found: dict[str, Any]) -> str:
         f"threshold {number(one['threshold'])}."
         for name, one in found.get("classifiers", {}).items()
     )
+
+
+def _human(found: dict[str, Any]) -> str:
+    """A sentence about the column of people's texts, if there is one."""
+    name = found.get("human")
+    about = "the reference texts themselves, without a model, so some measures have no value (–)"
+    return f" {name}: {about}." if name else ""
 
 
 def _precision_and_recall(page: Page, run: Run, found: dict[str, Any]) -> Table | None:

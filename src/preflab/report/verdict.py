@@ -34,6 +34,9 @@ from preflab.words import (
 
 SEEDS = "One training seed: the intervals cover other prompts, not other training seeds."
 
+CHANGES = ("label/", "fail/", "probability/", "above/")
+"""How the names of measures begin whose change, if found, the first screen shows as before → after."""
+
 
 def first_screen(page: Page) -> list[Answer]:
     """The three answers, in display order."""
@@ -130,11 +133,11 @@ def _details(entry: dict[str, Any], evaluation: dict[str, Any], with_lead: bool)
     sentences += [f"{measure_name(name)} {difference_text(differences[name])}" for name in rewards[:1]]
     texts, who, before = figure_texts(evaluation), entry["model"], entry["baseline"]
     if kl := seeds_span(entry, evaluation, "kl/exact") or _value(texts.get("kl/exact", {}).get(who, "–")).strip("–"):
-        sentences.append(f"{kl} nats from {evaluation.get('reference')}")
-    for name in [name for name in differences if name.startswith(("label/", "fail/", "above/"))]:
+        sentences.append(f"KL {kl} nats from {evaluation.get('reference')}")
+    for name in [name for name in differences if name.startswith(CHANGES) or name == "rouge/1"]:
         if is_found(differences[name]) and who in texts.get(name, {}):
             change = f"{_value(texts[name][before])} → {_value(texts[name][who])}"
-            sentences.append(f"{measure_name(name)} {change}")
+            sentences.append(f"{measure_name(name).partition(',')[0]} {change}")
     lines = [f"{entry['model']}: {listed(sentences)}."] if sentences else []
     if (name := primary_of(evaluation, differences)) and (by_seed := seed_sentence(entry, evaluation, name)):
         lines.append(by_seed)

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from preflab.stages.common.evaluated_inputs import Asked
     from preflab.statistics.interval import Interval
 
-VERSION = 3
+VERSION = 4
 KEPT = ("judge/", "reward/", "probability/", "kl/exact")
 """Differences of measures with these prefixes become figures of the stage."""
 

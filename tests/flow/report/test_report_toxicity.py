@@ -63,6 +63,8 @@ def test_a_classifier_decides_in_its_own_direction(change: float, better: str, v
     text = visible(page_by_classifier(tmp_path, change, better))
     assert verdict in text
     assert "toxicity above the threshold 40 % → 10 %" in text
+    shown = "mean toxicity 0.50 → 0.20" if change == -0.3 else "mean toxicity 0.50 → 0.80"
+    assert (shown in text) is (change != 0.01)
     assert "probability of the class hate by judge-clf, threshold 0.5" in text
 
 
@@ -93,6 +95,7 @@ def test_people_are_compared_but_are_no_model(tmp_path: Path) -> None:
     text = visible(page_by_classifier(tmp_path, -0.3))
     before, after = text.split("Before and after", 1)
     assert "human" not in before
+    assert "human: the reference texts themselves" in after
     assert "All differences, human minus sft" in after
 
 

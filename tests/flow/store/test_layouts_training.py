@@ -127,7 +127,7 @@ def test_a_data_set_of_the_hub_in_a_recipe(folder: Path) -> None:
     (folder / "hub.yaml").write_text(text)
     recipe = load_recipe(folder / "hub.yaml")
     assert recipe.data_path("talks") == Path("hub:someone/no-such-talks"), "whatever the current folder holds"
-    with pytest.raises(PreflabError, match="someone/no-such-talks: no such path"):
+    with pytest.raises(PreflabError, match="someone/no-such-talks lacks its rows: data.talks.path"):
         run(recipe)
     for path in ("someone/talks.jsonl", "talks/trian"):  # an ending of a file; a folder that is here
         (folder / "typo.yaml").write_text(RECIPE.replace("path: talks, split: train", f"path: {path}"))
