@@ -15,6 +15,7 @@ from preflab.models import cross_attention
 from preflab.models.cross_attention import NAMES, grouped_attention, holds_once, places_in_groups
 from preflab.models.encoded_prompts import MOST_BYTES, KeptStates, encode, forget_prompts
 from preflab.models.kinds import family_of
+from preflab.models.logit_path import why_not_chunked
 from preflab.models.trunk import Trunk
 from preflab.sampling.encoder_decoder_pass import EncoderDecoderPass
 from preflab.sampling.engine import TransformersEngine
@@ -346,3 +347,11 @@ def test_half_precision_stays_near_float32(name: str) -> None:
         half = Trunk(MODELS[name](), TOKENIZER, lora=LoraSettings(rank=2), roles=("policy",), compute="bfloat16")
         one, other = (trunk(trunk.collate(ROWS), ("policy",))["policy"].logps for trunk in (exact, half))
     assert (one - other).abs().max() < 0.05 * one.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@by_model
+def test_weights_in_half_precision_keep_the_chunked_path(name: str, dtype: torch.dtype) -> None:
+    """BART's bias is added to logits that are rounded already, which is no reason to compute full logits."""
+    reason = why_not_chunked(MODELS[name]().to(dtype))
+    assert (reason is None) == (name != "t5gemma"), reason
