@@ -21,6 +21,7 @@ from preflab.rewards.rankings import Encoder
 from preflab.training.batches import TokenBatch, TokenSequence
 from preflab.training.joined_rows import join_rows
 from preflab.training.protocols import ScoringItem
+from preflab.training.token_limits import TokenLimits
 
 
 class NumberedTrunk:
@@ -135,7 +136,9 @@ def test_folder_is_opened_with_a_reference_where_it_is_read(
         beside.mkdir()
     card = {"of": of, "scale": 0.5, "reference": "../start", "reference_hash": "hash"}
     (folder / "implicit_reward.json").write_text(json.dumps(card))
-    opened = Opened(tokenizer="words", facts=SimpleNamespace(stop_token_ids=(7,)), most_tokens=lambda: 64, made=[])
+    limits = TokenLimits(both=64, prompt=40, completion=30)
+    facts = SimpleNamespace(stop_token_ids=(7,))
+    opened = Opened(tokenizer="words", facts=facts, limits=lambda: limits, reads_prompts_apart=True, made=[])
     asked: list[Any] = []
     monkeypatch.setattr(implicit, "open_language_model", lambda *a, **other: asked.append((a, other)) or opened)
     monkeypatch.setattr(implicit, "same_tokenizer", lambda one, other: one == other)
@@ -146,6 +149,6 @@ def test_folder_is_opened_with_a_reference_where_it_is_read(
     assert frozen == "policy"
     assert (reference is None) == (of == "mean_logp")
     assert reference is None or reference.ref == (beside if shares_experts else "../start")
-    assert scorer.encoder == Encoder("words", True, 64, (7,))
+    assert scorer.encoder == Encoder("words", True, 64, (7,), True, 40, 30)
     assert (scorer.name, scorer.takes_tokens, scorer.tokens_per_batch) == ("dpo", takes_tokens, 32)
     assert scorer.card == ImplicitCard(of, 0.5, "../start", "hash")
