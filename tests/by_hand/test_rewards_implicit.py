@@ -111,11 +111,6 @@ def test_completion_without_a_finite_score_is_named_and_texts_are_read_with_thei
 class Opened(SimpleNamespace):
     """A language model that is open: its tokens are words, and it remembers what trunk was made of it."""
 
-    reads_prompts_apart = False
-
-    def limits(self) -> TokenLimits:
-        return TokenLimits(64)
-
     def another(self, ref: Any) -> Any:
         return SimpleNamespace(ref=ref, base_hash=lambda: "hash")
 
@@ -141,7 +136,9 @@ def test_folder_is_opened_with_a_reference_where_it_is_read(
         beside.mkdir()
     card = {"of": of, "scale": 0.5, "reference": "../start", "reference_hash": "hash"}
     (folder / "implicit_reward.json").write_text(json.dumps(card))
-    opened = Opened(tokenizer="words", facts=SimpleNamespace(stop_token_ids=(7,)), made=[])
+    limits = TokenLimits(both=64, prompt=40, completion=30)
+    facts = SimpleNamespace(stop_token_ids=(7,))
+    opened = Opened(tokenizer="words", facts=facts, limits=lambda: limits, reads_prompts_apart=True, made=[])
     asked: list[Any] = []
     monkeypatch.setattr(implicit, "open_language_model", lambda *a, **other: asked.append((a, other)) or opened)
     monkeypatch.setattr(implicit, "same_tokenizer", lambda one, other: one == other)
@@ -152,6 +149,6 @@ def test_folder_is_opened_with_a_reference_where_it_is_read(
     assert frozen == "policy"
     assert (reference is None) == (of == "mean_logp")
     assert reference is None or reference.ref == (beside if shares_experts else "../start")
-    assert scorer.encoder == Encoder("words", True, 64, (7,))
+    assert scorer.encoder == Encoder("words", True, 64, (7,), True, 40, 30)
     assert (scorer.name, scorer.takes_tokens, scorer.tokens_per_batch) == ("dpo", takes_tokens, 32)
     assert scorer.card == ImplicitCard(of, 0.5, "../start", "hash")

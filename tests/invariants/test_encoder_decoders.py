@@ -375,3 +375,11 @@ def test_heads_of_saved_checkpoints_are_exact(name: str, tmp_path: Path) -> None
             places = range(start.shape[1] - 1, written.shape[1] - 1)
             expected = logits[0].log_softmax(-1)[places, row.completion_ids]
             assert torch.allclose(ours[: len(expected)], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@by_model
+def test_weights_in_half_precision_keep_the_chunked_path(name: str, dtype: torch.dtype) -> None:
+    """BART's bias is added to logits that are rounded already, which is no reason to compute full logits."""
+    reason = why_not_chunked(MODELS[name]().to(dtype))
+    assert (reason is None) == (name != "t5gemma"), reason

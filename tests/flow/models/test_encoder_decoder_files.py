@@ -1,4 +1,4 @@
-"""Adapters of T5 and BART on disk, opened by peft and exported."""
+"""T5 and BART on disk: adapters opened by peft and exported; what a prompt contains ends no completion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from preflab.models.export import export_policy
 from preflab.models.language_model import open_language_model
 from preflab.models.role_files import save_role
 from preflab.models.trunk import Trunk
+from preflab.sampling.engine import TransformersEngine
 from preflab.settings.learning import LoraSettings
+from preflab.settings.sampling import DecodingSettings
+from preflab.training.protocols import SampleRequest
 from tiny_encoder_decoders import save_encoder_decoder
 
 TEXTS = ["where is my parcel ?", "the letter is late ."]
@@ -73,3 +76,19 @@ def test_an_exported_adapter_keeps_the_token_that_the_decoder_was_trained_to_beg
     export_policy(base, tmp_path / "adapter", tmp_path / "out")
     saved = read_json(tmp_path / "out" / "generation_config.json")
     assert (saved["decoder_start_token_id"], saved["forced_bos_token_id"]) == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["t5 1.1", "bart"])
+def test_stop_strings_and_end_tokens_of_a_prompt_end_no_completion(name: str, tmp_path: Path) -> None:
+    """Stop strings that only the prompt contains, or that begin in it, change nothing."""
+    opened = open_language_model(save_encoder_decoder(name, tmp_path / "base", TEXTS * 5), dtype="float32")
+    stops = opened.facts.stop_token_ids
+    engine = TransformersEngine(opened.model, pad_id=0, stop_token_ids=stops, tokenizer=opened.tokenizer)
+    prompt = tuple(opened.tokenizer("the parcel is late")["input_ids"])
+    assert prompt[-1] in stops
+    requests = [SampleRequest(prompt, seed) for seed in range(8)]
+    plain = engine.sample(requests, DecodingSettings(max_new_tokens=6))
+    first = opened.tokenizer.decode(plain[0].token_ids)[:1]
+    stopped = engine.sample(requests, DecodingSettings(max_new_tokens=6, stop_strings=("the parcel", f"late{first}")))
+    assert [one.token_ids for one in stopped] == [one.token_ids for one in plain]
+    assert max(len(one.token_ids) for one in plain) == 6
