@@ -44,9 +44,9 @@ def why_not_chunked(model: Any) -> str | None:
     with torch.no_grad():
         logits = token_logits(family, model, [row]).float()
         hidden = token_states(family, model, [row])
-        beside = head.bias is not None and getattr(model, "final_logits_bias", None) is not None
-        ours = torch.nn.functional.linear(hidden, head.weight, None if beside else head.bias)
-        ours = (ours + head.bias if beside else ours).float()  # rounded twice in half precision, as the model does
+        beside = head.bias if hasattr(model, "final_logits_bias") else None
+        ours = torch.nn.functional.linear(hidden, head.weight, None if beside is not None else head.bias)
+        ours = (ours if beside is None else ours + beside).float()  # rounded twice in half precision, as the model does
     if ours.shape != logits.shape:
         return f"its logits have shape {tuple(logits.shape)}, its head gives {tuple(ours.shape)}"
     scale = max(1.0, logits.abs().max().item())
