@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from chat_templates import BY_NAME, byte_tokenizer
+from imported_files import import_into
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.models.tiny import build_model
@@ -23,7 +24,7 @@ from preflab.recipe import load_recipe
 from preflab.rewards.rankings import Encoder, Ranking, make_rankings
 from preflab.stages.common.data import demonstrations_in
 from preflab.store.formats import read_file
-from preflab.store.transfer import export_from, import_into
+from preflab.store.transfer import export_from
 from preflab.store.workspace import Workspace
 from preflab.training.too_long import LongRows
 
