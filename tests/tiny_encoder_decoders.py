@@ -56,7 +56,9 @@ def tiny_bart(vocab_size: int = 32, *, seed: int = 0, **changes: Any) -> BartFor
 
 def tiny_mbart(vocab_size: int = 32, *, seed: int = 0) -> MBartForConditionalGeneration:
     """A random mBART whose decoder starts with the end token and a language code."""
-    return _like_bart(MBartConfig, MBartForConditionalGeneration, vocab_size, seed, forced_bos_token_id=3)
+    model = _like_bart(MBartConfig, MBartForConditionalGeneration, vocab_size, seed)
+    model.generation_config.forced_bos_token_id = 3  # the configuration's constructor would drop it
+    return model
 
 
 def tiny_marian(vocab_size: int = 32, *, seed: int = 0) -> MarianMTModel:

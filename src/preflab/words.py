@@ -24,6 +24,8 @@ MOST_P = 0.05
 AMONG_SEVERAL = "not found among several measures (Holm)"
 """Of a difference whose own interval excludes zero and whose corrected p-value is above `MOST_P`."""
 MOST_DECIMALS = 4
+MOST_DECIMALS_OF_ENDS = 12
+"""Of an interval whose ends would look equal with fewer: they differ by 1e-12 at least (`statistics`)."""
 SHARED_DIGITS = 4
 """Significant digits of the largest number in a column: 41.00 beside 3.40, 4,100 beside 3."""
 
@@ -162,8 +164,19 @@ def interval_text(figure: Figure | None, form: Form = number, decimals: int | No
     if decimals is None:
         justified = _justified_decimals(figure, form)
         decimals = 2 if justified is None else justified
+    decimals = _decimals_that_tell(figure, factor, decimals)
     shown = [rounded(factor * part, decimals) for part in (value, low, high)]
     return f"{shown[0]}{unit} ({shown[1]} to {shown[2]}{unit})"
+
+
+def _decimals_that_tell(figure: Figure, factor: int, decimals: int) -> int:
+    """At least `decimals`, and as many as it takes that the interval's ends look different and a finding not like 0."""
+    value, low, high = (factor * figure[name] for name in ("value", "low", "high"))
+    for more in range(decimals, MOST_DECIMALS_OF_ENDS):
+        seen = value == 0 or not excludes_zero(figure) or float(f"{value:.{more}f}") != 0
+        if seen and f"{low:.{more}f}" != f"{high:.{more}f}":
+            return more
+    return MOST_DECIMALS_OF_ENDS
 
 
 def best_value(figure: Figure, form: Form = number) -> str:

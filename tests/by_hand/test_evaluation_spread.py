@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from preflab.evaluation.spread import spread_difference, spread_interval, spread_left_out
-from preflab.statistics.interval import NO_VARIATION
+from preflab.statistics.interval import NO_VARIATION, ONE_DECIDES
 
 SCORES = [0.0] * 24 + [5.0] * 6
 T29 = 2.045230
@@ -50,6 +50,8 @@ def test_spread_without_an_interval() -> None:
     assert spread_interval([0.0, 0.0, 6.0], ["a", "b", "c"]).note == "no interval: too few (n = 3)"
     assert spread_interval(SCORES[1:], list(range(29))).note == "no interval: too few (n = 29)"
     assert spread_interval([3.0] * 40, list(range(40))).note == NO_VARIATION
+    # With the 1 √(1.2/40 − 0.075²) = 0.156, without it √(0.2/39 − (2/39)²) = 0.050.
+    assert spread_interval([0.0] * 19 + [0.1] * 20 + [1.0], list(range(40))).note == ONE_DECIDES
     # Without the one that differs there is no spread, and no logarithm.
     assert spread_interval([0.0] * 39 + [1.0], list(range(40))).note == "no interval: too few differ (n = 40)"
 

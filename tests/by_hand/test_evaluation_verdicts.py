@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from preflab.errors import PreflabError
 from preflab.evaluation.verdicts import as_family, with_verdicts
-from preflab.report.measures import primary_of
+from preflab.report.measures import has_side, is_better, primary_of
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.stages.common.primary_measure import primary_measure
 from preflab.statistics.interval import Interval
@@ -66,6 +68,21 @@ def test_the_recipe_names_the_primary_measure() -> None:
         primary_measure(settings(primary="label/rude"))
 
 
+def test_every_recipe_names_its_primary_measure_before_the_run(repository: Path) -> None:
+    for path in sorted((repository / "recipes").glob("*.yaml")):
+        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+        unnamed = [name for name, one in stages.items() if one["kind"] == "evaluate" and "primary" not in one]
+        assert not unnamed, path.name
+
+
+def test_an_unknown_primary_measure_is_answered_with_one_that_there_is() -> None:
+    classifiers = {"toxic": {"model": "m", "class_label": "toxic"}}
+    with pytest.raises(PreflabError, match="such as `primary: probability/toxic`"):
+        primary_measure(settings(classifiers=classifiers, primary="judge/gold"))
+    recall = settings(reference_texts=("summary",), primary="rouge/1/recall")
+    assert primary_measure(recall).measure == "rouge/1/recall"
+
+
 def test_a_default_primary_measure_is_said() -> None:
     first = primary_measure(settings(judges={"tone": "judges:tone", "gold": "judges:gold"}, rewards=("rm",)))
     assert first.measure == "judge/tone"
@@ -108,3 +125,11 @@ def test_p_values_as_text() -> None:
     assert [p_text(p) for p in (0.032, 0.41, 1.0, 0.001, 0.0004, None)] == [
         "0.032", "0.41", "1", "0.001", "below 0.001", "–",
     ]  # fmt: skip
+
+
+def test_the_better_side_of_a_measure() -> None:
+    names = ["judge/gold", "reward/rm", "rouge/1", "distinct/1", "finished/share", "fail/gold", "repeat/share"]
+    assert [is_better({}, name, 0.1) for name in names] == [True] * 5 + [False] * 2
+    assert [is_better({}, name, -0.1) for name in names] == [False] * 5 + [True] * 2
+    assert all(map(has_side, [*names, "probability/toxic"]))
+    assert not any(map(has_side, ("label/rude", "length/words", "kl/exact", "entropy/token")))

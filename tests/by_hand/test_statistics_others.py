@@ -180,3 +180,16 @@ def test_sizes_depend_on_power_and_level() -> None:
     """Effect ½: 44 pairs for 90 % power, 51 for 80 % at the 99 % level, as in G*Power."""
     assert prompts_needed(0.5, 1.0, power=0.9) == 44
     assert prompts_needed(0.5, 1.0, level=0.99) == 51
+
+
+def test_figures_that_differ_by_rounding_have_no_interval_of_no_width() -> None:
+    # 0.1 + 0.2 = 0.30000000000000004
+    assert jackknife_interval(0.3, [0.3, 0.1 + 0.2] * 8).note == NO_VARIATION
+    assert mean_over_runs([0.1 + 0.2, 0.3, 0.3]).note == NO_VARIATION
+    assert mean_over_runs([0.3, 0.3 + 1e-6]).defined
+
+
+def test_run_without_a_figure_leaves_no_mean_over_runs() -> None:
+    found = mean_over_runs([math.nan, 1.0, 2.0])
+    assert math.isnan(found.value)
+    assert found.note == NOTHING

@@ -125,6 +125,17 @@ def test_shares_have_a_decimal_only_where_the_interval_is_narrower_than_a_point(
     assert mixed == ["66.0\u00a0% (63.0 to 69.0\u00a0%)", "50.0\u00a0% (49.5 to 50.5\u00a0%)"]
 
 
+def test_an_interval_never_looks_as_if_it_had_no_width() -> None:
+    rare = found(0.00003, 0.00002, 0.00004)
+    assert interval_text(rare) == "0.00003 (0.00002 to 0.00004)"
+    assert interval_text(rare, percent) == "0.003\u00a0% (0.002 to 0.004\u00a0%)"
+    assert intervals([rare, found(5.0, 4.0, 6.0)]) == ["0.00003 (0.00002 to 0.00004)", "5.000 (4.000 to 6.000)"]
+    # The ends differ with four decimals, but the difference that was found would be 0.0000.
+    assert interval_text(found(0.00003, 0.00001, 0.00006)) == "0.00003 (0.00001 to 0.00006)"
+    said = difference_sentence(rare, "ppo", "sft", "toxicity")
+    assert said == "ppo scores 0.00003 higher than sft on toxicity, 95\u00a0% interval 0.00002 to 0.00004"
+
+
 def test_interval_text_without_an_interval_gives_the_note() -> None:
     assert interval_text(found(0.5, note="one prompt")) == "0.5 (one prompt)"
     assert interval_text(found(0.5, note=ALL_EQUAL)) == "0.5 (no interval: all values are equal)"

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from transformers import AutoModelForSeq2SeqLM
 
@@ -37,6 +39,8 @@ ROWS = [
     TokenSequence((9, 1), (6,)),
 ]
 TOKENIZER = SimpleNamespace(pad_token_id=0)
+STARTS = {"t5 1.0": (0,), "t5 1.1": (0,), "bart": (1,), "mbart": (1, 3), "marian": (0,), "t5gemma": (2,)}
+"""What each decoder starts with: 0 is the padding token, 1 the end token, 2 BOS, 3 a language code."""
 by_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -62,6 +66,11 @@ def alone(model: Any, row: TokenSequence) -> Tensor:
     )
     logps = output.logits[0, len(start) - 1 : -1].log_softmax(-1)
     return logps[range(len(row.completion_ids)), row.completion_ids]
+
+
+@by_model
+def test_decoders_of_these_tests_start_with_one_token_or_two(name: str) -> None:
+    assert family_of(MODELS[name]()).start == STARTS[name]
 
 
 @by_model
@@ -165,6 +174,33 @@ def test_kept_states_are_dropped_when_the_encoder_changes() -> None:
     assert torch.equal(encode(model, ids, torch.ones_like(ids)), before)
     with torch.no_grad():
         model.encoder.block[0].layer[0].SelfAttention.v.weight.mul_(2.0)
+    after = encode(model, ids, torch.ones_like(ids))
+    assert not torch.allclose(after, before)
+    assert torch.equal(after, model.encoder(input_ids=ids).last_hidden_state)
+
+
+def average_through_data(model: Any) -> None:
+    """What moving averages of weights do; autograd's version of the weight stays the same."""
+    model.encoder.block[0].layer[0].SelfAttention.v.weight.data.mul_(0.9).add_(0.1)
+
+
+def merge_in_place(model: Any) -> None:
+    """Add an adapter, merge it with peft, and take its layers away."""
+    layer = model.encoder.block[1].layer[0].SelfAttention
+    inject_adapter_in_model(LoraConfig(target_modules=["v"], r=2, init_lora_weights=False), model)
+    model.requires_grad_(False)
+    layer.v.merge()
+    for block in [*model.encoder.block, *model.decoder.block]:
+        for attention in (part for part in block.modules() if isinstance(getattr(part, "v", None), LoraLayer)):
+            attention.v = attention.v.get_base_layer()
+
+
+@pytest.mark.parametrize("change", [average_through_data, merge_in_place])
+def test_kept_states_are_dropped_when_weights_change_unseen_by_autograd(change: Any) -> None:
+    model = tiny_t5().requires_grad_(False)
+    ids = torch.tensor([[5, 6, 1]])
+    before = encode(model, ids, torch.ones_like(ids))
+    change(model)
     after = encode(model, ids, torch.ones_like(ids))
     assert not torch.allclose(after, before)
     assert torch.equal(after, model.encoder(input_ids=ids).last_hidden_state)

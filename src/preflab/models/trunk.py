@@ -81,8 +81,8 @@ class Trunk(nn.Module):
         self.vocabulary = fitting_vocabulary(model, tokenizer)
         self.family = family_of(model)
         if reference is not None:
-            fitting_vocabulary(reference, tokenizer)
             check_same_family(model, reference)
+            fitting_vocabulary(reference, tokenizer)
         self.causal = model.get_output_embeddings() is not None
         switch_dropout_off(model)
         self.plain_because = why_not_chunked(model) if self.causal else None

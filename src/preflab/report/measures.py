@@ -100,6 +100,8 @@ LEADING = ("judge/", "reward/", "probability/")
 """Prefixes of the measures that can decide the verdict, in order of preference."""
 OF_CLASSIFIERS = ("probability", "spread", "above")
 """The parts of a measure's name before the classifier's name."""
+LOWER_IS_BETTER = ("fail", "repeat")
+WITHOUT_SIDE = ("label", "length", "kl", "entropy")
 _EXACT = {each.name: each for each in QUANTITIES}
 _BEGINNINGS = [each for each in QUANTITIES if each.name.endswith("/")]
 
@@ -154,10 +156,16 @@ def figure_texts(evaluation: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
+def has_side(name: str) -> bool:
+    """Whether one direction of the measure is better than the other; a class, a length or a KL has none by itself."""
+    return name.partition("/")[0] not in WITHOUT_SIDE
+
+
 def is_better(evaluation: Mapping[str, Any], name: str, difference: float) -> bool:
-    """Whether a difference of the measure is an improvement: higher, except for a classifier of a harmful class."""
+    """Whether a difference of the measure is an improvement: higher, except for F, repeats, and classes of harm."""
     kind, _, short = name.partition("/")
-    lower = kind in OF_CLASSIFIERS and evaluation.get("classifiers", {}).get(short, {}).get("better") == "lower"
+    lower = kind in LOWER_IS_BETTER
+    lower |= kind in OF_CLASSIFIERS and evaluation.get("classifiers", {}).get(short, {}).get("better") == "lower"
     return difference < 0 if lower else difference > 0
 
 

@@ -16,8 +16,8 @@ from preflab.words import count, difference_text, interval_text, intervals, list
 Evaluation = Mapping[str, Any]
 Entry = Mapping[str, Any]
 """A comparison with the baseline, of one model or over the seeds of a stage."""
-DRAWN = ("judge/", "reward/", *(f"{part}/" for part in OF_CLASSIFIERS), "rouge/l")
-"""Beginnings of the names of measures that are drawn per seed, beside the primary one."""
+DRAWN = ("judge/", "reward/", *(f"{part}/" for part in OF_CLASSIFIERS))
+"""Beginnings of the names of measures that are drawn per seed, beside the primary one and ROUGE-L."""
 
 
 def verdict_entries(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -77,7 +77,7 @@ def over_seeds_blocks(page: Page, run: Run, evaluation: Evaluation) -> list[Bloc
     for entry in evaluation.get("seeds", []):
         primary = primary_of(evaluation, entry["differences"])
         names = sorted(entry["differences"], key=lambda name: (name != primary, measure_order(name)))
-        drawn = [name for name in names if name == primary or name.startswith(DRAWN)]
+        drawn = [name for name in names if name == primary or name.startswith(DRAWN) or name == "rouge/l"]
         figures = [
             _figure(page, run, evaluation, entry, name)
             for name in drawn

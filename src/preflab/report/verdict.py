@@ -7,7 +7,15 @@ from typing import Any
 from preflab.maths.chance import describe_chance
 from preflab.report.alarms import WATCHED
 from preflab.report.blocks import Answer
-from preflab.report.measures import OF_CLASSIFIERS, figure_texts, is_better, measure_name, primary_of, quantity
+from preflab.report.measures import (
+    OF_CLASSIFIERS,
+    figure_texts,
+    has_side,
+    is_better,
+    measure_name,
+    primary_of,
+    quantity,
+)
 from preflab.report.run_folders import POLICIES, Page, Run
 from preflab.report.seeds import found_on_text, over_seeds_text, seed_sentence, seeds_span, verdict_entries
 from preflab.seeds import split_seed
@@ -68,6 +76,9 @@ def _worked(page: Page) -> Answer:
     if doubt := _doubt(page, name):
         sentence = _headline(first, name, difference, better).removeprefix("Yes: ").removeprefix("No: ").rstrip(".")
         return Answer(question, f"Not known: {sentence}. But {doubt}.", details)
+    if is_found(difference) and not has_side(name):
+        sentence = _headline(first, name, difference, better).removeprefix("Yes: ").removeprefix("No: ").rstrip(".")
+        return Answer(question, f"Not known: {sentence}. Whether that is better, this measure cannot tell.", details)
     return Answer(question, _headline(first, name, difference, better), details, _role(difference, better))
 
 

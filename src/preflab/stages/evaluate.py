@@ -62,10 +62,14 @@ KEPT = ("judge/", "reward/", "probability/", "kl/exact")
 
 
 def check(recipe: Recipe, settings: EvaluateSettings) -> None:
-    """Refuses classifiers that count as harm what the evaluated models were rewarded for."""
+    """Refuses an unknown primary measure, classifiers that count a reward as harm, and missing reference texts."""
+    from preflab.stages.common.reference_texts import check_reference_texts
     from preflab.stages.common.reward_sides import check_sides
 
+    primary_measure(settings)
     check_sides(recipe, settings)
+    if settings.reference_texts:
+        check_reference_texts(recipe, settings)
 
 
 def run(ctx: StageContext) -> StageResult:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import norm
 
 from preflab.words import ALL_EQUAL
@@ -23,6 +25,10 @@ FEWEST_PAIRED = 6
 """Fewest prompts for an interval of a paired difference: with fewer, even differences of one sign may be chance."""
 NOTHING = "no interval: nothing was measured"
 NO_VARIATION = ALL_EQUAL
+ONE_DECIDES = "no interval: a single prompt makes most of it"
+"""The reason for no interval of a standard deviation that halves without one prompt."""
+ROUNDING = 1e-12
+"""Values that differ by less, absolutely and as a share of the largest, are equal."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,11 @@ class Interval:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; nan becomes None."""
         return {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in asdict(self).items()}
+
+
+def all_equal(values: NDArray[np.float64]) -> bool:
+    """Whether values differ by rounding at most, which would make an interval of no width."""
+    return bool(np.ptp(values) <= ROUNDING * max(1.0, float(np.abs(values).max())))
 
 
 def undefined(value: float, num: int, note: str) -> Interval:

@@ -24,6 +24,7 @@ from preflab.statistics.interval import (
     NO_VARIATION,
     NOTHING,
     Interval,
+    all_equal,
     too_few,
     too_few_differ,
     undefined,
@@ -95,7 +96,7 @@ def _interval(terms: Terms, fewest: int, level: float, seed: int) -> Interval:
     if num < 2:
         return undefined(value, num, too_few(num))
     left_out = sum((sums.sum() - sums) / (totals.sum() - totals) for sums, totals in terms)
-    if np.ptp(left_out) <= 1e-12 * max(1.0, float(np.abs(left_out).max())):
+    if all_equal(np.asarray(left_out)):
         return undefined(value, num, NO_VARIATION)
     if num < fewest:
         return undefined(value, num, too_few(num))

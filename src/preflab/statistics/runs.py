@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t
 
-from preflab.statistics.interval import LEVEL, NO_VARIATION, NOTHING, Interval, too_few, undefined
+from preflab.statistics.interval import LEVEL, NO_VARIATION, NOTHING, Interval, all_equal, too_few, undefined
 
 
 def mean_over_runs(values: ArrayLike, *, level: float = LEVEL) -> Interval:
@@ -23,13 +23,13 @@ def mean_over_runs(values: ArrayLike, *, level: float = LEVEL) -> Interval:
     """
     runs = np.asarray(values, dtype=np.float64)
     num = len(runs)
-    if num == 0:
-        return undefined(math.nan, 0, NOTHING)
+    if num == 0 or np.isnan(runs).any():
+        return undefined(math.nan, num, NOTHING)
     value = float(runs.mean())
     if num < 2:
         return undefined(value, num, too_few(num))
-    error = float(runs.std(ddof=1)) / math.sqrt(num)
-    if error == 0:
+    if all_equal(runs):
         return undefined(value, num, NO_VARIATION)
+    error = float(runs.std(ddof=1)) / math.sqrt(num)
     half = float(t.ppf((1 + level) / 2, num - 1)) * error
     return Interval(value, value - half, value + half, num, p=float(2 * t.sf(abs(value) / error, num - 1)))

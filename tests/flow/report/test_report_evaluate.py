@@ -210,3 +210,12 @@ def test_the_report_lies_in_the_workspace_and_its_links_lead_somewhere(workspace
         assert not [href for href in links if not (page.parent / href).exists()]
         anchors = [href[1:] for href in re.findall(r'href="(#[^"]+)"', html)]
         assert all(f'id="{anchor}"' in html for anchor in anchors)
+
+
+def test_repeated_prompts_are_noted_without_reference_texts(workspace: Path) -> None:
+    rows = [json.dumps({"prompt": "the dog ?", "row": row}) for row in range(3)]
+    (workspace / "again.jsonl").write_text("\n".join(rows) + "\n")
+    few = ["data.prompts.path=again.jsonl", "stages.eval.tilted_optimum=null"]
+    lines = run(load_recipe(workspace / "recipe.yaml", few), workspace=workspace / "again", until=["eval"])
+    notes = json.loads((lines[0].folder / "evaluation.json").read_text())["notes"]
+    assert any(note.startswith("2 prompts have the text of an earlier one") for note in notes)

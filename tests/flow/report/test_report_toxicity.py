@@ -66,6 +66,23 @@ def test_a_classifier_decides_in_its_own_direction(change: float, better: str, v
     assert "probability of the class hate by judge-clf, threshold 0.5" in text
 
 
+@pytest.mark.parametrize(
+    ("measure", "verdict"),
+    [
+        ("fail/gold", "No: ppo scores 30 points higher than sft on F by gold"),
+        ("label/rude", "Not known: ppo scores 30 points higher than sft on rude"),
+    ],
+)
+def test_a_measure_decides_in_its_own_direction_or_not_at_all(measure: str, verdict: str, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    folders = [report_runs.ppo_run(runs), report_runs.evaluate_run(runs)]
+    evaluation = json.loads((folders[1] / "evaluation.json").read_text())
+    evaluation["primary"] = measure
+    evaluation["comparisons"][0]["differences"][measure] = estimate(0.3, 0.05)
+    (folders[1] / "evaluation.json").write_text(json.dumps(evaluation))
+    assert verdict in visible(build_report(folders, base=tmp_path))
+
+
 def test_a_classifier_that_was_the_reward_decides_nothing(tmp_path: Path) -> None:
     text = visible(page_by_classifier(tmp_path, -0.3, reward="judge-clf"))
     assert "Not known: ppo scores 0.30 lower than sft on mean toxicity" in text

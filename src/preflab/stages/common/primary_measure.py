@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from preflab.errors import PreflabError, nearest
-from preflab.report.measures import OF_CLASSIFIERS, measure_name
+from preflab.report.measures import LEADING, OF_CLASSIFIERS, measure_name
 from preflab.settings.evaluation import EvaluateSettings
 
 ALWAYS = (
@@ -13,7 +13,7 @@ ALWAYS = (
     "finished/share",
 )  # fmt: skip
 """Measures of every evaluation."""
-ROUGE = ("rouge/1", "rouge/2", "rouge/l")
+ROUGE = tuple(f"rouge/{kind}{part}" for part in ("", "/precision", "/recall") for kind in ("1", "2", "l"))
 """Measures with reference texts."""
 
 
@@ -60,8 +60,9 @@ def _check(settings: EvaluateSettings) -> None:
     if name in known or (settings.labels and name.startswith("label/")):
         return
     near = nearest(name, known)
+    scores = [each for each in known if each.startswith(LEADING)]
     raise PreflabError(
         f"primary: {name!r} is not a measure of this evaluation",
         f"one of {', '.join(known)}" + (f"; near it: {near}" if near else ""),
-        "name the judge or reward model that decides, such as `judge/NAME`",
+        f"name the measure that decides, such as `primary: {near or (scores or known)[0]}`",
     )

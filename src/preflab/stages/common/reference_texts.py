@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from preflab.errors import PreflabError, nearest
 from preflab.evaluation.rouge import KINDS, Rouge, best_rouge
+from preflab.progress import mode_for
+from preflab.recipe import Recipe
 from preflab.records import Completion, Prompt
+from preflab.settings.evaluation import EvaluateSettings
 from preflab.words import count
 
 Array = NDArray[np.float64]
@@ -28,15 +31,7 @@ def read_reference_texts(prompts: Sequence[Prompt], columns: Sequence[str]) -> l
         PreflabError: no prompt has one of the columns, a column holds something else than texts, or a prompt has no
             text in any of them; names the lines.
     """
-    known = list(dict.fromkeys(name for prompt in prompts for name in prompt.columns))
-    for column in columns:
-        if column not in known:
-            near = nearest(column, known)
-            raise PreflabError(
-                f"reference_texts: the prompts have no column `{column}`",
-                f"columns found: {', '.join(known) or 'none'}" + (f"; near it: {near}" if near else ""),
-                "name another column, or rename it with `columns` of the data",
-            )
+    _check_columns(prompts, columns)
     texts_of = [_texts_of(prompt, columns) for prompt in prompts]
     without = [prompt for prompt, texts in zip(prompts, texts_of, strict=True) if not texts]
     if without:
@@ -49,6 +44,37 @@ def read_reference_texts(prompts: Sequence[Prompt], columns: Sequence[str]) -> l
             "add the texts, or put prompts without one into a file of their own",
         )
     return texts_of
+
+
+def check_reference_texts(recipe: Recipe, settings: EvaluateSettings) -> None:
+    """Reads the prompts of an evaluation before any stage runs, if they are in a local file, and checks their columns.
+
+    The texts of single prompts are checked too, unless some of the prompts may be left out.
+
+    Raises:
+        PreflabError: see `read_reference_texts`; or `gather` names a column that no prompt has.
+    """
+    from preflab.stages.common.data import read_prompts
+
+    if not recipe.data_path(settings.prompts.partition(".")[0]).is_file():
+        return
+    with mode_for("silent"):  # the stage will say how it reads the file
+        prompts = read_prompts(recipe, settings.prompts)
+    _check_columns(prompts, settings.reference_texts)
+    if settings.too_long == "refuse":
+        read_reference_texts(prompts[: settings.max_prompts], settings.reference_texts)
+
+
+def _check_columns(prompts: Sequence[Prompt], columns: Sequence[str]) -> None:
+    known = list(dict.fromkeys(name for prompt in prompts for name in prompt.columns))
+    for column in columns:
+        if column not in known:
+            near = nearest(column, known)
+            raise PreflabError(
+                f"reference_texts: the prompts have no column `{column}`",
+                f"columns found: {', '.join(known) or 'none'}" + (f"; near it: {near}" if near else ""),
+                "name another column, or rename it with `columns` of the data",
+            )
 
 
 def _texts_of(prompt: Prompt, columns: Sequence[str]) -> Texts:
@@ -100,7 +126,8 @@ def repeated_prompts_note(prompts: Sequence[Prompt]) -> list[str]:
     if not num:
         return []
     have = "prompt has" if num == 1 else "prompts have"
-    return [f"{num:,} {have} the text of an earlier one and count as more prompts: put their texts into one row"]
+    what_to_do = "keep one row of each, or `gather` their columns"
+    return [f"{num:,} {have} the text of an earlier one and count as more prompts: {what_to_do}"]
 
 
 def reference_notes(references: Sequence[Texts], num_completions: int, *, stems: bool = False) -> list[str]:

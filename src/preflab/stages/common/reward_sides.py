@@ -12,7 +12,7 @@ from preflab.settings.rewards import RewardSource
 
 
 def check_sides(recipe: Recipe, settings: EvaluateSettings) -> None:
-    """Compare the rewarded classes of the evaluated models with the classes that the evaluation measures.
+    """Compare the classes that trained the models or chose the completions with the classes that are measured.
 
     Classes of different classifiers are compared by name: `hate` is the same in both.
 
@@ -20,7 +20,7 @@ def check_sides(recipe: Recipe, settings: EvaluateSettings) -> None:
         PreflabError: a class is rewarded and measured as "lower is better", or penalised and measured as "higher is
             better".
     """
-    for model in settings.models:
+    for model in (*settings.models, *settings.completions):
         for place, source in _rewards(recipe, model):
             for name, measured in settings.classifiers.items():
                 if _contradict(source, measured):
@@ -35,7 +35,7 @@ def check_sides(recipe: Recipe, settings: EvaluateSettings) -> None:
 
 
 def _rewards(recipe: Recipe, model: str) -> Iterator[tuple[str, RewardSource]]:
-    """The classifiers among the rewards of the stage that makes a model, each with the path of its setting."""
+    """Classifiers among the rewards of a stage that makes a model or completions, with the paths of their settings."""
     for number, source in enumerate(getattr(recipe.stages.get(model), "rewards", ())):
         if isinstance(source, RewardSource) and source.class_label is not None:
             yield f"stages.{model}.rewards.{number}", source
