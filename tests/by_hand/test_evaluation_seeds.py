@@ -28,17 +28,17 @@ SEEDS = [over_prompts(value, 0.5) for value in (-2.0, -3.0, -4.0)]
 def test_interval_is_students_over_the_seeds() -> None:
     # Mean −3, squares 1 + 0 + 1, s² = 2 / 2 = 1, error 1 / √3. t = 3 √3; with two degrees of freedom
     # P(|T| > t) = 1 − t / √(t² + 2) = 1 − √(27 / 29).
-    found = over_seeds([{"above/hate": one} for one in SEEDS])["above/hate"]
+    interval = over_seeds([{"above/hate": one} for one in SEEDS])["above/hate"]
     half = T2 / math.sqrt(3)
-    assert (found.value, found.low, found.high) == pytest.approx((-3.0, -3 - half, -3 + half), abs=1e-6)
-    assert found.num == 3
-    assert found.p == pytest.approx(1 - math.sqrt(27 / 29))
+    assert (interval.value, interval.low, interval.high) == pytest.approx((-3.0, -3 - half, -3 + half), abs=1e-6)
+    assert interval.num == 3
+    assert interval.p == pytest.approx(1 - math.sqrt(27 / 29))
 
 
 def test_two_seeds_have_a_wide_interval() -> None:
     # 1 and 2: mean 1.5, s² = 0.5, error 0.5, t of one degree of freedom 12.706205.
-    found = over_seeds([{"kl/exact": over_prompts(value, 0.1)} for value in (1.0, 2.0)])["kl/exact"]
-    assert (found.low, found.high) == pytest.approx((1.5 - 6.3531024, 1.5 + 6.3531024), abs=1e-6)
+    interval = over_seeds([{"kl/exact": over_prompts(value, 0.1)} for value in (1.0, 2.0)])["kl/exact"]
+    assert (interval.low, interval.high) == pytest.approx((1.5 - 6.3531024, 1.5 + 6.3531024), abs=1e-6)
 
 
 def test_without_an_interval_the_note_says_why() -> None:
@@ -67,18 +67,18 @@ def test_found_seeds_are_counted_by_direction() -> None:
 
 
 def test_a_stage_counts_once_and_its_seeds_are_no_family() -> None:
-    found = seed_verdicts(COMPARED, STAGES, MEANS, "judge/gold", baseline="sft")
-    corrected = {name: measures["judge/gold"]["p_holm"] for name, measures in found.models.items()}
+    verdicts = seed_verdicts(COMPARED, STAGES, MEANS, "judge/gold", baseline="sft")
+    corrected = {name: measures["judge/gold"]["p_holm"] for name, measures in verdicts.models.items()}
     # dpo is tested beside ppo over seeds (p far above 0.02): 2 · 0.02. Seed 0 beside dpo: max(2 · 0.02, 0.03);
     # seed 1 beside dpo: 0.4 is the larger; seed 2 beside dpo: 2 · 0.01.
     assert corrected == pytest.approx({"dpo": 0.04, "ppo/seed-0": 0.04, "ppo/seed-1": 0.4, "ppo/seed-2": 0.02})
-    assert list(found.models) == list(COMPARED)
+    assert list(verdicts.models) == list(COMPARED)
 
 
 def test_without_seeds_the_verdicts_are_those_of_the_models() -> None:
-    found = seed_verdicts({"dpo": COMPARED["dpo"]}, {}, {}, "judge/gold", baseline="sft")
-    assert found.over_seeds == []
-    assert found.models["dpo"]["judge/gold"]["p_holm"] == 0.02
+    verdicts = seed_verdicts({"dpo": COMPARED["dpo"]}, {}, {}, "judge/gold", baseline="sft")
+    assert verdicts.over_seeds == []
+    assert verdicts.models["dpo"]["judge/gold"]["p_holm"] == 0.02
 
 
 ALIKE = {f"ppo/seed-{seed}": {"judge/gold": over_prompts(value, 0.5, p=0.3)} for seed, value in ((0, 0.20), (1, 0.22))}
@@ -97,8 +97,8 @@ DOUBTS = {
 def test_seeds_that_agree_are_not_enough(mean: Interval, doubt: str, p: float) -> None:
     """0.20 and 0.22: error 0.01, t = 21, with one degree of freedom p = 1 - 2/π · arctan 21 = 0.0302924."""
     stages = {"ppo": tuple(ALIKE)}
-    found = seed_verdicts(ALIKE, stages, {"ppo": {"judge/gold": mean}}, "judge/gold", baseline="sft")
-    difference = found.over_seeds[0]["differences"]["judge/gold"]
+    verdicts = seed_verdicts(ALIKE, stages, {"ppo": {"judge/gold": mean}}, "judge/gold", baseline="sft")
+    difference = verdicts.over_seeds[0]["differences"]["judge/gold"]
     assert difference["low"] == pytest.approx(0.21 - 12.706205 * 0.01)
     assert difference["doubt"] == doubt
     assert difference["p"] == pytest.approx(p, abs=1e-6)
@@ -119,26 +119,29 @@ def sheet(name: str, column: np.ndarray, texts: tuple[str, ...] = TEXTS) -> Shee
 def test_mean_of_seeds_has_the_interval_of_a_share_over_prompts() -> None:
     # Per prompt, mean of the two seeds − 0: twice 1, twice ½, six times 0. Two prompts are added: mean 3/12,
     # squares (2.5 + 1)/12, variance (3.5/12 − 1/16)/12 = 0.0190972, error 0.138193; t of nine degrees 2.262157.
-    found = mean_differences(sheet("base", BASE), [sheet("0", FIRST), sheet("1", SECOND)])["fail/gold"]
-    assert found.value == pytest.approx(0.3)
-    assert (found.low, found.high) == (pytest.approx(0.25 - 0.312615, abs=1e-5), pytest.approx(0.562615, abs=1e-5))
-    assert found.num == 10
+    interval = mean_differences(sheet("base", BASE), [sheet("0", FIRST), sheet("1", SECOND)])["fail/gold"]
+    assert interval.value == pytest.approx(0.3)
+    assert (interval.low, interval.high) == (
+        pytest.approx(0.25 - 0.312615, abs=1e-5),
+        pytest.approx(0.562615, abs=1e-5),
+    )
+    assert interval.num == 10
 
 
 def test_mean_of_seeds_is_paired_by_prompt() -> None:
     first, second = sheet("0", FIRST), sheet("1", SECOND)
-    found = mean_differences(sheet("base", BASE), [first, second], seed=3)["judge/gold"]
+    interval = mean_differences(sheet("base", BASE), [first, second], seed=3)["judge/gold"]
     mean = (first.means["judge/gold"] + second.means["judge/gold"]) / 2
     expected = paired_difference(sheet("base", BASE).means["judge/gold"], mean, PROMPTS, seed=3)
-    assert (found.value, found.low, found.high, found.p) == pytest.approx(
+    assert (interval.value, interval.low, interval.high, interval.p) == pytest.approx(
         (expected.value, expected.low, expected.high, expected.p)
     )
 
 
 def test_mean_of_equal_seeds_is_one_of_them() -> None:
     base, other = sheet("base", BASE), sheet("0", FIRST, tuple(f"{text} more {text}" for text in TEXTS))
-    found, expected = mean_differences(base, [other] * 3), differences(base, other)
-    assert found.keys() == expected.keys()
+    intervals, expected = mean_differences(base, [other] * 3), differences(base, other)
+    assert intervals.keys() == expected.keys()
     for name, interval in expected.items():
-        ends = (found[name].value, found[name].low, found[name].high)
+        ends = (intervals[name].value, intervals[name].low, intervals[name].high)
         assert ends == pytest.approx((interval.value, interval.low, interval.high), nan_ok=True)

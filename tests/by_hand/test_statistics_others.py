@@ -73,11 +73,11 @@ def test_coefficients_without_an_interval() -> None:
 
 def test_three_runs_by_hand() -> None:
     # 1, 2, 3: mean 2, s = 1, t of two degrees of freedom 4.302653; p = 1 − x / √(2 + x²) with x = 2 √3.
-    found = mean_over_runs([1.0, 2.0, 3.0])
+    interval = mean_over_runs([1.0, 2.0, 3.0])
     half = 4.302653 / math.sqrt(3)
-    assert (found.value, found.low, found.high) == pytest.approx((2.0, 2 - half, 2 + half), abs=1e-6)
-    assert found.num == 3
-    assert found.p == pytest.approx(1 - 2 * math.sqrt(3) / math.sqrt(14))
+    assert (interval.value, interval.low, interval.high) == pytest.approx((2.0, 2 - half, 2 + half), abs=1e-6)
+    assert interval.num == 3
+    assert interval.p == pytest.approx(1 - 2 * math.sqrt(3) / math.sqrt(14))
 
 
 def test_runs_without_an_interval() -> None:

@@ -34,15 +34,17 @@ def mean_differences(baseline: Sheet, seeds: Sequence[Sheet], *, seed: int = 0) 
         seeds: the same stage trained with several seeds; all answer the baseline's prompts in the same order.
         seed: of the resamples.
     """
-    found = differences(_joined([baseline] * len(seeds)), _joined(seeds), seed=seed)
+    intervals = differences(_joined([baseline] * len(seeds)), _joined(seeds), seed=seed)
     for name in sorted(baseline.spreads.keys() & set.intersection(*(set(one.spreads) for one in seeds))):
         parts = [spread_left_out(one.spreads[name], one.prompt_ids) for one in (baseline, *seeds)]
-        found[name] = _jackknife(parts, FEWEST_FOR_SPREAD)
+        intervals[name] = _jackknife(parts, FEWEST_FOR_SPREAD)
     if not any(one.repeated for one in (baseline, *seeds)):
         texts = [[words(text) for text in one.texts] for one in (baseline, *seeds)]
         for n in NUM_DISTINCT:
-            found[f"distinct/{n}"] = _jackknife([distinct_n_left_out(each, n, baseline.prompt_ids) for each in texts])
-    return found
+            intervals[f"distinct/{n}"] = _jackknife(
+                [distinct_n_left_out(each, n, baseline.prompt_ids) for each in texts]
+            )
+    return intervals
 
 
 def _joined(sheets: Sequence[Sheet]) -> Sheet:

@@ -119,6 +119,6 @@ def _doubt(mean: Interval, value: float | None) -> str:
 
 def _counts(differences: Sequence[Interval]) -> dict[str, int]:
     """On how many seeds the interval over prompts excludes 0, above it and below it."""
-    found = [one for one in differences if one.excludes_zero]
-    higher = sum(one.value > 0 for one in found)
-    return {"num_higher": higher, "num_lower": len(found) - higher}
+    clear = [one for one in differences if one.excludes_zero]
+    higher = sum(one.value > 0 for one in clear)
+    return {"num_higher": higher, "num_lower": len(clear) - higher}

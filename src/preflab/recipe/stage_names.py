@@ -54,11 +54,11 @@ def _renamed(value: Any, here: Rename | None, below: Rename, where: str) -> Any:
 
 
 def _renamed_items(values: tuple[Any, ...], here: Rename | None, below: Rename, where: str) -> Iterator[Any]:
-    given: set[str] = set()
+    seen: set[str] = set()
     for index, item in enumerate(values):
         if here is None or not isinstance(item, str):
             yield _renamed(item, here, below, f"{where}.{index}")
             continue
         names = here(item)
-        yield from (name for name in names if len(names) == 1 or name not in given)
-        given.update(names)
+        yield from (name for name in names if len(names) == 1 or name not in seen)
+        seen.update(names)

@@ -65,10 +65,10 @@ def seeds_span(entry: Entry, evaluation: Evaluation, measure: str) -> str:
 
 def _of_model(evaluation: Evaluation, name: str) -> Mapping[str, Any]:
     """The differences of one model."""
-    found: Mapping[str, Any] = next(
+    entry: Mapping[str, Any] = next(
         entry["differences"] for entry in evaluation["comparisons"] if entry["model"] == name
     )
-    return found
+    return entry
 
 
 def over_seeds_blocks(page: Page, run: Run, evaluation: Evaluation) -> list[Block]:
@@ -130,10 +130,10 @@ def _table(page: Page, run: Run, entry: Entry, names: Sequence[str], primary: st
     rows, num = [], len(entry["seeds"])
     for name in names:
         figure, form = entry["differences"][name], quantity(name).difference
-        found = f"{figure['num_higher']} higher, {figure['num_lower']} lower"
+        directions = f"{figure['num_higher']} higher, {figure['num_lower']} lower"
         rows.append([
             Cell(measure_name(name) + (", primary" if name == primary else "")),
-            *numbers(interval_text(figure, form), found, p_text(figure.get("p")), p_text(figure.get("p_holm"))),
+            *numbers(interval_text(figure, form), directions, p_text(figure.get("p")), p_text(figure.get("p_holm"))),
             Cell(difference_text(figure, form)),
         ])  # fmt: skip
     head = ["measure", "difference (95\u00a0% interval)", f"found on, of {num} seeds", "p", "p, corrected", "in words"]

@@ -102,11 +102,11 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("seeds", "stages", "found", "do"), WRONG.values(), ids=WRONG)
-def test_what_does_not_fit_is_refused(write: Writer, seeds: str, stages: str, found: str, do: str) -> None:
+@pytest.mark.parametrize(("seeds", "stages", "message", "do"), WRONG.values(), ids=WRONG)
+def test_what_does_not_fit_is_refused(write: Writer, seeds: str, stages: str, message: str, do: str) -> None:
     with pytest.raises(PreflabError) as caught:
         load(write, seeds, stages)
-    assert found in caught.value.found
+    assert message in caught.value.found
     assert do in f"{caught.value.expected} {caught.value.do}"
 
 
