@@ -16,6 +16,8 @@ from preflab.words import ALL_EQUAL
 LEVEL = 0.95
 POWER = 0.8
 """Probability with which a true difference of size `detectable` is found."""
+ROUNDING = 1e-12
+"""Values that differ by less, absolutely and as a share of the largest, are equal."""
 FEWEST = 10
 """Fewest prompts, tasks or questions for an interval of a mean, of a coefficient or of a figure of a set.
 
@@ -25,8 +27,6 @@ FEWEST_PAIRED = 6
 """Fewest prompts for an interval of a paired difference: with fewer, even differences of one sign may be chance."""
 NOTHING = "no interval: nothing was measured"
 NO_VARIATION = ALL_EQUAL
-ROUNDING = 1e-12
-"""Values that differ by less, absolutely and as a share of the largest, are equal."""
 
 
 @dataclass(frozen=True)
