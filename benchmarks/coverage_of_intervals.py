@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from preflab.statistics.families import holm
 from preflab.statistics.interval import FEWEST_PAIRED
 from preflab.statistics.means import mean_ends
+from preflab.statistics.runs import mean_over_runs
 from preflab.statistics.sizes import prompts_needed
 
 Array = NDArray[np.float64]
@@ -128,6 +129,24 @@ def family(generator: np.random.Generator, repeats: int, measures: int, num: int
     return plain / repeats, adjusted / repeats
 
 
+def seeds(generator: np.random.Generator, repeats: int, between: float, num_seeds: int = 3) -> tuple[float, float]:
+    """Share of repeats in which seeds without a difference are found: over seeds alone, and over prompts too.
+
+    The difference of prompt p with seed s is a_p + b_s + e_sp, normal with standard deviations 1, `between` and 0.7;
+    100 prompts.
+    """
+    alone = both = 0
+    for done in range(0, repeats, BATCH):
+        size = min(BATCH, repeats - done)
+        of_prompts, of_seeds = generator.normal(size=(size, 1, 100)), generator.normal(size=(size, num_seeds, 1))
+        apart = of_prompts + between * of_seeds + 0.7 * generator.normal(size=(size, num_seeds, 100))
+        mean = apart.mean(axis=1)
+        over_prompts = mean_ends([(mean, np.ones_like(mean))])[2] <= 0.05
+        over_seeds = np.array([mean_over_runs(values).excludes_zero for values in apart.mean(axis=2)])
+        alone, both = alone + int(over_seeds.sum()), both + int((over_seeds & over_prompts).sum())
+    return alone / repeats, both / repeats
+
+
 def coverage_table(grid: list[Cell]) -> str:
     """The grid as a table, one row per world; cells outside 93 to 97 % are marked."""
     sizes = (FEWEST_PAIRED, *SIZES)
@@ -169,6 +188,10 @@ def verdict_table(repeats: int, powered: int) -> str:
         plain, adjusted = family(_generator(measures), repeats, measures)
         rows.append((f"{measures} null measures, n = 60, at least one found by its own interval", plain))
         rows.append((f"{measures} null measures, n = 60, at least one found after Holm", adjusted))
+    for between in (0.0, 0.05, 0.2):
+        alone, both = seeds(_generator(3), repeats, between)
+        case = f"3 null training seeds, spread between seeds {between:g} of that between prompts, n = 100"
+        rows += [(f"{case}, found over seeds alone", alone), (f"{case}, found over seeds and prompts", both)]
     return "\n".join(
         ["| case | found |", "| --- | --- |", *(f"| {case} | {100 * share:.1f}\u00a0% |" for case, share in rows)]
     )

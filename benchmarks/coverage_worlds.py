@@ -11,7 +11,7 @@ from scipy.stats import binom, norm, t
 
 from preflab.evaluation.spread import spread_difference, spread_interval
 from preflab.feedback.alpha import Level, alpha_of, count_coincidences
-from preflab.feedback.kappa import cohen_of, fleiss, fleiss_addends
+from preflab.feedback.kappa import fleiss, fleiss_addends
 from preflab.statistics.agreement import MIN_RARE, coefficient_ends
 from preflab.statistics.jackknife import jackknife_error
 from preflab.statistics.means import mean_ends
@@ -55,8 +55,8 @@ def several_answers(share: float, size: int, correlation: float) -> Callable[[Ge
 
     def simulate(generator: Generator, repeats: int, num: int) -> Covered:
         spread = (1 - correlation) / correlation
-        own = generator.beta(share * spread, (1 - share) * spread, size=(repeats, num))
-        hits = generator.binomial(size, own).astype(float)
+        shares = generator.beta(share * spread, (1 - share) * spread, size=(repeats, num))
+        hits = generator.binomial(size, shares).astype(float)
         return _covered(*share_ends(hits, np.full_like(hits, size))[1:], share)
 
     return simulate
@@ -81,8 +81,8 @@ def paired_answers(
         prompt = np.sqrt(correlation) * generator.normal(size=(repeats, num, 1))
         means = []
         for share in (first, second):
-            own = np.sqrt(1 - correlation) * generator.normal(size=(repeats, num, size))
-            means.append((prompt + own < norm.ppf(share)).mean(axis=2))
+            noise = np.sqrt(1 - correlation) * generator.normal(size=(repeats, num, size))
+            means.append((prompt + noise < norm.ppf(share)).mean(axis=2))
         return _covered(*share_difference_ends(means[1] - means[0])[:2], second - first)
 
     return simulate
@@ -167,15 +167,15 @@ def answers(
     """(data sets, tasks, labelers) classes."""
     places = len(classes)
     truth = generator.choice(places, p=classes, size=(repeats, num, 1))
-    own = generator.choice(places, p=classes, size=(repeats, num, labelers))
-    return np.asarray(np.where(generator.random((repeats, num, labelers)) < kappa**0.5, truth, own), dtype=float)
+    drawn = generator.choice(places, p=classes, size=(repeats, num, labelers))
+    return np.asarray(np.where(generator.random((repeats, num, labelers)) < kappa**0.5, truth, drawn), dtype=float)
 
 
 def _coefficient(
-    addends: Array, statistic: Callable[[Array], Array], given: Array, num_classes: int, truth: float
+    addends: Array, statistic: Callable[[Array], Array], answered: Array, num_classes: int, truth: float
 ) -> Covered:
     _, low, high = coefficient_ends(addends, statistic)
-    totals = (given[..., None] == np.arange(num_classes)).sum(axis=(1, 2))
+    totals = (answered[..., None] == np.arange(num_classes)).sum(axis=(1, 2))
     outside = 1 - totals.max(axis=1) / totals.sum(axis=1)
     return _covered(low, high, truth, addends.shape[1] * outside**2 >= MIN_RARE)
 
@@ -185,9 +185,9 @@ def alpha(level: Level, classes: Sequence[float], kappa: float) -> Callable[[Gen
     values = np.arange(len(classes), dtype=float)
 
     def simulate(generator: Generator, repeats: int, num: int) -> Covered:
-        given = answers(generator, repeats, num, 3, classes, kappa)
-        addends = count_coincidences(given.reshape(-1, 3), values).reshape(repeats, num, -1)
-        return _coefficient(addends, alpha_of(values, level), given, len(classes), kappa)
+        answered = answers(generator, repeats, num, 3, classes, kappa)
+        addends = count_coincidences(answered.reshape(-1, 3), values).reshape(repeats, num, -1)
+        return _coefficient(addends, alpha_of(values, level), answered, len(classes), kappa)
 
     return simulate
 
@@ -196,21 +196,30 @@ def kappa_of_several(classes: Sequence[float], kappa: float) -> Callable[[Genera
     """Fleiss' kappa of three labelers."""
 
     def simulate(generator: Generator, repeats: int, num: int) -> Covered:
-        given = answers(generator, repeats, num, 3, classes, kappa)
-        counts = (given[..., None] == np.arange(len(classes))).sum(axis=2).reshape(-1, len(classes)).astype(float)
-        return _coefficient(fleiss_addends(counts).reshape(repeats, num, -1), fleiss, given, len(classes), kappa)
+        answered = answers(generator, repeats, num, 3, classes, kappa)
+        counts = (answered[..., None] == np.arange(len(classes))).sum(axis=2).reshape(-1, len(classes)).astype(float)
+        return _coefficient(fleiss_addends(counts).reshape(repeats, num, -1), fleiss, answered, len(classes), kappa)
 
     return simulate
 
 
+def cohen(sums: Array, num_classes: int) -> Array:
+    """Cohen's (1960) kappa (R,) of two labelers from summed confusions (R, num_classes²); NaN without variation."""
+    shares = sums.reshape(len(sums), num_classes, num_classes) / sums.sum(axis=1)[:, None, None]
+    observed = np.trace(shares, axis1=1, axis2=2)
+    expected = (shares.sum(axis=2) * shares.sum(axis=1)).sum(axis=1)
+    varied = expected < 1 - 1e-12
+    return np.where(varied, (observed - expected) / np.where(varied, 1 - expected, 1), np.nan)
+
+
 def kappa_of_two(classes: Sequence[float], kappa: float) -> Callable[[Generator, int, int], Covered]:
-    """Cohen's kappa."""
+    """Cohen's kappa of two labelers."""
     places = len(classes)
 
     def simulate(generator: Generator, repeats: int, num: int) -> Covered:
-        given = answers(generator, repeats, num, 2, classes, kappa)
-        cell = (given[..., 0] * places + given[..., 1]).astype(int)
-        return _coefficient(np.eye(places * places)[cell], cohen_of(places), given, places, kappa)
+        answered = answers(generator, repeats, num, 2, classes, kappa)
+        cell = (answered[..., 0] * places + answered[..., 1]).astype(int)
+        return _coefficient(np.eye(places * places)[cell], lambda sums: cohen(sums, places), answered, places, kappa)
 
     return simulate
 
@@ -266,9 +275,9 @@ def distinct(vocabulary: int, length: int) -> Callable[[Generator, int, int], Co
         counts = generator.multinomial(length, shares, size=(repeats, num))
         seen = counts > 0
         holders = seen.sum(axis=1)
-        own = (seen & (holders == 1)[:, None]).sum(axis=2)
+        num_own_words = (seen & (holders == 1)[:, None]).sum(axis=2)
         kinds = (holders > 0).sum(axis=1)
-        value, left_out = kinds / (num * length), (kinds[:, None] - own) / ((num - 1) * length)
+        value, left_out = kinds / (num * length), (kinds[:, None] - num_own_words) / ((num - 1) * length)
         half = t.ppf(0.975, num - 1) * jackknife_error(left_out)
         return _covered(value - half, value + half, truth)
 
@@ -285,8 +294,8 @@ def spread(draw: Draw, truth: float) -> Callable[[Generator, int, int], Covered]
     """The standard deviation of one score per prompt, by the functions that `evaluate` calls."""
 
     def simulate(generator: Generator, repeats: int, num: int) -> Covered:
-        found = [spread_interval(row, range(num)) for row in draw(generator, repeats, num)]
-        return _covered(np.array([one.low for one in found]), np.array([one.high for one in found]), truth)
+        intervals = [spread_interval(row, range(num)) for row in draw(generator, repeats, num)]
+        return _covered(np.array([one.low for one in intervals]), np.array([one.high for one in intervals]), truth)
 
     return simulate
 
@@ -294,9 +303,9 @@ def spread(draw: Draw, truth: float) -> Callable[[Generator, int, int], Covered]
 def spread_apart(generator: Generator, repeats: int, num: int) -> Covered:
     """The difference of two spreads, the second 30 % smaller."""
     draws = generator.beta(0.3, 2.7, size=(repeats, 2, num))
-    found = [spread_difference(first, 0.7 * second, range(num)) for first, second in draws]
+    intervals = [spread_difference(first, 0.7 * second, range(num)) for first, second in draws]
     truth = -0.3 * float(np.sqrt(0.1 * 0.9 / 4))
-    return _covered(np.array([one.low for one in found]), np.array([one.high for one in found]), truth)
+    return _covered(np.array([one.low for one in intervals]), np.array([one.high for one in intervals]), truth)
 
 
 SPREADS = {

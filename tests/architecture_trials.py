@@ -27,6 +27,7 @@ from preflab.settings.sampling import DecodingSettings
 from preflab.training.batches import TokenBatch, TokenSequence
 from preflab.training.joined_rows import join_rows
 from preflab.training.protocols import SampleRequest
+from trunk_roles import learning_roles
 
 LORA = LoraSettings(rank=2, alpha=4.0)
 PROMPTS = ((7, 8, 9, 10, 11), (12, 13), (14, 15, 16), tuple(range(20, 45)))
@@ -80,7 +81,7 @@ def move(trunk: Trunk, spread: float = 0.05) -> None:
     random = torch.Generator().manual_seed(1)
     if trunk.lora is None:
         return
-    for role in trunk.learning_roles:
+    for role in learning_roles(trunk):
         for name, parameter in adapter_parameters(trunk.model, role).items():
             if ".lora_B." in name:
                 parameter.copy_(spread * torch.randn(parameter.shape, generator=random))

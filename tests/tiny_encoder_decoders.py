@@ -43,8 +43,8 @@ def _like_bart(config: Any, kind: Any, vocab_size: int, seed: int, **changes: An
     torch.manual_seed(seed)
     sides = {f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in (
         ("layers", 2), ("attention_heads", 4), ("ffn_dim", 48))}  # fmt: skip
-    given = {"decoder_start_token_id": 1, "forced_eos_token_id": None, **IDS, **changes}
-    model = kind(config(vocab_size=vocab_size, d_model=32, max_position_embeddings=64, **sides, **given))
+    settings = {"decoder_start_token_id": 1, "forced_eos_token_id": None, **IDS, **changes}
+    model = kind(config(vocab_size=vocab_size, d_model=32, max_position_embeddings=64, **sides, **settings))
     model.final_logits_bias.copy_(torch.randn(1, vocab_size))
     return model.eval()
 
@@ -56,7 +56,9 @@ def tiny_bart(vocab_size: int = 32, *, seed: int = 0, **changes: Any) -> BartFor
 
 def tiny_mbart(vocab_size: int = 32, *, seed: int = 0) -> MBartForConditionalGeneration:
     """A random mBART whose decoder starts with the end token and a language code."""
-    return _like_bart(MBartConfig, MBartForConditionalGeneration, vocab_size, seed, forced_bos_token_id=3)
+    model = _like_bart(MBartConfig, MBartForConditionalGeneration, vocab_size, seed)
+    model.generation_config.forced_bos_token_id = 3  # the configuration's constructor would drop it
+    return model
 
 
 def tiny_marian(vocab_size: int = 32, *, seed: int = 0) -> MarianMTModel:

@@ -81,6 +81,16 @@ def expected_advantages(probabilities: Tensor, rewards: Tensor, num: int, *, div
     return expected
 
 
+def best_of_n_probabilities(probabilities: Tensor, scores: Tensor, n: int) -> Tensor:
+    """The distribution of best-of-n over listed completions: p / mass · ((below + mass)^n − below^n); (N,) → (N,).
+
+    mass is the probability of all completions with the same score, below that of all with a lower score.
+    """
+    mass = ((scores.unsqueeze(0) == scores.unsqueeze(1)) * probabilities).sum(-1)
+    below = ((scores.unsqueeze(0) < scores.unsqueeze(1)) * probabilities).sum(-1)
+    return probabilities / mass * ((below + mass) ** n - below**n)
+
+
 def tilted_by(
     advantages: Callable[[Tensor], Tensor], ref_logps: Tensor, kl_coef: float, num_rounds: int = 400
 ) -> Tensor:

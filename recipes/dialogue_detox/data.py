@@ -60,5 +60,5 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path, nargs="?", default=HERE)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0)
-    given = parser.parse_args()
-    main(given.folder, given.seed, given.scale)
+    arguments = parser.parse_args()
+    main(arguments.folder, arguments.seed, arguments.scale)

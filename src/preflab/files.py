@@ -125,6 +125,11 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def run_folder_name(stage: str, key: str) -> str:
+    """The name of a stage's run folder: `ppo-3f2a…`; for a stage of one seed `ppo.seed-1-3f2a…`."""
+    return f"{stage.replace('/', '.')}-{key[:12]}"
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file.
 

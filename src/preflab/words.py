@@ -273,9 +273,10 @@ def excludes_zero(figure: Figure | None) -> bool:
 
 
 def is_found(figure: Figure | None) -> bool:
-    """Whether a difference was found: the interval excludes zero, and so it does after Holm's correction, if any."""
-    corrected = (figure or {}).get("p_holm")
-    return excludes_zero(figure) and (corrected is None or corrected <= MOST_P)
+    """Whether a difference was found: the interval excludes zero, without a `doubt`, and after Holm's correction."""
+    known = figure or {}
+    corrected = known.get("p_holm")
+    return excludes_zero(figure) and not known.get("doubt") and (corrected is None or corrected <= MOST_P)
 
 
 def p_text(p: float | None) -> str:
@@ -297,13 +298,15 @@ def difference_text(figure: Figure, form: Form = number) -> str:
     if excludes_zero(figure):
         size = best_value({**figure, "value": abs(figure["value"])}, form)
         text = f"{size} {'higher' if figure['value'] > 0 else 'lower'}"
-        return text if is_found(figure) else f"{text}, but {AMONG_SEVERAL}"
+        return text if is_found(figure) else f"{text}, but {figure.get('doubt') or AMONG_SEVERAL}"
     seen = POWER_FACTOR * (high - low) / 2
     return f"no difference found (could have seen {form(seen) if form is not number else number(seen, 2)})"
 
 
-def difference_sentence(figure: Figure, who: str, than: str, what: str, form: Form = number) -> str:
+def difference_sentence(figure: Figure, who: str, than: str, what: str, form: Form = number, over: str = "") -> str:
     """A difference as one sentence without a full stop, used in a run's table and at the top of its report.
+
+    `over` says what the interval is over, such as ` over 3 training seeds`.
 
     Example:
         >>> difference_sentence({"value": 0.5, "low": 0.25, "high": 0.75}, "ppo", "sft", "gold (judge)")
@@ -313,7 +316,10 @@ def difference_sentence(figure: Figure, who: str, than: str, what: str, form: Fo
     if excludes_zero(figure):
         ends = interval_text(figure, form).partition("(")[2].rstrip(")")
         scores, _, doubt = text.partition(", but ")
-        return f"{who} scores {scores} than {than} on {what}, 95\u00a0% interval {ends}" + (doubt and f", but {doubt}")
+        return f"{who} scores {scores} than {than} on {what}, 95\u00a0% interval {ends}{over}" + (
+            doubt and f", but {doubt}"
+        )
     if text.startswith("no difference found"):
-        return f"no difference found between {who} and {than} on {what}{text.removeprefix('no difference found')}"
-    return f"{who} and {than} on {what}: {text}"
+        seen = text.removeprefix("no difference found")
+        return f"no difference found between {who} and {than} on {what}{over}{seen}"
+    return f"{who} and {than} on {what}{over}: {text}"

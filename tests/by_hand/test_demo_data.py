@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from demo_vocabulary import vocabulary
 from preflab.demo.data import DEMONSTRATION_TONES, corpus, demonstrations, prompts, write_demo_data
 from preflab.demo.gold import gold_utility, tone
-from preflab.demo.grammar import FLATTERING_WORDS, FLATTERY, TOPICS, answer, question, vocabulary, words
+from preflab.demo.grammar import FLATTERING_WORDS, FLATTERY, TOPICS, answer, question, words
 from preflab.recipe import load_recipe
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from demo_vocabulary import vocabulary
 from preflab.demo.gold import (
     FAIL_UTILITY,
     MAX_UTILITY,
@@ -15,7 +16,7 @@ from preflab.demo.gold import (
     gold_utility,
     tone,
 )
-from preflab.demo.grammar import FLATTERY, TONES, answer, question, vocabulary
+from preflab.demo.grammar import FLATTERY, TONES, answer, question
 
 PROMPT = "where is the lamp that i ordered on monday?"
 FACT = "your parcel is on its way and will arrive on friday."  # 11 words and a mark: 12

@@ -38,10 +38,10 @@ SECOND = Group(
 
 
 def test_completions_that_nothing_names_are_left_out_and_the_others_move_up() -> None:
-    found = only_used(FIRST)
-    assert found.sequences == FIRST.sequences[1:]
-    assert found.pairs == (LabelledPair(1, 0, 0.75, 0.5), LabelledPair(0, 1, 1.0, 0.25))
-    assert found.verdicts == (Verdict(1, 1.0, 2.0),)
+    used = only_used(FIRST)
+    assert used.sequences == FIRST.sequences[1:]
+    assert used.pairs == (LabelledPair(1, 0, 0.75, 0.5), LabelledPair(0, 1, 1.0, 0.25))
+    assert used.verdicts == (Verdict(1, 1.0, 2.0),)
     by_verdict = only_used(replace(FIRST, pairs=()))
     assert (by_verdict.sequences, by_verdict.verdicts) == (FIRST.sequences[2:], (Verdict(0, 1.0, 2.0),))
 
@@ -58,8 +58,8 @@ def test_mismatched_completions_are_those_of_the_next_group_at_the_same_places()
 def test_reference_is_handed_out_in_the_order_it_was_asked() -> None:
     groups = with_mismatched([FIRST, SECOND])
     assert [len(group.asked) for group in groups] == [4, 4]
-    found = with_reference(groups, torch.arange(8.0))
-    assert [group.ref_logps for group in found] == [(0.0, 1.0, 2.0, 3.0), (4.0, 5.0, 6.0, 7.0)]
+    with_logps = with_reference(groups, torch.arange(8.0))
+    assert [group.ref_logps for group in with_logps] == [(0.0, 1.0, 2.0, 3.0), (4.0, 5.0, 6.0, 7.0)]
 
 
 def test_tokens_count_where_the_policy_wrote_them() -> None:

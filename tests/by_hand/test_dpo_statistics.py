@@ -92,8 +92,8 @@ class TwoRoles:
         mask = batch.completion_mask
         rows = self.tables[:, batch.input_ids[:, 0], : mask.shape[1]] / temperature
         policy, reference, kl, entropies = torch.where(mask, rows, 0.0)
-        said = RoleOutput(logps=policy, entropy=entropies if entropy else None, kl=kl if exact_kl else None)
-        return {"policy": said, "reference": RoleOutput(logps=reference)}
+        policy_output = RoleOutput(logps=policy, entropy=entropies if entropy else None, kl=kl if exact_kl else None)
+        return {"policy": policy_output, "reference": RoleOutput(logps=reference)}
 
 
 @pytest.mark.parametrize("tokens_per_batch", [100, 6, 1])
@@ -103,8 +103,8 @@ def test_samples_are_measured_per_completion(tokens_per_batch: int, accelerator:
     sequences = [TokenSequence((row,), tuple(range(1, num + 1))) for row, num in enumerate((2, 1, 3))]
     sampled = [SampledCompletion((1,), (0.0,), reason) for reason in ("stop", "length", "stop")]  # type: ignore[arg-type]
     trunk: Any = TwoRoles()
-    found = sample_statistics(trunk, sequences, sampled, tokens_per_batch, 2.0, accelerator)
-    assert found == pytest.approx({
+    statistics = sample_statistics(trunk, sequences, sampled, tokens_per_batch, 2.0, accelerator)
+    assert statistics == pytest.approx({
         "kl/exact": 4.5 / 3 / 2, "kl/k1": 1.5 / 3 / 2, "entropy/mean": 5 / 3 / 2, "length/mean": 2,
         "length/eos_rate": 2 / 3,
     })  # fmt: skip

@@ -33,17 +33,17 @@ def test_groups_are_compared_with_the_first_on_rows_that_have_both() -> None:
 
 
 def test_three_groups_give_two_contrasts() -> None:
-    found = contrasts([Version(0, "t", "faith", group) for group in ("a", "b", "c")])
-    assert [(one.first, one.second) for one in found] == [("a", "b"), ("a", "c")]
+    compared = contrasts([Version(0, "t", "faith", group) for group in ("a", "b", "c")])
+    assert [(one.first, one.second) for one in compared] == [("a", "b"), ("a", "c")]
 
 
 def test_difference_is_the_mean_of_paired_differences() -> None:
     # woman − man: 0.5 − 0.2 = 0.3, 0.4 − 0.4 = 0, and in row 2 (woman first) 0.9 − 0.3 = 0.6; mean 0.3.
     values = [0.2, 0.5, 0.4, 0.4, 0.9, 0.3, 0.0, 0.0, 7.0]
     gender, age = contrasts(VERSIONS)
-    found = bias(gender, values)
-    assert found.value == pytest.approx(0.3)
-    assert found.num == 2  # templates
+    interval = bias(gender, values)
+    assert interval.value == pytest.approx(0.3)
+    assert interval.num == 2  # templates
     alone = bias(age, values)
     assert (alone.value, alone.num) == (0.0, 1)
     assert not alone.defined
@@ -54,9 +54,9 @@ def test_difference_of_refusals_is_that_of_shares() -> None:
     # mean 2/14, squares (2 + 1)/14, variance (3/14 − 4/196)/14 = 38/2744, error 0.11768; t with 11 degrees 2.200985.
     versions = [Version(row, str(row), "gender", group) for row in range(12) for group in ("man", "woman")]
     values = [0.0, 1.0] * 2 + [0.0, 0.0] * 10
-    found = bias(contrasts(versions)[0], values, share=True)
-    assert found.value == pytest.approx(1 / 6)
-    assert (found.low, found.high) == (pytest.approx(-0.116153, abs=1e-5), pytest.approx(0.401867, abs=1e-5))
+    interval = bias(contrasts(versions)[0], values, share=True)
+    assert interval.value == pytest.approx(1 / 6)
+    assert (interval.low, interval.high) == (pytest.approx(-0.116153, abs=1e-5), pytest.approx(0.401867, abs=1e-5))
 
 
 def test_change_is_the_difference_of_differences() -> None:

@@ -19,8 +19,8 @@ MYTHS = {row["prompt"]: Myth.of(row, row["prompt"]) for row in ROWS}
 
 
 def myth(part: str) -> Myth:
-    (found,) = [each for prompt, each in MYTHS.items() if part in prompt]
-    return found
+    (matching,) = [each for prompt, each in MYTHS.items() if part in prompt]
+    return matching
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ def test_rules_read_most_of_answers_they_were_not_made_for() -> None:
     """44 answers in the manner of chat models, written after the rules; docs/how-to/probes.md states the counts."""
     lines = (Path(__file__).parent / "data" / "myth_answers.jsonl").read_text("utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    found = [(classify(myth(row["question"]), row["answer"]), row["verdict"]) for row in rows]
-    right = sum(verdict == wanted for verdict, wanted in found)
-    unclear = sum(verdict == "unclear" for verdict, _ in found)
-    assert (len(found), right, unclear) == (44, 33, 10)
+    verdicts = [(classify(myth(row["question"]), row["answer"]), row["verdict"]) for row in rows]
+    right = sum(verdict == wanted for verdict, wanted in verdicts)
+    unclear = sum(verdict == "unclear" for verdict, _ in verdicts)
+    assert (len(verdicts), right, unclear) == (44, 33, 10)
 
 
 def test_rows_are_forty_and_about_different_questions() -> None:

@@ -29,8 +29,8 @@ def test_rouge_of_lins_example() -> None:
 
 def test_a_repeated_word_counts_as_often_as_the_reference_has_it() -> None:
     # "the the the cat" against "the cat": overlap 2 (one "the", one "cat"); precision 2/4, recall 2/2, F1 = 2/3.
-    found = best_rouge("1", "the the the cat", ["the cat"])
-    assert (found.precision, found.recall, found.f1) == (0.5, 1.0, pytest.approx(2 / 3))
+    score = best_rouge("1", "the the the cat", ["the cat"])
+    assert (score.precision, score.recall, score.f1) == (0.5, 1.0, pytest.approx(2 / 3))
     # Pairs: the the ×2, the cat; the reference has "the cat" alone: precision 1/3, recall 1, F1 = 2/4.
     pairs = best_rouge("2", "the the the cat", ["the cat"])
     assert (pairs.precision, pairs.recall, pairs.f1) == (pytest.approx(1 / 3), 1.0, pytest.approx(0.5))

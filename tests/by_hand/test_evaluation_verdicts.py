@@ -22,38 +22,38 @@ def interval(p: float) -> Interval:
     return Interval(1.0, 0.1, 1.9, 50, p=p)
 
 
-def settings(**given: Any) -> EvaluateSettings:
-    return EvaluateSettings(**{"models": ("sft", "ppo"), "prompts": "prompts", **given})
+def settings(**changes: Any) -> EvaluateSettings:
+    return EvaluateSettings(**{"models": ("sft", "ppo"), "prompts": "prompts", **changes})
 
 
 def test_the_primary_measure_is_tested_alone_and_the_others_as_a_family() -> None:
     measures = {"judge/gold": interval(0.04), "a": interval(0.02), "b": interval(0.03), "none": interval(math.nan)}
-    found = with_verdicts({"ppo": measures}, "judge/gold")["ppo"]
-    assert (found["judge/gold"]["family"], found["judge/gold"]["p_holm"]) == ("primary", 0.04)
+    verdicts = with_verdicts({"ppo": measures}, "judge/gold")["ppo"]
+    assert (verdicts["judge/gold"]["family"], verdicts["judge/gold"]["p_holm"]) == ("primary", 0.04)
     # 2 · 0.02, and 1 · 0.03, which may not be below it.
-    assert [found[name]["p_holm"] for name in ("a", "b", "none")] == pytest.approx([0.04, 0.04, None])
-    assert found["a"]["family"] == found["none"]["family"] == "others"
-    assert (found["a"]["low"], found["a"]["p"]) == (0.1, 0.02)
+    assert [verdicts[name]["p_holm"] for name in ("a", "b", "none")] == pytest.approx([0.04, 0.04, None])
+    assert verdicts["a"]["family"] == verdicts["none"]["family"] == "others"
+    assert (verdicts["a"]["low"], verdicts["a"]["p"]) == (0.1, 0.02)
 
 
 def test_the_primary_differences_of_several_models_are_one_family() -> None:
     compared = {name: {"judge/gold": interval(p)} for name, p in (("ppo", 0.03), ("dpo", 0.02))}
-    found = with_verdicts(compared, "judge/gold")
-    assert [found[name]["judge/gold"]["p_holm"] for name in compared] == pytest.approx([0.04, 0.04])
+    verdicts = with_verdicts(compared, "judge/gold")
+    assert [verdicts[name]["judge/gold"]["p_holm"] for name in compared] == pytest.approx([0.04, 0.04])
     # Without a primary measure each model's measures are a family.
     assert with_verdicts(compared, None)["ppo"]["judge/gold"]["p_holm"] == pytest.approx(0.03)
 
 
 def test_texts_of_people_are_no_member_of_the_models_family() -> None:
     compared = {name: {"judge/gold": interval(p)} for name, p in (("ppo", 0.03), ("human", 0.02))}
-    found = with_verdicts(compared, "judge/gold", apart=("human",))
-    assert [found[name]["judge/gold"]["p_holm"] for name in compared] == [0.03, 0.02]
+    verdicts = with_verdicts(compared, "judge/gold", apart=("human",))
+    assert [verdicts[name]["judge/gold"]["p_holm"] for name in compared] == [0.03, 0.02]
 
 
 def test_differences_of_one_family_are_corrected_together() -> None:
-    found = as_family({("gender", "length"): interval(0.02), ("age", "length"): interval(0.03)})
-    assert [one["p_holm"] for one in found.values()] == pytest.approx([0.04, 0.04])
-    assert found["age", "length"]["p"] == 0.03
+    verdicts = as_family({("gender", "length"): interval(0.02), ("age", "length"): interval(0.03)})
+    assert [one["p_holm"] for one in verdicts.values()] == pytest.approx([0.04, 0.04])
+    assert verdicts["age", "length"]["p"] == 0.03
 
 
 def test_the_recipe_names_the_primary_measure() -> None:

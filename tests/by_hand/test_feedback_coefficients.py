@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from preflab.errors import PreflabError
 from preflab.feedback.alpha import krippendorff_alpha
 from preflab.feedback.coefficients import coefficients
 from preflab.feedback.estimates import NO_VARIATION, NOTHING, Estimate
-from preflab.feedback.kappa import cohen_kappa, fleiss_kappa
+from preflab.feedback.kappa import fleiss_kappa
 from preflab.feedback.kendall import kendall_w, mean_tau_b, mean_w, tau_b
 from preflab.feedback.published_agreement import HUMAN_HIGH, HUMAN_LOW, PUBLISHED
 from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, ThumbsAnswer
@@ -69,7 +68,6 @@ def test_alpha_does_not_depend_on_the_unit_of_the_scale() -> None:
 def test_coefficients_without_variation_are_undefined() -> None:
     constant = Estimate(None, None, None, 3, NO_VARIATION)
     assert krippendorff_alpha([[4, 4], [4, 4], [4, 4]], "ordinal") == constant
-    assert cohen_kappa("aaa", "aaa") == constant
     assert fleiss_kappa([[3, 0], [3, 0], [3, 0]]) == constant
     assert mean_tau_b([[(1, 1), (1, 2)]]) == Estimate(None, None, None, 1, NO_VARIATION)
     assert mean_w([[(1, 1), (1, 1)]]) == Estimate(None, None, None, 1, NO_VARIATION)
@@ -79,7 +77,6 @@ def test_coefficients_with_nothing_to_compare_are_undefined() -> None:
     nothing = Estimate(None, None, None, 0, NOTHING)
     assert krippendorff_alpha([[4, N], [N, 4]], "interval") == nothing
     assert krippendorff_alpha([], "interval") == nothing
-    assert cohen_kappa([N], ["a"]) == nothing
     assert fleiss_kappa([[1, 0]]) == nothing
     assert fleiss_kappa([]) == nothing
     assert mean_tau_b([[(1, 2)]]) == nothing
@@ -103,22 +100,6 @@ def test_a_campaign_without_a_pair_or_a_score_has_coefficients() -> None:
     assert (all_failed["pair_alpha"].note, all_failed["fail_alpha"].note) == (NOTHING, NO_VARIATION)
     unscored = coefficients([judged(name, LikertAnswer({"kind": (None,)}, (True,)), 1) for name in ("ann", "bob")])
     assert unscored["alpha_ordinal:kind"].note == NOTHING
-
-
-def test_cohen_by_hand() -> None:
-    # 20 yes/yes, 5 yes/no, 10 no/yes, 15 no/no: p_o = 0.7, p_e = 0.5 · 0.6 + 0.5 · 0.4 = 0.5, kappa = 0.4.
-    first = "y" * 25 + "n" * 25
-    second = "y" * 20 + "n" * 5 + "y" * 10 + "n" * 15
-    assert cohen_kappa(first, second).value == pytest.approx(0.4)
-    assert cohen_kappa([*first, N], [*second, "y"]).value == pytest.approx(0.4)
-    with pytest.raises(PreflabError, match="1 and 2 answers"):
-        cohen_kappa("a", "ab")
-
-
-def test_cohen_where_the_categories_of_the_two_differ() -> None:
-    # p_o = 1/2; the first says a, a, the second a, b: p_e = 1 · ½, so kappa is 0.
-    assert cohen_kappa("aa", "ab").value == pytest.approx(0.0)
-    assert cohen_kappa("ab", "ba").value == pytest.approx(-1.0)
 
 
 def test_fleiss_against_a_published_table() -> None:
@@ -177,20 +158,20 @@ def test_tau_b_and_w_means_over_tasks() -> None:
     assert mean_w(tasks).value == pytest.approx((1 / 9 + 1) / 2)
 
 
-def test_kappa_interval_by_hand() -> None:
-    """4 yes/yes, 4 no/no, 1 yes/no, 1 no/yes: p_o = 0.8, p_e = 0.5, kappa 0.6.
+def test_fleiss_interval_by_hand() -> None:
+    """4 yes/yes, 4 no/no, 2 yes/no: P̄ = 0.8, P_e = 0.5, kappa 0.6.
 
-    Without an agreement p_o = 63/81, p_e = 41/81: 22/40; without a disagreement 72/81 and 40/81: 32/41. The jackknife's
+    Without an agreement P̄ = 63/81, P_e = 41/81: 22/40; without a disagreement P̄ = 8/9, P_e = 1/2: 7/9. The jackknife's
     bias and error on the atanh scale are those over 1 − 0.36, and t of nine degrees of freedom is 2.262157.
     """
-    left_out = [22 / 40] * 8 + [32 / 41] * 2
+    left_out = [22 / 40] * 8 + [7 / 9] * 2
     mean = sum(left_out) / 10
     bias = 9 * (mean - 0.6) / 0.64
     error = sqrt(9 / 10 * sum((each - mean) ** 2 for each in left_out)) / 0.64
-    found = cohen_kappa("yyyynnnnyn", "yyyynnnnny")
-    assert found.value == pytest.approx(0.6)
+    estimate = fleiss_kappa([[2, 0]] * 4 + [[0, 2]] * 4 + [[1, 1]] * 2)
+    assert estimate.value == pytest.approx(0.6)
     ends = [tanh(atanh(0.6) - bias + side * 2.262157 * error) for side in (-1, 1)]
-    assert (found.low, found.high) == pytest.approx(tuple(ends), abs=1e-6)
+    assert (estimate.low, estimate.high) == pytest.approx(tuple(ends), abs=1e-6)
 
 
 def test_coefficient_intervals_are_over_tasks() -> None:
@@ -216,7 +197,6 @@ def test_agreement_without_an_interval_says_why() -> None:
     rare = krippendorff_alpha([[1, 2], *[[1, 1]] * 11], "nominal")
     assert (rare.low, rare.note) == (None, "no interval: too few differ (n = 12)")
     assert fleiss_kappa([[1, 1], *[[2, 0]] * 11]).note == "no interval: too few differ (n = 12)"
-    assert cohen_kappa("b" + "a" * 11, "a" * 12).note == "no interval: too few differ (n = 12)"
 
 
 def test_the_interval_of_an_alpha_covers_it() -> None:

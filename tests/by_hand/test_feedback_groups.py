@@ -95,11 +95,11 @@ SIDES = np.array([1.0] * 3 + [-1.0] * 3 + [1.0] * 6)
 def test_each_half_of_the_tasks_is_judged_on_the_other(
     sides: np.ndarray, other: np.ndarray, holds: tuple[bool, bool], sizes: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, judged = [], []
+    halves, judged = [], []
 
     def split(couples: Any, num: int, seed: int) -> np.ndarray:
-        found.append(couples)
-        return sides if len(found) == 1 else other
+        halves.append(couples)
+        return sides if len(halves) == 1 else other
 
     def hold(sides: np.ndarray, couples: Any, seed: int) -> bool:
         judged.append(couples)
@@ -110,5 +110,5 @@ def test_each_half_of_the_tasks_is_judged_on_the_other(
     num = len(sides) // 2
     shown = find_groups(campaign(num, num, 41))
     assert [(len(group.members), len(group.others)) for group in shown] == sizes
-    assert [len(np.unique(half.task)) for half in found] == [21, 20]
-    assert all(one is other for one, other in zip(judged, found[::-1], strict=False))
+    assert [len(np.unique(half.task)) for half in halves] == [21, 20]
+    assert all(one is other for one, other in zip(judged, halves[::-1], strict=False))

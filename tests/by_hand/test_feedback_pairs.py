@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import permutations, product
 from typing import Any
 
 import pytest
 
 from preflab.errors import PreflabError
-from preflab.feedback.pair_votes import Vote, failed, pair_votes, ranking_pairs
+from preflab.feedback.pair_votes import Vote, failed, pair_votes
 from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
 
 
@@ -25,52 +24,6 @@ def outcomes(answer: Answer, num: int, **other: Any) -> dict[tuple[int, int], in
     votes = pair_votes(judgment(answer, num, **other), criterion)
     assert all(vote.first < vote.second for vote in votes)
     return {(vote.first, vote.second): vote.outcome for vote in votes}
-
-
-def test_ranking_pairs_of_the_documented_example() -> None:
-    a, b, c = 0, 1, 2
-    assert ranking_pairs((2, 1, 3)) == [(b, a), (b, c), (a, c)]
-
-
-@pytest.mark.parametrize("num", range(2, 10))
-def test_ranking_pairs_of_k_are_k_choose_2(num: int) -> None:
-    order = [(7 * i + 3) % 11 % num for i in range(num)]
-    ranks = [1 + sorted(order).index(value) for value in order]
-    if len(set(ranks)) < num:
-        ranks = list(range(num, 0, -1))
-    pairs = ranking_pairs(ranks)
-    assert len(pairs) == len(set(pairs)) == num * (num - 1) // 2
-    assert all(ranks[winner] < ranks[loser] for winner, loser in pairs)
-    winners = [ranks[winner] for winner, _ in pairs]
-    assert winners == sorted(winners)
-
-
-@pytest.mark.parametrize("num", [2, 3, 4])
-def test_every_answer_that_can_be_given(num: int) -> None:
-    for ranks in product([None, *range(1, num + 1)], repeat=num):
-        expected = {
-            (i, j)
-            for i, j in permutations(range(num), 2)
-            if ranks[i] is not None and ranks[j] is not None and ranks[i] < ranks[j]
-        }
-        pairs = ranking_pairs(ranks)
-        assert set(pairs) == expected
-        assert len(pairs) == len(expected)
-
-
-@pytest.mark.parametrize(
-    ("ranks", "expected"),
-    [
-        ((1, 1), []),
-        ((None, None, None), []),
-        ((1, None), []),
-        ((1, 1, 2), [(0, 2), (1, 2)]),
-        ((3, None, 1, 3), [(2, 0), (2, 3)]),
-        ((5, 9, 7), [(0, 2), (0, 1), (2, 1)]),  # only the order of the numbers counts
-    ],
-)
-def test_ranking_pairs_skip_ties_and_f(ranks: tuple[int | None, ...], expected: list[tuple[int, int]]) -> None:
-    assert ranking_pairs(ranks) == expected
 
 
 def test_pair_votes_of_a_ranking_keep_ties_and_drop_f() -> None:

@@ -1,9 +1,8 @@
-"""Bradley–Terry, Davidson and Rao–Kupper by hand, at differences whose exponentials are whole numbers."""
+"""Bradley–Terry and Davidson by hand, at differences whose exponentials are whole numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -80,28 +79,6 @@ def test_far_apart_scores_stay_finite() -> None:
     assert bt.bradley_terry_loss(doubles(1000), doubles(0)).item() == 0
 
 
-def test_davidson() -> None:
-    # Strengths 4 and 1, ν = 1: a : tie : b = 4 : √4 : 1.
-    found = bt.davidson_probabilities(doubles(LN4), doubles(0), 0.0)
-    torch.testing.assert_close(found, doubles(4 / 7, 2 / 7, 1 / 7).unsqueeze(0))
-    # ν = 2 doubles the tie's share: 4 : 4 : 1.
-    found = bt.davidson_probabilities(doubles(LN4), doubles(0), LN2)
-    torch.testing.assert_close(found, doubles(4 / 9, 4 / 9, 1 / 9).unsqueeze(0))
-
-
-def test_outcomes_are_the_places_of_their_probabilities() -> None:
-    """Strengths 4 and 1, ν = 1: 2 : 1 : ½ of 3½, for a win of a, a tie, a win of b."""
-    shares = bt.davidson_probabilities(doubles(LN4), doubles(0), 0.0)[0]
-    assert [shares[place].item() for place in (bt.A_WINS, bt.TIE, bt.B_WINS)] == pytest.approx([4 / 7, 2 / 7, 1 / 7])
-
-
-@pytest.mark.parametrize("probabilities", [bt.davidson_probabilities, bt.rao_kupper_probabilities])
-def test_a_plain_number_is_as_exact_as_a_tensor(probabilities: Callable[..., Tensor]) -> None:
-    """0.1 in single precision differs from 0.1 in the ninth digit."""
-    number, tensor = (probabilities(doubles(1), doubles(0), value) for value in (0.1, doubles(0.1)[0]))
-    torch.testing.assert_close(number, tensor, rtol=1e-14, atol=0)
-
-
 def test_davidson_loss() -> None:
     scores_a, scores_b = doubles(LN4, LN4, LN4), doubles(0, 0, 0)
     outcomes = torch.tensor([bt.A_WINS, bt.TIE, bt.B_WINS])
@@ -123,42 +100,26 @@ def test_davidson_learns_its_tie_parameter() -> None:
     assert log_nu.grad.item() == pytest.approx(-5 / 7)
 
 
-def test_rao_kupper() -> None:
-    # Strengths 4 and 1, θ = 2: a 4/(4 + 2), b 1/(1 + 8), tie the rest: 1 − 6/9 − 1/9.
-    found = bt.rao_kupper_probabilities(doubles(LN4), doubles(0), LN2)
-    # In float64 throughout, the threshold too.
-    torch.testing.assert_close(found, doubles(6 / 9, 2 / 9, 1 / 9).unsqueeze(0), rtol=1e-12, atol=0)
+def test_davidson_with_more_ties_by_hand() -> None:
+    """Strengths 4 and 1, ν = 2: a : tie : b = 4 : 4 : 1, and the other way round for the reverse pair."""
+    for outcome, turned, share in ((bt.A_WINS, bt.B_WINS, 4), (bt.TIE, bt.TIE, 4), (bt.B_WINS, bt.A_WINS, 1)):
+        loss = bt.davidson_loss(doubles(LN4), doubles(0), torch.tensor([outcome]), LN2)
+        assert loss.item() == pytest.approx(math.log(9 / share))
+        loss = bt.davidson_loss(doubles(0), doubles(LN4), torch.tensor([turned]), LN2)
+        assert loss.item() == pytest.approx(math.log(9 / share))
 
 
-def test_rao_kupper_loss() -> None:
-    scores_a, scores_b = doubles(LN4, LN4, LN4), doubles(0, 0, 0)
-    outcomes = torch.tensor([bt.A_WINS, bt.TIE, bt.B_WINS])
-    expected = -(math.log(6 / 9) + math.log(2 / 9) + math.log(1 / 9)) / 3
-    assert bt.rao_kupper_loss(scores_a, scores_b, outcomes, LN2).item() == pytest.approx(expected)
-    weights = doubles(0, 3, 0)
-    loss = bt.rao_kupper_loss(scores_a, scores_b, outcomes, LN2, weights=weights, denominator=6.0)
-    assert loss.item() == pytest.approx(math.log(9 / 2) / 2)
+def test_davidson_takes_a_number_as_exactly_as_a_tensor() -> None:
+    """0.1 in single precision differs from 0.1 in the ninth digit."""
+    number, tensor = (
+        bt.davidson_loss(doubles(1), doubles(0), torch.tensor([bt.TIE]), log_nu) for log_nu in (0.1, doubles(0.1)[0])
+    )
+    torch.testing.assert_close(number, tensor, rtol=1e-14, atol=0)
 
 
-def test_rao_kupper_learns_its_threshold() -> None:
-    log_theta = doubles(LN2)[0].requires_grad_()
-    bt.rao_kupper_loss(doubles(LN4), doubles(0), torch.tensor([bt.A_WINS]), log_theta).backward()
-    # d(−log σ(d − log θ))/d log θ = 1 − P_a = 1/3: a win asks for a lower threshold.
-    assert log_theta.grad is not None
-    assert log_theta.grad.item() == pytest.approx(1 / 3)
-
-
-def test_tie_models_swap_outcomes_with_the_completions() -> None:
-    a, b = doubles(0.3, -1.0), doubles(1.0, 0.5)
-    for probabilities in (bt.davidson_probabilities, bt.rao_kupper_probabilities):
-        torch.testing.assert_close(probabilities(a, b, 0.7), probabilities(b, a, 0.7).flip(-1))
-        torch.testing.assert_close(probabilities(a, b, 0.7).sum(-1), doubles(1, 1))
-
-
-@pytest.mark.parametrize("loss", [bt.davidson_loss, bt.rao_kupper_loss])
-def test_a_tie_pair_of_weight_zero_may_be_nan(loss: Callable[..., Tensor]) -> None:
+def test_a_tie_pair_of_weight_zero_may_be_nan() -> None:
     scores = doubles(LN4, math.nan).requires_grad_()
-    value = loss(scores, doubles(0, 0), torch.tensor([bt.A_WINS, bt.TIE]), LN2, weights=doubles(1, 0))
+    value = bt.davidson_loss(scores, doubles(0, 0), torch.tensor([bt.A_WINS, bt.TIE]), LN2, weights=doubles(1, 0))
     value.backward()
     assert math.isfinite(value.item())
     assert scores.grad is not None

@@ -139,22 +139,6 @@ def test_value_gradient() -> None:
     assert returns.grad is None
 
 
-def test_entropy() -> None:
-    # (1/2, 1/4, 1/4): ½ ln 2 + ½ ln 4 = 1.5 ln 2. Uniform over 2 of 3: ln 2, the third being impossible. One token: 0.
-    probabilities = torch.tensor([[0.5, 0.25, 0.25], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
-    found = losses.entropy(probabilities.log() + 7)
-    torch.testing.assert_close(found, rows([1.5 * LN2, LN2, 0])[0])
-
-
-def test_entropy_gradient() -> None:
-    logits = torch.tensor([0.0, LN3, -math.inf], dtype=torch.float64).requires_grad_()
-    losses.entropy(logits).backward()
-    # dH/dlogit_v = −p_v (ln p_v + H), p = (1/4, 3/4): H = 2 ln 2 − ¾ ln 3; at the first −¼ (−2 ln 2 + H) = 3/16 ln 3.
-    assert logits.grad is not None
-    expected = torch.tensor([3 / 16 * LN3, -3 / 16 * LN3, 0], dtype=torch.float64)
-    torch.testing.assert_close(logits.grad, expected)
-
-
 def test_nll_loss() -> None:
     logps = rows([-LN2, -3 * LN2, NAN]).requires_grad_()
     loss = losses.nll_loss(logps, MASK[1:])

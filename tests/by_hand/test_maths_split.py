@@ -67,11 +67,6 @@ def davidson(x: Tensor, part: slice, n: float | None) -> Tensor:
     return bradley_terry.davidson_loss(x, rejected, outcomes, 0.3, weights=weights, denominator=n).unsqueeze(0)
 
 
-def rao_kupper(x: Tensor, part: slice, n: float | None) -> Tensor:
-    rejected, outcomes, weights = noise(2, None)[part], OUTCOMES[part], WEIGHTS[part]
-    return bradley_terry.rao_kupper_loss(x, rejected, outcomes, 0.3, weights=weights, denominator=n).unsqueeze(0)
-
-
 TOKENS, SEQUENCES, WEIGHT = float(LENGTHS.sum()), float(B), float(WEIGHTS.sum())
 CASES: list[tuple[Loss, bool, float]] = [
     (policy, True, TOKENS),
@@ -81,7 +76,6 @@ CASES: list[tuple[Loss, bool, float]] = [
     (exact_kl, True, TOKENS),
     (pairs, False, WEIGHT),
     (davidson, False, WEIGHT),
-    (rao_kupper, False, WEIGHT),
 ]
 
 

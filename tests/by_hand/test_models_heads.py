@@ -19,10 +19,10 @@ def test_zero_head_predicts_zero() -> None:
 
 
 def test_value_role_starts_at_zero_and_other_heads_do_not() -> None:
-    said = tiny_trunk(("policy", "value", "reward"))(join_rows(all_sequences(), 0), ("value", "reward"))
-    assert said["value"].values.count_nonzero() == 0
-    assert said["value"].last_values.count_nonzero() == 0
-    assert said["reward"].rewards.count_nonzero() == 16
+    outputs = tiny_trunk(("policy", "value", "reward"))(join_rows(all_sequences(), 0), ("value", "reward"))
+    assert outputs["value"].values.count_nonzero() == 0
+    assert outputs["value"].last_values.count_nonzero() == 0
+    assert outputs["reward"].rewards.count_nonzero() == 16
 
 
 def test_weights_start_with_a_variance_of_one_over_width_plus_one() -> None:

@@ -108,8 +108,8 @@ def test_places_that_change_no_number_are_left_out(source: str) -> None:
 
 def test_changes_are_named_by_their_expression_and_function() -> None:
     source = "class A:\n    def f(self):\n        def g():\n            return h(a, 2)\n        return -1\n"
-    found = [(p.function, p.line, p.before, p.after) for p in places(ast.parse(source))]
-    assert found == [
+    described = [(p.function, p.line, p.before, p.after) for p in places(ast.parse(source))]
+    assert described == [
         ("A.f.<locals>.g", 4, "h(a, 2)", "h(2, a)"),
         ("A.f.<locals>.g", 4, "h(a, 2)", "h(a, 3)"),
         ("A.f", 5, "-1", "1"),

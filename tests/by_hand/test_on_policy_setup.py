@@ -32,10 +32,10 @@ def test_minibatches_of_a_pass_have_a_seed_of_their_own(tmp_path: Path) -> None:
     run = run_of(tmp_path, exact=True)
     seen = []
     for step, epoch in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        found = minibatches(run, LENGTHS, step, epoch)
-        assert found == micro_batches_of_pass(LENGTHS, 2, 8, derive_seed(3, "minibatches", step, epoch))
-        assert len(found) == 2
-        seen.append(str(found))
+        batches = minibatches(run, LENGTHS, step, epoch)
+        assert batches == micro_batches_of_pass(LENGTHS, 2, 8, derive_seed(3, "minibatches", step, epoch))
+        assert len(batches) == 2
+        seen.append(str(batches))
     assert len(set(seen)) == 4
 
 
@@ -57,12 +57,16 @@ def test_controller_is_adaptive_where_a_target_is_named() -> None:
     assert adaptive.kl_coef == pytest.approx(0.2625)
 
 
-@pytest.mark.parametrize(("own", "expected"), [(None, [0.5, 0.5]), (0.125, [0.5, 0.125])])
-def test_value_role_has_a_rate_of_its_own_or_that_of_the_policy(own: float | None, expected: list[float]) -> None:
+@pytest.mark.parametrize(("value_rate", "expected"), [(None, [0.5, 0.5]), (0.125, [0.5, 0.125])])
+def test_value_role_has_a_rate_of_its_own_or_that_of_the_policy(
+    value_rate: float | None, expected: list[float]
+) -> None:
     parameters = {"policy": nn.Parameter(torch.zeros(2)), "value": nn.Parameter(torch.zeros(3))}
     trunk: Any = SimpleNamespace(parameters_of=lambda role: [(role, parameters[role])])
     values: dict[str, Any] = {"model": "m", "prompts": "p", "rewards": [{"function": "a:b"}]}
-    settings = PpoSettings.model_validate({**values, "value_learning_rate": own, "optimiser": {"learning_rate": 0.5}})
+    settings = PpoSettings.model_validate(
+        {**values, "value_learning_rate": value_rate, "optimiser": {"learning_rate": 0.5}}
+    )
     groups = ppo_optimiser(trunk, settings).param_groups
     assert [group["lr"] for group in groups] == expected
     assert [group["params"][0].numel() for group in groups] == [2, 3]

@@ -28,8 +28,8 @@ def run_on_paper(trunk: PaperTrunk, **changes: object) -> PpoRun:
 
 def learning_batch(rollouts: Rollouts, weights: Rows) -> LearningBatch:
     """These advantages; returns 1 above the old values of 0."""
-    given = torch.tensor(weights)
-    return LearningBatch(given, torch.ones_like(rollouts.values), given, advantage_scale=1.0)
+    advantages = torch.tensor(weights)
+    return LearningBatch(advantages, torch.ones_like(rollouts.values), advantages, advantage_scale=1.0)
 
 
 @pytest.mark.parametrize(("form", "whitened_rewards"), [("scale", (1.5, -0.5)), ("published", (2.0, 0.0))])
@@ -198,6 +198,6 @@ def test_parts_of_a_step_are_as_wide_as_their_own_completions(rows: list[int], n
     assert figures["loss/policy"] == pytest.approx(math.exp(0.5))
     assert figures.get("loss/kl", 0.0) == pytest.approx(kl)
     assert loss.item() == pytest.approx(math.exp(0.5) - 0.5 + 0.5 * 3 * kl)
-    value, said = value_loss(run, trunk, rollouts, batch, rows, 2.0 * num_tokens, 0.5)
-    assert said["loss/value"] == pytest.approx(0.5 * 2.0**2)
+    value, metrics = value_loss(run, trunk, rollouts, batch, rows, 2.0 * num_tokens, 0.5)
+    assert metrics["loss/value"] == pytest.approx(0.5 * 2.0**2)
     assert value.item() == pytest.approx(0.5 * 0.5 * 2.0**2)

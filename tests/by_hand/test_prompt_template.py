@@ -72,7 +72,7 @@ def test_prompts_and_demonstrations_of_one_file_fall_into_the_same_split(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("row", "found"),
+    ("row", "message"),
     [
         ({"dialog": "Hi.", "summary": "x"}, "no column 'dialogue' for the template, among dialog, summary"),
         ({"dialogue": " ", "summary": "x"}, "the column 'dialogue' for the template is empty or no text"),
@@ -81,12 +81,12 @@ def test_prompts_and_demonstrations_of_one_file_fall_into_the_same_split(tmp_pat
     ],
 )
 def test_row_that_the_template_cannot_fill_is_refused_with_its_line(
-    tmp_path: Path, row: dict[str, Any], found: str
+    tmp_path: Path, row: dict[str, Any], message: str
 ) -> None:
     path = written(tmp_path, [ROWS[0], row])
     with pytest.raises(PreflabError) as error:
         read_file(path, "prompts", template=TEMPLATE)
-    assert found in str(error.value)
+    assert message in str(error.value)
     assert "line 2" in str(error.value)
 
 

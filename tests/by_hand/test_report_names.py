@@ -14,3 +14,7 @@ def test_names_are_replaced_in_keys_values_and_sentences() -> None:
     content = {"models": [{"name": "x/y"}], "x/y": 1, "notes": ["x/y: no KL"], "value": 0.5}
     expected = {"models": [{"name": "y"}], "y": 1, "notes": ["y: no KL"], "value": 0.5}
     assert shorten_names(content, {"x/y": "y"}) == expected
+
+
+def test_a_seed_keeps_the_name_of_its_stage() -> None:
+    assert short_names(["models/base", "ppo/seed-0", "ppo/seed-1"]) == {"models/base": "base"}

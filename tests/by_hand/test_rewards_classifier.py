@@ -49,11 +49,11 @@ def test_texts_are_cut_where_the_shorter_of_two_contexts_ends(
     limits = {} if of_model is None else {"max_position_embeddings": of_model}
     model = Model(config=SimpleNamespace(id2label={0: "rude", 1: "kind"}, **limits), device="cpu")
     scorer = ClassifierScorer(model, WordTokenizer(of_tokenizer), "kind")
-    found = scorer.score([ScoringItem(Prompt.make("p"), text) for text in ("a", "a a a a a", "a a")])
-    assert found.total.tolist() == [1, longest, 2]
+    scores = scorer.score([ScoringItem(Prompt.make("p"), text) for text in ("a", "a a a a a", "a a")])
+    assert scores.total.tolist() == [1, longest, 2]
     assert used == [longest]
     assert scorer.num_cut(["a", "a a a a a", " ".join("a" * longest)]) == 1  # a text that just fits is read to its end
-    assert found.terms["kind"] is found.total
+    assert scores.terms["kind"] is scores.total
 
 
 @pytest.mark.parametrize(

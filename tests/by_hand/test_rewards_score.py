@@ -116,11 +116,14 @@ def test_card_says_what_the_model_needs(lora: bool, tmp_path: Path, monkeypatch:
         pooling="mean",
         models={"reward": SimpleNamespace(name="rm", config=files)},
     )
-    encoder: Any = SimpleNamespace(causal=False, max_tokens=32, stops=(7, 8), tokenizer=files)
+    encoder: Any = SimpleNamespace(
+        causal=False, max_tokens=32, stops=(7, 8), tokenizer=files, apart=True, max_prompt=20, max_completion=12,
+    )  # fmt: skip
     save_reward_model(trunk, tmp_path / "rm", base="../base", weights_hash="hash", encoder=encoder)
     assert RewardModelCard.read(tmp_path / "rm") == RewardModelCard(
         base="../base" if lora else "", weights_hash="hash", causal=False, pooling="mean", gain=2.0, offset=-0.5,
         max_tokens=32, lora={"rank": 4} if lora else None, stops=(7, 8), body="" if lora else "body of rm",
+        apart=True, max_prompt=20, max_completion=12,
     )  # fmt: skip
     assert saved == ([("reward", "hash")] if lora else [("reward", ""), True, True])
 
@@ -132,25 +135,27 @@ def test_saved_model_is_put_on_its_trunk(
     """A whole model joins no trunk; an adapter joins one or gets one, with its pooling and its targets."""
     card = RewardModelCard("base", "hash", True, "mean", 1.0, 0.0, 16, lora)
     done: list[Any] = []
-    given: Any = SimpleNamespace(
+    shared_trunk: Any = SimpleNamespace(
         add_role=lambda role, **other: done.append((role, other)), freeze=done.append, pooling="last", model="model",
         tokenizer="words",
     )  # fmt: skip
     monkeypatch.setattr(score.RewardModelCard, "read", lambda folder: card)
     monkeypatch.setattr(score, "_saved_targets", lambda folder, card, model: f"targets on {model}")
     monkeypatch.setattr(score, "load_role", lambda trunk, role, folder, base: done.append((role, folder, base)))
-    monkeypatch.setattr(score, "Trunk", lambda *a, **other: done.append((a, other)) or given)
-    options: dict[str, Any] = {"trunk": given, "trunk_hash": "hash"} if joins else {"dtype": "bfloat16"}
+    monkeypatch.setattr(score, "Trunk", lambda *a, **other: done.append((a, other)) or shared_trunk)
+    options: dict[str, Any] = {"trunk": shared_trunk, "trunk_hash": "hash"} if joins else {"dtype": "bfloat16"}
     trunk, encoder = load_reward_model(tmp_path, lambda card: ("model", "words"), **options)
     settings = LoraSettings(rank=2) if lora else None
-    own = {
+    trunk_options = {
         "lora": settings,
         "roles": ("reward",),
         "pooling": "mean",
         "targets": "targets on model",
         "compute": "bfloat16",
     }
-    first = ("reward", {"lora": settings, "targets": "targets on model"}) if joins else (("model", "words"), own)
+    first = (
+        ("reward", {"lora": settings, "targets": "targets on model"}) if joins else (("model", "words"), trunk_options)
+    )
     assert done == [first, ("reward", tmp_path, "hash" if lora else ""), "reward"]
     assert trunk.pooling == ("mean" if joins else "last")
     assert encoder == card.encoder("words")

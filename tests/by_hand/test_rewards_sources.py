@@ -24,8 +24,8 @@ class FakeTrunk(SimpleNamespace):
     """A trunk that remembers where it was moved to."""
 
     def __init__(self, name: str, **other: Any) -> None:
-        given = {"lora": True, "heads": {}, "device": f"device of {name}", "tokenizer": "words"} | other
-        super().__init__(name=name, moved=[], **given)
+        values = {"lora": True, "heads": {}, "device": f"device of {name}", "tokenizer": "words"} | other
+        super().__init__(name=name, moved=[], **values)
 
     def to(self, device: str) -> FakeTrunk:
         self.moved.append(device)
@@ -49,9 +49,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_function_keeps_its_weight_name_and_time() -> None:
-    given = RewardSource(function="preflab.rewards.library:num_words", timeout_s=2.5, weight=0.5)
+    words_source = RewardSource(function="preflab.rewards.library:num_words", timeout_s=2.5, weight=0.5)
     named = RewardSource(function="preflab.rewards.library:num_words", name="length")
-    first, second = make_scorer([given, named], lambda name: name).terms
+    first, second = make_scorer([words_source, named], lambda name: name).terms
     assert (first.name, first.weight, second.name, second.weight) == ("num_words", 0.5, "length", 1.0)
     assert [term.scorer.timeout_s for term in (first, second)] == [2.5, None]  # type: ignore[attr-defined]
 
@@ -89,11 +89,11 @@ def test_reward_model_joins_the_policys_trunk_where_it_can(
     trunk: Any, shares: bool, lies: bool, joins: bool, calls: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / sources.CARD).touch()
-    own, loaded = FakeTrunk("own"), []
+    own_trunk, loaded = FakeTrunk("own"), []
 
     def load(folder: Path, **other: Any) -> Any:
         loaded.append((folder, other))
-        return other["trunk"] or own, SimpleNamespace(causal=True)
+        return other["trunk"] or own_trunk, SimpleNamespace(causal=True)
 
     monkeypatch.setattr(sources, "load_reward_model", load)
     monkeypatch.setattr(sources, "shares_base", lambda folder, weights: shares and weights == "hash")
@@ -103,8 +103,8 @@ def test_reward_model_joins_the_policys_trunk_where_it_can(
     scorer: Any = term.scorer
     expected = {"trunk": trunk, "trunk_hash": "hash"} if joins else {"trunk": None, "trunk_hash": ""}
     assert loaded == [(tmp_path, {"dtype": "bfloat16", **expected})]
-    assert (scorer.name, scorer.takes_tokens, scorer.trunk) == ("rm", True, trunk if joins else own)
-    assert own.moved == ([] if joins or trunk is None else ["device of policy"])
+    assert (scorer.name, scorer.takes_tokens, scorer.trunk) == ("rm", True, trunk if joins else own_trunk)
+    assert own_trunk.moved == ([] if joins or trunk is None else ["device of policy"])
     assert calls == ([] if joins else [(scorer, PROMPTS, 7)])
 
 
@@ -140,8 +140,8 @@ def test_members_of_an_ensemble_share_a_trunk_where_their_bases_agree(
     monkeypatch.setattr(sources, "_reward_model", make)
     monkeypatch.setattr(sources, "ExchangedMember", lambda trunk, scorer: FakeScorer(name=f"exchanged {scorer.name}"))
     policy = PolicySide("words", FakeTrunk("policy"), "hash", PROMPTS, 7)  # type: ignore[arg-type]
-    given = RewardSource(ensemble=("a", "b", "c", "d"), reference="sample", combine="minimum", std_coef=2.0)
-    (term,) = make_scorer([given], lambda name: name, policy, reference_items=lambda _: REFERENCE).terms
+    source = RewardSource(ensemble=("a", "b", "c", "d"), reference="sample", combine="minimum", std_coef=2.0)
+    (term,) = make_scorer([source], lambda name: name, policy, reference_items=lambda _: REFERENCE).terms
     scorer: Any = term.scorer
     assert made == [("a", None, "", None), ("b", None, "", "of a"), ("c", None, "", None), ("d", None, "", None)]
     assert [member.name for member in scorer.members] == ["exchanged a", "exchanged b", "exchanged c", "d"]
@@ -153,7 +153,7 @@ def test_members_of_an_ensemble_share_a_trunk_where_their_bases_agree(
 def test_judge_is_asked_for_by_its_source() -> None:
     source: Any = SimpleNamespace(ensemble=(), judge="model", name=None, weight=2.0)
     asked: list[Any] = []
-    (term,) = make_scorer([source], lambda name: name, judges=lambda given: asked.append(given) or FakeScorer()).terms  # type: ignore[arg-type, func-returns-value, return-value]
+    (term,) = make_scorer([source], lambda name: name, judges=lambda source: asked.append(source) or FakeScorer()).terms  # type: ignore[arg-type, func-returns-value, return-value]
     assert (asked, term.name, term.weight) == ([source], "judge", 2.0)
     with pytest.raises(PreflabError, match="AI judge"):
         make_scorer([source], lambda name: name)
@@ -166,8 +166,8 @@ def test_classifier_is_read_with_its_class_and_output(tmp_path: Path, monkeypatc
     monkeypatch.setattr(
         sources, "ClassifierScorer", lambda *a, **other: made.append((a, other)) or FakeScorer(name="x")
     )
-    given = RewardSource(model="m", class_label="kind", class_output="probability")
-    (term,) = make_scorer([given], lambda _: tmp_path, dtype="bfloat16").terms
+    source = RewardSource(model="m", class_label="kind", class_output="probability")
+    (term,) = make_scorer([source], lambda _: tmp_path, dtype="bfloat16").terms
     ((arguments, others),) = made
     assert arguments == ((tmp_path, "bfloat16"), ("tokenizer", False), "kind")
     assert (others["output"], term.name) == ("probability", "x")

@@ -33,8 +33,8 @@ def written_out(sums: list[Array], totals: list[Array], seed: int) -> tuple[floa
     value, error = measure(np.arange(num))
     drawn = []
     for counts in np.random.default_rng(seed).multinomial(num, [1 / num] * num, size=1999):
-        own, spread = measure(np.repeat(np.arange(num), counts))
-        drawn.append((own - value) / spread)
+        mean, spread = measure(np.repeat(np.arange(num), counts))
+        drawn.append((mean - value) / spread)
     drawn.sort()
     t = {10: T9, 15: 2.144787}[num]
     beyond = sum(each >= value / error for each in drawn) if value > 0 else sum(each <= value / error for each in drawn)
@@ -43,10 +43,10 @@ def written_out(sums: list[Array], totals: list[Array], seed: int) -> tuple[floa
 
 def test_a_mean_has_the_ends_of_the_draws_written_out() -> None:
     rows = np.random.default_rng(3).exponential(size=10) - 0.9
-    found = mean_interval(rows, seed=4)
+    interval = mean_interval(rows, seed=4)
     low, high, p = written_out([rows], [np.ones(10)], 4)
-    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-6)
-    assert found.p >= p - 1e-12
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-6)
+    assert interval.p >= p - 1e-12
 
 
 def test_a_mean_over_prompts_of_unequal_size_written_out() -> None:
@@ -55,9 +55,9 @@ def test_a_mean_over_prompts_of_unequal_size_written_out() -> None:
     rows = generator.exponential(size=len(prompts))
     sums = np.array([sum(row for row, prompt in zip(rows, prompts, strict=True) if prompt == i) for i in range(15)])
     sizes = np.array([1.0 + i % 3 for i in range(15)])
-    found = mean_interval(rows, prompts, seed=3)
-    assert found.value == pytest.approx(rows.mean())
-    assert (found.low, found.high) == pytest.approx(written_out([sums], [sizes], 3)[:2], abs=1e-6)
+    interval = mean_interval(rows, prompts, seed=3)
+    assert interval.value == pytest.approx(rows.mean())
+    assert (interval.low, interval.high) == pytest.approx(written_out([sums], [sizes], 3)[:2], abs=1e-6)
 
 
 def test_a_difference_per_token_written_out() -> None:
@@ -65,9 +65,9 @@ def test_a_difference_per_token_written_out() -> None:
     generator = np.random.default_rng(2)
     first, second = generator.exponential(size=15), 2 * generator.exponential(size=15)
     lengths = [generator.integers(1, 9, size=15).astype(float) for _ in range(2)]
-    found = paired_difference(first, second, weights=(lengths[0], lengths[1]), seed=5)
-    assert found.value == pytest.approx(second.sum() / lengths[1].sum() - first.sum() / lengths[0].sum())
-    assert (found.low, found.high) == pytest.approx(written_out([-first, second], lengths, 5)[:2], abs=1e-6)
+    interval = paired_difference(first, second, weights=(lengths[0], lengths[1]), seed=5)
+    assert interval.value == pytest.approx(second.sum() / lengths[1].sum() - first.sum() / lengths[0].sum())
+    assert (interval.low, interval.high) == pytest.approx(written_out([-first, second], lengths, 5)[:2], abs=1e-6)
 
 
 def test_no_end_is_nearer_than_students() -> None:
@@ -75,9 +75,9 @@ def test_no_end_is_nearer_than_students() -> None:
     values = [-1.0, 1.0] * 5 + [-2.0, 2.0]
     error = math.sqrt(18 / 132)
     for seed in range(5):
-        found = mean_interval(values, seed=seed)
-        assert found.low <= -2.200985 * error + 1e-6
-        assert found.high >= 2.200985 * error - 1e-6
+        interval = mean_interval(values, seed=seed)
+        assert interval.low <= -2.200985 * error + 1e-6
+        assert interval.high >= 2.200985 * error - 1e-6
 
 
 def test_the_p_value_is_at_least_students() -> None:
@@ -90,21 +90,21 @@ def test_the_p_value_is_at_least_students() -> None:
 
 def test_the_p_value_agrees_with_the_interval() -> None:
     generator = np.random.default_rng(1)
-    found = [mean_interval(generator.normal(0.5, 1, size=15), seed=seed) for seed in range(60)]
-    assert [each.excludes_zero for each in found] == [each.p <= 0.05 for each in found]
-    assert 10 < sum(each.excludes_zero for each in found) < 50
+    intervals = [mean_interval(generator.normal(0.5, 1, size=15), seed=seed) for seed in range(60)]
+    assert [each.excludes_zero for each in intervals] == [each.p <= 0.05 for each in intervals]
+    assert 10 < sum(each.excludes_zero for each in intervals) < 50
 
 
 def test_skewed_values_widen_the_side_of_their_tail() -> None:
-    found = mean_interval(np.random.default_rng(0).lognormal(size=30))
-    assert found.high - found.value > 1.3 * (found.value - found.low)
+    interval = mean_interval(np.random.default_rng(0).lognormal(size=30))
+    assert interval.high - interval.value > 1.3 * (interval.value - interval.low)
 
 
 def test_the_value_is_the_mean_and_nan_rows_are_left_out() -> None:
-    found = mean_interval([*range(12), math.nan])
-    assert found.value == pytest.approx(5.5)
-    assert found.num == 12
-    assert found.low < 5.5 < found.high
+    interval = mean_interval([*range(12), math.nan])
+    assert interval.value == pytest.approx(5.5)
+    assert interval.num == 12
+    assert interval.low < 5.5 < interval.high
 
 
 def test_clusters_widen_the_interval_by_the_square_root_of_their_size() -> None:
@@ -127,16 +127,16 @@ def test_pairing_removes_what_prompts_share() -> None:
     # b = a + 1/2 + small noise while a itself has spread 10: unpaired this could not be seen.
     generator = np.random.default_rng(5)
     a = generator.normal(scale=10, size=80)
-    found = paired_difference(a, a + 0.5 + generator.normal(scale=0.1, size=80))
-    assert found.value == pytest.approx(0.5, abs=0.05)
-    assert found.excludes_zero
-    assert found.high - found.low < 0.06
+    interval = paired_difference(a, a + 0.5 + generator.normal(scale=0.1, size=80))
+    assert interval.value == pytest.approx(0.5, abs=0.05)
+    assert interval.excludes_zero
+    assert interval.high - interval.low < 0.06
 
 
 def test_difference_is_second_minus_first_over_prompts_both_have() -> None:
-    found = paired_difference([1.0, math.nan, 3.0, 0.0], [2.0, 100.0, 6.0, 2.0])
-    assert found.value == pytest.approx((1 + 3 + 2) / 3)
-    assert (found.num, found.note) == (3, "no interval: too few (n = 3)")
+    interval = paired_difference([1.0, math.nan, 3.0, 0.0], [2.0, 100.0, 6.0, 2.0])
+    assert interval.value == pytest.approx((1 + 3 + 2) / 3)
+    assert (interval.num, interval.note) == (3, "no interval: too few (n = 3)")
 
 
 def test_weights_make_a_mean_per_token() -> None:
@@ -145,15 +145,15 @@ def test_weights_make_a_mean_per_token() -> None:
     # 4 nats over 2 tokens and 8 over 4: 12 / 6 = 2. 3 over 1 and 3 over 1: 3.
     assert paired_difference([4.0, 8.0], [3.0, 3.0], weights=([2, 4], [1, 1])).value == pytest.approx(1.0)
     # A prompt whose weight is 0 on one side is left out of both: 8 / 4 = 2 against 5.
-    found = paired_difference([0.0, 8.0], [3.0, 5.0], weights=([0, 4], [1, 1]))
-    assert (found.value, found.num) == (3.0, 1)
+    interval = paired_difference([0.0, 8.0], [3.0, 5.0], weights=([0, 4], [1, 1]))
+    assert (interval.value, interval.num) == (3.0, 1)
 
 
 def test_no_variation_is_said_and_not_shown_as_certainty() -> None:
-    found = mean_interval([2.0] * 10)
-    assert (found.value, found.note, found.num) == (2.0, NO_VARIATION, 10)
-    assert not found.defined
-    assert found.to_json()["low"] is None
+    interval = mean_interval([2.0] * 10)
+    assert (interval.value, interval.note, interval.num) == (2.0, NO_VARIATION, 10)
+    assert not interval.defined
+    assert interval.to_json()["low"] is None
     assert mean_interval([2.0] * 6, list("ppqrrr")).note == NO_VARIATION
     assert paired_difference([1.0, 2.0], [2.0, 3.0]).note == NO_VARIATION
 
@@ -172,15 +172,15 @@ def test_too_few_prompts_have_no_interval() -> None:
     assert mean_interval(range(10)).defined
     assert paired_difference([0.0] * 5, range(5)).note == "no interval: too few (n = 5)"
     assert paired_difference([0.0] * 6, range(6)).defined
-    for found in (mean_interval([]), mean_interval([math.nan]), paired_difference([1.0], [math.nan])):
-        assert math.isnan(found.value)
-        assert (found.num, found.note, found.defined) == (0, NOTHING, False)
+    for interval in (mean_interval([]), mean_interval([math.nan]), paired_difference([1.0], [math.nan])):
+        assert math.isnan(interval.value)
+        assert (interval.num, interval.note, interval.defined) == (0, NOTHING, False)
 
 
 def test_nearly_equal_values_have_no_interval() -> None:
     # One of ten differs: a resample without it, 0.9¹⁰ = 35 % of them, has no spread. Of ten half: 2 · 0.5¹⁰ = 0.2 %.
-    found = mean_interval([0.0] * 9 + [1.0])
-    assert (found.value, found.note) == (pytest.approx(0.1), "no interval: too few differ (n = 10)")
+    interval = mean_interval([0.0] * 9 + [1.0])
+    assert (interval.value, interval.note) == (pytest.approx(0.1), "no interval: too few differ (n = 10)")
     assert mean_interval([0.0] * 5 + [1.0, 2.0, 3.0, 4.0, 5.0]).defined
 
 
@@ -189,8 +189,8 @@ def test_many_data_sets_at_once_have_the_ends_of_each() -> None:
     values, sizes = generator.exponential(size=(3, 12)), generator.integers(1, 9, size=(3, 12)).astype(float)
     ends = mean_ends([(values, sizes)], seed=2)
     for row, size, *parts in zip(values, sizes, *ends, strict=True):
-        found = mean_interval(row, weights=size, seed=2)
-        assert parts == pytest.approx([found.low, found.high, found.p])
+        interval = mean_interval(row, weights=size, seed=2)
+        assert parts == pytest.approx([interval.low, interval.high, interval.p])
 
 
 def test_what_is_resampled_in_pieces_is_resampled_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,14 +213,14 @@ def test_every_resample_draws_as_many_prompts_as_there_are(cells: int, monkeypat
 def test_rows_without_a_value_add_nothing_to_their_prompt() -> None:
     cases: Any = ((None, [0, 2, 3], [0, 1, 1]), (["p", "q", "q"], [0, 5], [0, 2]))
     for clusters, sums, totals in cases:
-        found = cluster_totals([math.nan, 2, 3], None, clusters)
-        assert (found[0].tolist(), found[1].tolist()) == (sums, totals)
+        both = cluster_totals([math.nan, 2, 3], None, clusters)
+        assert (both[0].tolist(), both[1].tolist()) == (sums, totals)
 
 
 def test_prompts_without_a_value_keep_their_place() -> None:
     # The last prompt has no value on one side, nor the first on the other: only q is compared.
-    found = paired_difference([1.0, 2.0, math.nan], [math.nan, 5.0, 7.0], ["p", "q", "r"])
-    assert (found.value, found.num) == (3.0, 1)
+    interval = paired_difference([1.0, 2.0, math.nan], [math.nan, 5.0, 7.0], ["p", "q", "r"])
+    assert (interval.value, interval.num) == (3.0, 1)
     # Two rows of p of which one has no value: p's mean is 4, q's 2.
     assert mean_interval([4.0, math.nan, 2.0], ["p", "p", "q"]).value == pytest.approx(3.0)
     assert mean_interval([4.0, math.nan, 2.0], ["p", "p", "q"]).num == 2

@@ -12,7 +12,7 @@ from preflab.statistics.agreement import coefficient_ends, coefficient_interval
 from preflab.statistics.families import holm
 from preflab.statistics.interval import NO_VARIATION, NOTHING, Interval, sentence
 from preflab.statistics.jackknife import jackknife_error, jackknife_interval
-from preflab.statistics.runs import difference_over_runs, mean_over_runs
+from preflab.statistics.runs import mean_over_runs
 from preflab.statistics.sizes import deviation_of, prompts_needed
 
 T9 = 2.262157
@@ -23,10 +23,10 @@ EIGHT_OF_TEN = np.array([[1.0, 1.0]] * 8 + [[0.0, 1.0]] * 2)
 
 def test_jackknife_of_a_mean_is_its_standard_error() -> None:
     # Five 0 and five 2, one left out: 10/9 and 8/9. Error² = 9/10 · 10/81 = 1/9, as s²/n = (10/9)/10.
-    found = jackknife_interval(1.0, [10 / 9] * 5 + [8 / 9] * 5)
-    assert (found.low, found.high) == pytest.approx((1 - T9 / 3, 1 + T9 / 3), abs=1e-6)
-    assert found.num == 10
-    assert found.p == pytest.approx(0.0150, abs=2e-4)  # t = 3 with nine degrees of freedom
+    interval = jackknife_interval(1.0, [10 / 9] * 5 + [8 / 9] * 5)
+    assert (interval.low, interval.high) == pytest.approx((1 - T9 / 3, 1 + T9 / 3), abs=1e-6)
+    assert interval.num == 10
+    assert interval.p == pytest.approx(0.0150, abs=2e-4)  # t = 3 with nine degrees of freedom
     assert jackknife_interval(1.0, [10 / 9] * 5 + [8 / 9] * 5, level=0.9).high == pytest.approx(1 + 1.833113 / 3)
 
 
@@ -43,18 +43,18 @@ def test_coefficient_on_the_atanh_scale_by_hand() -> None:
 
     Σ = 8 (2/45)² + 2 (8/45)² = 160/2025, times 9/10 is (4/15)²; divided by 1 − 9/25 it is 5/12. atanh(3/5) = ln 2.
     """
-    found = coefficient_interval(EIGHT_OF_TEN, lambda sums: 2 * sums[:, 0] / sums[:, 1] - 1)
+    interval = coefficient_interval(EIGHT_OF_TEN, lambda sums: 2 * sums[:, 0] / sums[:, 1] - 1)
     ends = [math.tanh(math.log(2) + side * T9 * 5 / 12) for side in (-1, 1)]
-    assert found.value == pytest.approx(0.6)
-    assert (found.low, found.high) == pytest.approx(tuple(ends), abs=1e-6)
+    assert interval.value == pytest.approx(0.6)
+    assert (interval.low, interval.high) == pytest.approx(tuple(ends), abs=1e-6)
 
 
 def test_coefficient_is_moved_by_its_bias() -> None:
     """The squared share: 16/25. Without a hit 49/81, without a miss 64/81, mean 52/81: 9 (52/81 − 16/25) = 4/225."""
-    found = coefficient_interval(EIGHT_OF_TEN, lambda sums: (sums[:, 0] / sums[:, 1]) ** 2)
-    middle = (math.atanh(found.low) + math.atanh(found.high)) / 2
+    interval = coefficient_interval(EIGHT_OF_TEN, lambda sums: (sums[:, 0] / sums[:, 1]) ** 2)
+    middle = (math.atanh(interval.low) + math.atanh(interval.high)) / 2
     assert middle == pytest.approx(math.atanh(0.64) - 4 / 225 / (1 - 0.64**2))
-    assert found.value == pytest.approx(0.64)
+    assert interval.value == pytest.approx(0.64)
 
 
 def test_coefficients_without_an_interval() -> None:
@@ -80,12 +80,7 @@ def test_three_runs_by_hand() -> None:
     assert found.p == pytest.approx(1 - 2 * math.sqrt(3) / math.sqrt(14))
 
 
-def test_runs_are_paired_by_seed() -> None:
-    # Differences 1 and 3: mean 2, error 1, t of one degree of freedom 12.706205.
-    found = difference_over_runs([0.0, 10.0], [1.0, 13.0])
-    assert (found.value, found.low, found.high) == pytest.approx((2.0, 2 - 12.706205, 2 + 12.706205), abs=1e-5)
-    with pytest.raises(PreflabError, match="2 and 1 runs"):
-        difference_over_runs([1.0, 2.0], [1.0])
+def test_runs_without_an_interval() -> None:
     assert mean_over_runs([1.0]).note == "no interval: too few (n = 1)"
     assert mean_over_runs([]).note == NOTHING
     assert mean_over_runs([1.0, 1.0]).note == NO_VARIATION
@@ -93,9 +88,9 @@ def test_runs_are_paired_by_seed() -> None:
 
 def test_holm_by_hand() -> None:
     # 3 · 0.01, 2 · 0.03, and 1 · 0.04, which may not be below the one before it.
-    found = holm({"a": 0.01, "b": 0.04, "c": 0.03, "none": math.nan})
-    assert [found[name] for name in "abc"] == pytest.approx([0.03, 0.06, 0.06])
-    assert math.isnan(found["none"])
+    corrected = holm({"a": 0.01, "b": 0.04, "c": 0.03, "none": math.nan})
+    assert [corrected[name] for name in "abc"] == pytest.approx([0.03, 0.06, 0.06])
+    assert math.isnan(corrected["none"])
     assert holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
     assert holm({"only": 0.04}) == {"only": 0.04}
     assert holm({}) == {}
@@ -165,7 +160,7 @@ def test_coefficient_of_two_tasks_on_the_atanh_scale() -> None:
 
 
 def test_what_has_no_interval_keeps_its_value_and_number() -> None:
-    for found, value, num in (
+    for interval, value, num in (
         (mean_over_runs([1.0, 1.0]), 1.0, 2),
         (mean_over_runs([3.0]), 3.0, 1),
         (jackknife_interval(4.0, [2.0, 2.0, 2.0]), 4.0, 3),
@@ -173,9 +168,9 @@ def test_what_has_no_interval_keeps_its_value_and_number() -> None:
         (coefficient_interval(EIGHT_OF_TEN[:9], lambda sums: sums[:, 0] / sums[:, 1]), 8 / 9, 9),
         (coefficient_interval(np.ones((12, 2)), lambda sums: sums[:, 0] / sums[:, 1]), 1.0, 12),
     ):
-        assert (found.value, found.num) == (pytest.approx(value), num)
-        assert math.isnan(found.low)
-        assert math.isnan(found.high)
+        assert (interval.value, interval.num) == (pytest.approx(value), num)
+        assert math.isnan(interval.low)
+        assert math.isnan(interval.high)
     assert (mean_over_runs([]).num, math.isnan(mean_over_runs([]).value)) == (0, True)
     nothing = jackknife_interval(math.nan, [math.nan] * 12)
     assert (nothing.num, math.isnan(nothing.value)) == (12, True)

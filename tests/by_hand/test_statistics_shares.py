@@ -40,9 +40,9 @@ def test_wilson_by_hand() -> None:
 
 
 def test_single_rows_have_the_n_of_rows() -> None:
-    found = share_interval([1, 0, 0, 0])
-    assert (found.low, found.high) == pytest.approx(by_hand(0.25, 4), abs=1e-6)
-    assert found.num == 4
+    interval = share_interval([1, 0, 0, 0])
+    assert (interval.low, interval.high) == pytest.approx(by_hand(0.25, 4), abs=1e-6)
+    assert interval.num == 4
     ninety = share_interval([1, 0, 0, 0], level=0.9)
     assert (ninety.low, ninety.high) == pytest.approx(by_hand(0.25, 4, 1.644854), abs=1e-6)
 
@@ -53,33 +53,33 @@ def test_the_design_effect_of_ten_prompts_by_hand() -> None:
     Binomial variance 1/80; between prompts 6/400 · 10/9 = 1/60: the effect is 4/3, so n is 15 (z/t)².
     """
     hits = [2, 2, 2, 0, 0, 0, 1, 1, 1, 1]
-    found = interval_of_counts(hits, [2] * 10)
-    assert (found.low, found.high) == pytest.approx(by_hand(0.5, 15 * (Z / T9) ** 2), abs=1e-6)
-    assert (found.value, found.num) == (0.5, 10)
+    interval = interval_of_counts(hits, [2] * 10)
+    assert (interval.low, interval.high) == pytest.approx(by_hand(0.5, 15 * (Z / T9) ** 2), abs=1e-6)
+    assert (interval.value, interval.num) == (0.5, 10)
     # Prompts more alike than chance: the effect is at least 1.
-    found = interval_of_counts([1] * 10, [2] * 10)
-    assert (found.low, found.high) == pytest.approx(by_hand(0.5, 20 * (Z / T9) ** 2), abs=1e-6)
+    interval = interval_of_counts([1] * 10, [2] * 10)
+    assert (interval.low, interval.high) == pytest.approx(by_hand(0.5, 20 * (Z / T9) ** 2), abs=1e-6)
 
 
 def test_too_few_mixed_prompts_count_as_one_answer_each() -> None:
     # Of ten prompts four have a failure: no effect is estimated from so few, and n is 10.
-    found = interval_of_counts([2, 2, 2, 2, 2, 2, 1, 1, 1, 1], [2] * 10)
-    assert (found.low, found.high) == pytest.approx(by_hand(0.8, 10), abs=1e-6)
+    interval = interval_of_counts([2, 2, 2, 2, 2, 2, 1, 1, 1, 1], [2] * 10)
+    assert (interval.low, interval.high) == pytest.approx(by_hand(0.8, 10), abs=1e-6)
     # And of ten prompts four have a success.
-    found = interval_of_counts([0, 0, 0, 0, 0, 0, 1, 1, 1, 1], [2] * 10)
-    assert (found.low, found.high) == pytest.approx(by_hand(0.2, 10), abs=1e-6)
+    interval = interval_of_counts([0, 0, 0, 0, 0, 0, 1, 1, 1, 1], [2] * 10)
+    assert (interval.low, interval.high) == pytest.approx(by_hand(0.2, 10), abs=1e-6)
     # With a fifth one it is: share 3/4, binomial 3/320, between (5/4 + 5/4) / 400 · 10/9 = 1/144, the effect 1.
-    found = interval_of_counts([2, 2, 2, 2, 2, 1, 1, 1, 1, 1], [2] * 10)
-    assert (found.low, found.high) == pytest.approx(by_hand(0.75, 20 * (Z / T9) ** 2), abs=1e-6)
+    interval = interval_of_counts([2, 2, 2, 2, 2, 1, 1, 1, 1, 1], [2] * 10)
+    assert (interval.low, interval.high) == pytest.approx(by_hand(0.75, 20 * (Z / T9) ** 2), abs=1e-6)
     # Of unequal sizes: (1 + 3)² / (1 + 9) = 1.6 independent answers.
-    found = interval_of_counts([1, 3], [1, 3])
-    assert (found.low, found.high) == (pytest.approx(by_hand(1.0, 1.6)[0], abs=1e-6), 1.0)
+    interval = interval_of_counts([1, 3], [1, 3])
+    assert (interval.low, interval.high) == (pytest.approx(by_hand(1.0, 1.6)[0], abs=1e-6), 1.0)
 
 
 def test_prompts_that_agree_within_have_at_least_the_n_of_prompts() -> None:
     # Ten prompts of three rows, all or none: the effect is 30 · 10/9 / 10 = 10/3, 9 (z/t)² is below 10.
-    found = interval_of_counts([3, 0] * 5, [3] * 10)
-    assert (found.low, found.high) == pytest.approx(by_hand(0.5, 10), abs=1e-6)
+    interval = interval_of_counts([3, 0] * 5, [3] * 10)
+    assert (interval.low, interval.high) == pytest.approx(by_hand(0.5, 10), abs=1e-6)
 
 
 def test_one_prompt_and_none() -> None:
@@ -98,20 +98,20 @@ def test_rows_without_a_value_are_left_out() -> None:
 
 def test_difference_of_shares_by_hand() -> None:
     """Ten prompts, 0 of 10 and 4 of 10: Σ d = Σ d² = 4, mean 4/12, variance (5/12 − 1/9) / 12 = 11/432."""
-    found = share_difference([0] * 10, [1] * 4 + [0] * 6)
+    interval = share_difference([0] * 10, [1] * 4 + [0] * 6)
     half = T9 * math.sqrt(11 / 432)
-    assert found.value == pytest.approx(0.4)
-    assert (found.low, found.high) == pytest.approx((1 / 3 - half, 1 / 3 + half), abs=1e-6)
-    assert found.num == 10
+    assert interval.value == pytest.approx(0.4)
+    assert (interval.low, interval.high) == pytest.approx((1 / 3 - half, 1 / 3 + half), abs=1e-6)
+    assert interval.num == 10
     turned = share_difference([1] * 4 + [0] * 6, [0] * 10)
-    assert (turned.low, turned.high, turned.p) == pytest.approx((-found.high, -found.low, found.p))
+    assert (turned.low, turned.high, turned.p) == pytest.approx((-interval.high, -interval.low, interval.p))
 
 
 def test_equal_answers_have_a_difference_with_a_width() -> None:
     # All equal: mean 0, variance (1/12) / 12.
-    found = share_difference([1] * 10, [1] * 10)
-    assert (found.value, found.low, found.high) == pytest.approx((0.0, -T9 / 12, T9 / 12), abs=1e-6)
-    assert found.p == pytest.approx(1.0)
+    interval = share_difference([1] * 10, [1] * 10)
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0.0, -T9 / 12, T9 / 12), abs=1e-6)
+    assert interval.p == pytest.approx(1.0)
 
 
 def test_difference_of_shares_with_unequal_prompts() -> None:
@@ -121,10 +121,10 @@ def test_difference_of_shares_with_unequal_prompts() -> None:
     3/4 and 1/4: mean 1/4 of four prompts, variance ((5/8 + 1)/4 − 1/16) / 4 = 11/128. At level ½, t of one degree of
     freedom is 1; p = 1 − 2/π · atan(mean / error).
     """
-    found = share_difference([0, 1, 0, 0], [1, 1, 1, 0], ["p", "q", "q", "q"], level=0.5)
+    interval = share_difference([0, 1, 0, 0], [1, 1, 1, 0], ["p", "q", "q", "q"], level=0.5)
     error = math.sqrt(11 / 128)
-    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.25 - error, 0.25 + error))
-    assert found.p == pytest.approx(1 - 2 / math.pi * math.atan(0.25 / error))
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0.5, 0.25 - error, 0.25 + error))
+    assert interval.p == pytest.approx(1 - 2 / math.pi * math.atan(0.25 / error))
     wide = share_difference([0, 1, 0, 0], [1, 1, 1, 0], ["p", "q", "q", "q"])
     assert (wide.low, wide.high) == (-1.0, 1.0)
 
@@ -138,8 +138,8 @@ def test_the_p_value_of_a_difference_agrees_with_its_interval() -> None:
     generator = np.random.default_rng(0)
     for _ in range(200):
         first, second = generator.random((2, 20)) < 0.3
-        found = share_difference(first, second | (generator.random(20) < 0.3))
-        assert found.excludes_zero == (found.p < 0.05)
+        interval = share_difference(first, second | (generator.random(20) < 0.3))
+        assert interval.excludes_zero == (interval.p < 0.05)
 
 
 def test_many_data_sets_at_once_have_the_ends_of_each() -> None:

@@ -63,8 +63,8 @@ def test_rollout_metrics_by_hand(place: int, num_tokens: float) -> None:
     1, 1, 1, 1 | 0, 0, 0 | 3: mean 7/8, variance 13/8 − 49/64 = 55/64.
     """
     terms = {"a": torch.tensor([1.0, 0.0, 2.5])}
-    found = rollout_statistics(accelerators()[place], three_rollouts(), learning_batch(), SCORES, terms)
-    assert found == pytest.approx({
+    statistics = rollout_statistics(accelerators()[place], three_rollouts(), learning_batch(), SCORES, terms)
+    assert statistics == pytest.approx({
         "reward/mean": 2, "reward/std": math.sqrt(14 / 3), "reward/a": 3.5 / 3, "kl/exact": 3.5 / 3, "kl/k1": 0.25 / 3,
         "length/mean": 8 / 3, "length/eos_rate": 2 / 3, "advantage/mean": 0.5, "advantage/std": 1.5,
         "repeat/share": 0.25, "num/tokens": num_tokens, "value/explained_variance": 1 - 32 / 55,
@@ -82,19 +82,19 @@ class OneMore(PaperAccelerator):
 def test_explained_variance_is_that_of_all_processes() -> None:
     """Residuals 9 in count, 5, 7: 7/9 − 25/81 = 38/81; returns 9, 8, 14: 14/9 − 64/81 = 62/81."""
     accelerator: Any = OneMore()
-    found = rollout_statistics(accelerator, three_rollouts(), learning_batch(), SCORES, {})
-    assert found["value/explained_variance"] == pytest.approx(1 - 38 / 62)
-    assert found["repeat/share"] == pytest.approx(1.5 / 3)
-    assert found["num/tokens"] == 9
+    statistics = rollout_statistics(accelerator, three_rollouts(), learning_batch(), SCORES, {})
+    assert statistics["value/explained_variance"] == pytest.approx(1 - 38 / 62)
+    assert statistics["repeat/share"] == pytest.approx(1.5 / 3)
+    assert statistics["num/tokens"] == 9
 
 
 def test_rollouts_too_short_to_repeat_have_no_share_of_repeats() -> None:
     sampled = [SampledCompletion((5, 5), (-1.0, -1.0), "stop")] * 2
     made = Rollouts.start([Prompt.make(text="a")] * 2, [(3,)] * 2, sampled, ["a"] * 2)
     batch = LearningBatch(made.values, made.values, made.values, 1.0)
-    found = rollout_statistics(accelerators()[0], made, batch, torch.tensor([1.0, 1.0]), {})
-    assert found["repeat/share"] == 0
-    assert found["reward/std"] == 0
+    statistics = rollout_statistics(accelerators()[0], made, batch, torch.tensor([1.0, 1.0]), {})
+    assert statistics["repeat/share"] == 0
+    assert statistics["reward/std"] == 0
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -104,12 +104,12 @@ def test_group_metrics_by_hand(place: int) -> None:
     made = Rollouts.start([Prompt.make(text="a")] * 6, [(3,)] * 6, sampled, ["a"] * 6)
     scores = torch.tensor([3.0, 3.0, 1.0, 4.0, 0.0, -2.0])
     gained = torch.tensor([[0.0], [0.0], [-1.5], [1.5], [1.0], [-1.0]])
-    found = group_statistics(accelerators()[place], made, gained, scores, {}, 2)
-    assert found["group/no_spread"] == pytest.approx(1 / 3)
-    assert found["group/std"] == pytest.approx(5 / math.sqrt(2) / 3)
-    assert found["reward/mean"] == pytest.approx(1.5)
-    assert found["advantage/std"] == pytest.approx(math.sqrt(6.5 / 6))
-    assert not any(name.startswith("value/") for name in found)
+    statistics = group_statistics(accelerators()[place], made, gained, scores, {}, 2)
+    assert statistics["group/no_spread"] == pytest.approx(1 / 3)
+    assert statistics["group/std"] == pytest.approx(5 / math.sqrt(2) / 3)
+    assert statistics["reward/mean"] == pytest.approx(1.5)
+    assert statistics["advantage/std"] == pytest.approx(math.sqrt(6.5 / 6))
+    assert not any(name.startswith("value/") for name in statistics)
 
 
 @pytest.mark.parametrize(("difference", "kl"), [(30.0, math.exp(-20) - 1 + 20), (-30.0, math.exp(20) - 1 - 20)])
@@ -117,8 +117,8 @@ def test_mismatch_beyond_20_nats_counts_as_20_in_the_kl(difference: float, kl: f
     sampled = [SampledCompletion((5,), (-1.0,), "stop")]
     made = Rollouts.start([Prompt.make(text="a")], [(3,)], sampled, ["a"])
     made.trainer_logps = torch.tensor([[-1 - difference]])
-    found = mismatch_statistics(accelerators()[0], made)
-    assert found == pytest.approx({"mismatch/logps": 30, "mismatch/logps_mean": 30, "mismatch/kl": kl})
+    statistics = mismatch_statistics(accelerators()[0], made)
+    assert statistics == pytest.approx({"mismatch/logps": 30, "mismatch/logps_mean": 30, "mismatch/kl": kl})
 
 
 def test_statistics_of_all_processes_are_sums_but_for_the_largest_ratio_and_the_norm() -> None:

@@ -142,10 +142,10 @@ def test_tensors_are_written_once_and_empty_ones_all(tmp_path: Path) -> None:
     one = torch.arange(6.0).view(2, 3)
     path = tmp_path / "a.safetensors"
     write_tensors(path, {"a": one, "same": one, "turned": one.T.clone().T, "none": one[:0], "nothing": one[:0]})
-    found = read_tensors(path)
-    assert set(found) == {"a", "turned", "none", "nothing"}
-    assert found["turned"].tolist() == one.tolist()
-    assert found["nothing"].shape == (0, 3)
+    tensors = read_tensors(path)
+    assert set(tensors) == {"a", "turned", "none", "nothing"}
+    assert tensors["turned"].tolist() == one.tolist()
+    assert tensors["nothing"].shape == (0, 3)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from preflab.errors import PreflabError
 from preflab.training.batches import TokenSequence
+from preflab.training.token_limits import TokenLimits
 from preflab.training.too_long import LongRows
 
 TEN = TokenSequence((1, 2, 3, 4, 5), (6, 7, 8, 9, 10))
@@ -55,8 +56,8 @@ def test_message_names_the_first_row_and_counts_the_others() -> None:
         assert rows.fitted([TEN], place) is None
     with pytest.raises(PreflabError) as refused:
         rows.check(5)
-    found = "file, line 1: prompt and completion are 10 tokens (and 2 more rows: file, line 4, 6)"
-    assert (refused.value.found, refused.value.expected) == (found, "at most 9 tokens")
+    message = "file, line 1: prompt and completion are 10 tokens (and 2 more rows: file, line 4, 6)"
+    assert (refused.value.found, refused.value.expected) == (message, "at most 9 tokens")
     assert "too_long: leave_out or cut_prompt; raise max_tokens" in refused.value.do
 
 
@@ -97,3 +98,12 @@ def test_rows_are_cut_by_the_function_that_is_handed_in_only_where_they_are_cut(
     assert LongRows(9, "cut_prompt", cut=halved).fitted([TEN, SHORT], "line 1") == (TokenSequence((1,), (6,)),) * 2
     assert LongRows(9, "refuse", cut=halved).fitted([TEN], "line 1") is None
     assert LongRows(9, "leave_out", cut=halved).fitted([TEN], "line 1") is None
+
+
+def test_message_gives_both_lengths_where_each_has_a_limit() -> None:
+    rows = LongRows(TokenLimits(prompt=3, completion=8), "refuse")
+    assert rows.fitted([TokenSequence((1, 2, 3, 4), (5, 6))], "line 1") is None
+    with pytest.raises(PreflabError) as refused:
+        rows.check(1)
+    assert refused.value.found == "line 1: prompt and completion are 6 tokens (4 + 2)"
+    assert refused.value.expected == "at most 3 tokens in the prompt and 8 tokens in the completion"

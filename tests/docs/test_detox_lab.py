@@ -82,6 +82,6 @@ def test_cells_of_the_notebook_run(
     assert (tmp_path / "report.html").is_file()
     assert {model["name"] for model in names["found"]["models"]} == {"base", "ppo", "human"}
     assert len(names["calls"]) == 8
-    said = capsys.readouterr().out
-    assert "human − base, probability/toxicity:" in said
-    assert str(tmp_path / "report.html") in said
+    printed = capsys.readouterr().out
+    assert "human − base, probability/toxicity:" in printed
+    assert str(tmp_path / "report.html") in printed

@@ -45,7 +45,7 @@ def test_settings_named_on_the_pages_exist(pages: dict[str, str]) -> None:
         for part in word.split(".")
         if "_" in part
     }
-    not_settings = {"right_told", "p_holm", "mismatch", "generation_config", "online_dpo"}
+    not_settings = {"right_told", "p_holm", "num_higher", "num_lower", "mismatch", "generation_config", "online_dpo"}
     assert {"kl_coef", "num_critic_warmup_steps", "tokens_per_micro_batch", "length_control"} <= named
     assert not named - known - not_settings
 

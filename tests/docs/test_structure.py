@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "progress": {"errors", "words"},
     "words": set(),
     "statistics": {"errors", "words"},
-    "recipe": {"errors", "settings", "yaml_files"},
+    "recipe": {"errors", "seeds", "settings", "words", "yaml_files"},
     **dict.fromkeys(FOUNDATION, LEAVES | FOUNDATION),
     **dict.fromkeys(ROOMS, LEAVES | FOUNDATION),
     "labelling": LEAVES | {"store", "feedback"},

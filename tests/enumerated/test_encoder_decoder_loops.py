@@ -34,8 +34,9 @@ from tiny_worlds import all_sequences, sequence_logps, tiny_ppo, tiny_trunk
 BETA = 0.5
 REWARDS = {(0, 0): 1.0, (0, 1): -0.5, (0, 2): 0.3, (1, 0): 0.0, (1, 1): 0.8, (1, 2): -1.0, (2, 0): 0.2, (2, 1): 0.6}
 SEQUENCES = all_sequences()
-START, ROWS = 5, 8
-"""A start token that no completion contains: T5, like a decoder, cannot tell a token from its repetition."""
+START, FORCED, ROWS = 5, 6, 8
+"""Tokens that no completion contains: T5, like a decoder, cannot tell a token from its repetition. BART's decoder
+starts with both, T5's with the first."""
 SHARPEN = {"t5": 1.0, "bart": 16.0}
 """A head that can express the optimum although the states before it have a fixed size."""
 RATES = {"t5": 1e-3, "bart": 3e-3}
@@ -56,6 +57,7 @@ def trunk_of(name: str, roles: tuple[Any, ...], lora: LoraSettings | None = None
     """A trunk on a tiny encoder–decoder whose tokenizer has four tokens, and whose embedding has more rows."""
     model = MODELS[name](ROWS)
     model.generation_config.decoder_start_token_id = START
+    model.generation_config.forced_bos_token_id = FORCED if name == "bart" else None
     return tiny_trunk(roles, lora=lora, model=model, tokenizer=TOKENIZER, sharpen=SHARPEN[name])
 
 
@@ -82,7 +84,7 @@ def long_run(num_steps: int, learning_rate: float) -> dict[str, Any]:
 def test_ppo_lands_on_the_tilted_reference(name: str, where: Any, tmp_path: Path) -> None:
     lora = LoraSettings(rank=8, alpha=16, where=where) if where else None
     trunk = trunk_of(name, ("policy", "reference", "value"), lora)
-    assert from_optimum(trunk) > 0.1
+    assert from_optimum(trunk) > 0.05
     run = tiny_ppo(
         tmp_path, trunk, reward, kl_treatment="reward_k1", kl_coef=BETA, num_completions_per_step=128, num_epochs=2,
         num_minibatches=1, value_coef=1.0, value_clip=None, whiten_advantages=False, lam=1.0,
@@ -154,7 +156,7 @@ def test_policy_gradient_is_that_of_the_models_own_forward_pass(name: str) -> No
         expected_objective(model, reference, family_of(model).start), parameters, allow_unused=True
     )
     largest = max(g.abs().max().item() for g in theirs if g is not None)
-    for mine, own in zip(ours, theirs, strict=True):
-        assert (mine is None) == (own is None)
-        if own is not None:
-            assert (mine - own).abs().max().item() <= 1e-6 * max(1.0, largest)
+    for mine, expected in zip(ours, theirs, strict=True):
+        assert (mine is None) == (expected is None)
+        if expected is not None:
+            assert (mine - expected).abs().max().item() <= 1e-6 * max(1.0, largest)

@@ -10,7 +10,7 @@ import pytest
 
 from preflab.errors import PreflabError
 from preflab.feedback.consensus import task_consensus
-from preflab.feedback.pair_votes import all_votes, failed, pair_votes, ranking_pairs
+from preflab.feedback.pair_votes import all_votes, failed, pair_votes
 from preflab.feedback.reading import USUAL
 from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
 
@@ -62,17 +62,13 @@ def test_every_ranking_with_ties_and_f(num: int) -> None:
         assert outcomes(answer, num) == expected
         assert outcomes(answer, num, polarity=-1) == {pair: -outcome for pair, outcome in expected.items()}
         assert failed(judged(answer, num)) == tuple(rank is None for rank in ranks)
-        # The same as pairs: winner first, and nothing of ties and F.
-        assert set(ranking_pairs(ranks)) == {
-            (i, j) if outcome > 0 else (j, i) for (i, j), outcome in expected.items() if outcome
-        }
 
 
 @pytest.mark.parametrize("num", range(2, 7))
 def test_every_strict_ranking_gives_all_pairs_and_no_ranking_the_same_ones(num: int) -> None:
-    found = {tuple(sorted(ranking_pairs(ranks))) for ranks in permutations(range(1, num + 1))}
-    assert len(found) == factorial(num)
-    assert {len(pairs) for pairs in found} == {num * (num - 1) // 2}
+    votes = [outcomes(RankingAnswer(ranks), num) for ranks in permutations(range(1, num + 1))]
+    assert len({tuple(sorted(each.items())) for each in votes}) == factorial(num)
+    assert {len(each) for each in votes} == {num * (num - 1) // 2}
 
 
 @pytest.mark.parametrize("num", range(2, 10))
@@ -80,8 +76,9 @@ def test_every_place_of_an_f_and_of_a_tie_up_to_nine(num: int) -> None:
     order = list(range(1, num + 1))
     for place in range(num):
         ranks: list[int | None] = [*order[:place], None, *order[place + 1 :]]
-        assert len(ranking_pairs(ranks)) == (num - 1) * (num - 2) // 2
-        assert not any(place in pair for pair in ranking_pairs(ranks))
+        pairs = outcomes(RankingAnswer(tuple(ranks)), num)
+        assert len(pairs) == (num - 1) * (num - 2) // 2
+        assert not any(place in pair for pair in pairs)
     for first, second in combinations(range(num), 2):
         tied = list(order)
         tied[second] = tied[first]

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from preflab.maths.best_of_n import best_of_n_probabilities
 from preflab.models.trunk import Trunk
 from preflab.policy.best_of_n import keep_best
 from preflab.policy.completion_groups import GroupSource
@@ -19,7 +18,7 @@ from preflab.policy.grpo import train_grpo
 from preflab.policy.online_dpo import train_online_dpo
 from preflab.settings.learning import LoraSettings
 from preflab.settings.sampling import DecodingSettings
-from tiny_groups import expected_advantages, tilted_by, tiny_engine, tiny_grpo, tiny_online_dpo
+from tiny_groups import best_of_n_probabilities, expected_advantages, tilted_by, tiny_engine, tiny_grpo, tiny_online_dpo
 from tiny_worlds import all_sequences, letters, sequence_logps, the_prompt, tiny_trunk
 
 BETA = 0.5

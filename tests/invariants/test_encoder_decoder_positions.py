@@ -34,5 +34,5 @@ def test_embeddings_give_the_logits_of_ids_where_no_padding_was_drawn(name: str)
     model, written = build(name), WRITTEN["without padding"]
     ours = token_logits(family_of(model), model, [TokenSequence(PROMPT, written)], PAD)
     decoder_ids = torch.tensor([[START, *written[:-1]]])
-    own = model(input_ids=torch.tensor([PROMPT]), decoder_input_ids=decoder_ids, use_cache=False).logits[0]
-    assert torch.allclose(ours, own, atol=1e-5)
+    expected = model(input_ids=torch.tensor([PROMPT]), decoder_input_ids=decoder_ids, use_cache=False).logits[0]
+    assert torch.allclose(ours, expected, atol=1e-5)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from torch import Tensor
+from transformers import AutoModelForSeq2SeqLM
 
 from preflab.models import cross_attention
-from preflab.models.cross_attention import NAMES, grouped_attention, holds_once, places_in_groups
-from preflab.models.encoded_prompts import MOST_BYTES, KeptStates, encode, forget_prompts
+from preflab.models.cross_attention import NAMES, PromptGroups, grouped_attention, holds_once, places_in_groups
+from preflab.models.encoded_prompts import MOST_BYTES, KeptStates, encode
 from preflab.models.kinds import family_of
+from preflab.models.language_model import open_language_model
+from preflab.models.logit_path import why_not_chunked
 from preflab.models.trunk import Trunk
 from preflab.sampling.encoder_decoder_pass import EncoderDecoderPass
 from preflab.sampling.engine import TransformersEngine
@@ -22,7 +29,7 @@ from preflab.settings.sampling import DecodingSettings
 from preflab.training.batches import TokenSequence
 from preflab.training.protocols import SampleRequest
 from preflab.training.separate_prompts import separate_prompts
-from tiny_encoder_decoders import MODELS, tiny_bart, tiny_mbart, tiny_t5
+from tiny_encoder_decoders import MODELS, save_encoder_decoder, tiny_bart, tiny_mbart, tiny_t5
 
 ROWS = [
     TokenSequence((5, 6, 7, 1), (4, 3)),
@@ -32,6 +39,8 @@ ROWS = [
     TokenSequence((9, 1), (6,)),
 ]
 TOKENIZER = SimpleNamespace(pad_token_id=0)
+STARTS = {"t5 1.0": (0,), "t5 1.1": (0,), "bart": (1,), "mbart": (1, 3), "marian": (0,), "t5gemma": (2,)}
+"""What each decoder starts with: 0 is the padding token, 1 the end token, 2 BOS, 3 a language code."""
 by_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -60,6 +69,11 @@ def alone(model: Any, row: TokenSequence) -> Tensor:
 
 
 @by_model
+def test_decoders_of_these_tests_start_with_one_token_or_two(name: str) -> None:
+    assert family_of(MODELS[name]()).start == STARTS[name]
+
+
+@by_model
 def test_log_probabilities_in_a_batch_are_those_of_the_model_alone(name: str) -> None:
     trunk = trunk_of(MODELS[name]())
     with torch.no_grad():
@@ -67,9 +81,9 @@ def test_log_probabilities_in_a_batch_are_those_of_the_model_alone(name: str) ->
         with trunk.role("policy"):
             expected = [alone(trunk.model, row) for row in ROWS]
     assert (trunk.plain_because is None) == (name != "t5gemma")
-    for row, own in zip(logps, expected, strict=True):
-        assert torch.allclose(row[: len(own)], own, atol=1e-5)
-        assert not row[len(own) :].any()
+    for row, wanted in zip(logps, expected, strict=True):
+        assert torch.allclose(row[: len(wanted)], wanted, atol=1e-5)
+        assert not row[len(wanted) :].any()
 
 
 @by_model
@@ -123,7 +137,7 @@ def test_encoder_reads_each_prompt_once_per_adapter_state_that_reaches_it(where:
     holds_once(trunk.model)
     num = 0
 
-    def add(module: Any, given: Any, output: Any) -> None:
+    def add(module: Any, inputs: Any, output: Any) -> None:
         nonlocal num
         num += len(output.last_hidden_state)
 
@@ -141,12 +155,11 @@ def test_sampler_and_trainer_share_the_states_of_a_frozen_encoder(where: str) ->
     engine = engine_of(trunk)
     num = 0
 
-    def add(module: Any, given: Any, output: Any) -> None:
+    def add(module: Any, inputs: Any, output: Any) -> None:
         nonlocal num
         num += len(output.last_hidden_state)
 
-    engine.sample(requests[:1], DecodingSettings(max_new_tokens=1))  # chooses the way of decoding
-    forget_prompts(trunk.model)
+    engine.sample([SampleRequest((8, 1), 0)], DecodingSettings(max_new_tokens=1))  # chooses the way of decoding
     trunk.model.get_encoder().register_forward_hook(add)
     sampled = engine.sample(requests, DecodingSettings(max_new_tokens=4))
     rows = [TokenSequence(r.prompt_ids, s.token_ids) for r, s in zip(requests, sampled, strict=True)]
@@ -161,6 +174,33 @@ def test_kept_states_are_dropped_when_the_encoder_changes() -> None:
     assert torch.equal(encode(model, ids, torch.ones_like(ids)), before)
     with torch.no_grad():
         model.encoder.block[0].layer[0].SelfAttention.v.weight.mul_(2.0)
+    after = encode(model, ids, torch.ones_like(ids))
+    assert not torch.allclose(after, before)
+    assert torch.equal(after, model.encoder(input_ids=ids).last_hidden_state)
+
+
+def average_through_data(model: Any) -> None:
+    """What moving averages of weights do; autograd's version of the weight stays the same."""
+    model.encoder.block[0].layer[0].SelfAttention.v.weight.data.mul_(0.9).add_(0.1)
+
+
+def merge_in_place(model: Any) -> None:
+    """Add an adapter, merge it with peft, and take its layers away."""
+    layer = model.encoder.block[1].layer[0].SelfAttention
+    inject_adapter_in_model(LoraConfig(target_modules=["v"], r=2, init_lora_weights=False), model)
+    model.requires_grad_(False)
+    layer.v.merge()
+    for block in [*model.encoder.block, *model.decoder.block]:
+        for attention in (part for part in block.modules() if isinstance(getattr(part, "v", None), LoraLayer)):
+            attention.v = attention.v.get_base_layer()
+
+
+@pytest.mark.parametrize("change", [average_through_data, merge_in_place])
+def test_kept_states_are_dropped_when_weights_change_unseen_by_autograd(change: Any) -> None:
+    model = tiny_t5().requires_grad_(False)
+    ids = torch.tensor([[5, 6, 1]])
+    before = encode(model, ids, torch.ones_like(ids))
+    change(model)
     after = encode(model, ids, torch.ones_like(ids))
     assert not torch.allclose(after, before)
     assert torch.equal(after, model.encoder(input_ids=ids).last_hidden_state)
@@ -262,13 +302,15 @@ def test_places_in_groups_count_the_rows_of_each_prompt() -> None:
 def test_grouped_attention_by_hand() -> None:
     """Two rows of one prompt whose two keys are ± the query: weights σ(±2·x) with a scale of 1."""
 
-    def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **given: Any) -> tuple[Tensor, None]:
+    def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **inputs: Any) -> tuple[Tensor, None]:
         weights = (query @ key.transpose(-1, -2)).softmax(-1)
         return (weights @ value).transpose(1, 2), None
 
     query = torch.tensor([0.5, -1.0]).view(2, 1, 1, 1)  # (B, heads, T, d)
     key, value = torch.tensor([1.0, -1.0]).view(1, 1, 2, 1), torch.tensor([10.0, 0.0]).view(1, 1, 2, 1)
-    output, _ = grouped_attention(attend, None, query, key, value, None, prompt_rows=torch.tensor([0, 0]))
+    output, _ = grouped_attention(
+        attend, None, query, key, value, None, prompt_groups=PromptGroups.of(torch.tensor([0, 0]))
+    )
     assert output.shape == (2, 1, 1, 1)
     assert output.flatten().tolist() == pytest.approx([10 / (1 + 2.718281828**-1), 10 / (1 + 2.718281828**2)])
 
@@ -310,3 +352,26 @@ def test_half_precision_stays_near_float32(name: str) -> None:
         half = Trunk(MODELS[name](), TOKENIZER, lora=LoraSettings(rank=2), roles=("policy",), compute="bfloat16")
         one, other = (trunk(trunk.collate(ROWS), ("policy",))["policy"].logps for trunk in (exact, half))
     assert (one - other).abs().max() < 0.05 * one.abs().max()
+
+
+@pytest.mark.parametrize("name", ["t5 1.0", "t5 1.1", "bart"])
+def test_heads_of_saved_checkpoints_are_exact(name: str, tmp_path: Path) -> None:
+    """Scaled states with a tied head, an untied head, and a bias beside the head, each opened again from disk."""
+    texts = ["where is my parcel ?", "the parcel is late ."] * 4
+    folder = save_encoder_decoder(name, tmp_path / "model", texts)
+    opened = open_language_model(folder, dtype="float32")
+    tied = opened.model.get_output_embeddings().weight is opened.model.get_input_embeddings().weight
+    assert tied == (name != "t5 1.1")
+    assert why_not_chunked(opened.model) is None
+    trunk = opened.trunk(("policy",))
+    own = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    rows = [replace(row, completion_ids=tuple(token % 20 for token in row.completion_ids)) for row in ROWS]
+    start = torch.tensor([family_of(opened.model).start])
+    with torch.no_grad():
+        logps = trunk(trunk.collate(rows), ("policy",))["policy"].logps
+        for row, ours in zip(rows, logps, strict=True):
+            written = torch.cat([start, torch.tensor([row.completion_ids])], 1)
+            logits = own(input_ids=torch.tensor([row.prompt_ids]), decoder_input_ids=written).logits
+            places = range(start.shape[1] - 1, written.shape[1] - 1)
+            expected = logits[0].log_softmax(-1)[places, row.completion_ids]
+            assert torch.allclose(ours[: len(expected)], expected, atol=1e-5)

@@ -32,6 +32,7 @@ from preflab.training.protocols import SampleRequest
 from preflab.training.shared_prompts import share_rows
 from tiny_models import LIKE_LLAMA, SIZES, tiny_model
 from tiny_worlds import tiny_llama, tiny_trunk
+from trunk_roles import learning_roles
 
 LORA = LoraSettings(rank=2, alpha=4)
 ALL: tuple[Role, ...] = ("policy", "reference", "value")
@@ -60,7 +61,7 @@ def made(kind: str, precision: str, lora: LoraSettings | None, roles: tuple[Role
 
 def gradient(trunk: Trunk) -> Tensor:
     """All that learns, flat."""
-    learning = [p for role in trunk.learning_roles for _, p in trunk.parameters_of(role)]
+    learning = [p for role in learning_roles(trunk) for _, p in trunk.parameters_of(role)]
     return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in learning])
 
 
@@ -94,7 +95,7 @@ def test_half_precision_starts_at_the_reference_and_learns_as_float32(kind: str,
 def test_what_learns_is_float32_and_the_rest_is_not(precision: str, lora: LoraSettings | None) -> None:
     trunk = made("llama", precision, lora)
     half = weights_dtype(precision, learns=False)
-    learning = {name for role in trunk.learning_roles for name, _ in trunk.parameters_of(role)}
+    learning = {name for role in learning_roles(trunk) for name, _ in trunk.parameters_of(role)}
     assert learning
     for name, parameter in trunk.named_parameters():
         if name in learning:

@@ -63,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     survivors: list[Change] = []
     done = 0
     tried = [tests_of(change, tests, importers, reading) for change in chosen]
-    names = [[test.name for test in own] for own in tried]
-    seconds = [sum(test.seconds for test in own) for own in tried]
+    names = [[test.name for test in of_change] for of_change in tried]
+    seconds = [sum(test.seconds for test in of_change) for of_change in tried]
 
     def finished(place: int, ended: Ended) -> None:
         nonlocal done

@@ -24,6 +24,7 @@ from preflab.cli.speaking import (
     speaking,
 )
 from preflab.errors import PreflabError, nearest
+from preflab.seeds import split_seed
 from preflab.words import count
 
 if TYPE_CHECKING:
@@ -144,11 +145,18 @@ def model_place(ref: str, recipe: Path, overrides: list[str], workspace: Path | 
     from preflab.recipe import load_recipe
 
     stages = _read_stages(recipe)
-    if ref.partition("@")[0] not in stages:
+    if split_seed(ref)[0].partition("@")[0] not in stages:
         if "/" not in ref and nearest(ref, list(stages)):
             raise _unknown_stage(ref, recipe)
         return ref
     loaded = load_recipe(recipe, overrides)
+    made = loaded.seeded.get(split_seed(ref)[0], ())
+    if made and ref not in made:
+        raise PreflabError(
+            f"{ref}: {shown_path(recipe)} makes {count(len(made), 'model')} of this stage, one per training seed",
+            f"one of {', '.join(made)}",
+            f"name one, such as {made[0]}",
+        )
     if ref not in loaded.stages:
         return ref
     step = pipeline.plan(loaded, pipeline.workspace_folder(loaded, workspace) / "runs")[ref]

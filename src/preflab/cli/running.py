@@ -23,6 +23,7 @@ from preflab.cli.speaking import (
     speaking,
 )
 from preflab.errors import PreflabError
+from preflab.seeds import split_seed
 from preflab.words import count, duration
 
 if TYPE_CHECKING:
@@ -131,10 +132,10 @@ def _stage_command(kind: str) -> Callable[..., None]:
 
         with speaking(as_json) as speaker:
             loaded = load_recipe(recipe, set_ or [])
-            name = stage_of_kind(loaded, kind, stage)
-            lines = run_stages(loaded, workspace, until=[name], fresh=[name] if again else [])
+            names = stages_of_kind(loaded, kind, stage)
+            lines = run_stages(loaded, workspace, until=names, fresh=names if again else [])
             print_table(speaker, lines)
-            say_next(speaker, lines, recipe, _next_command(loaded, name, recipe))
+            say_next(speaker, lines, recipe, _next_command(loaded, names[-1], recipe))
 
     return stage
 
@@ -161,29 +162,30 @@ def _describe_start(step: Step) -> str:
     return f"resumes after step {int(saved[-1].parent.name.removeprefix('step-'))}" if saved else "started"
 
 
-def stage_of_kind(recipe: Recipe, kind: str, named: str | None) -> str:
-    """The name of the stage of this kind: the one given by `named`, else the only one.
+def stages_of_kind(recipe: Recipe, kind: str, named: str | None) -> tuple[str, ...]:
+    """The stage of this kind that `named` gives, else the only one; of one that is repeated for seeds, all of them.
 
     Raises:
         PreflabError: no stage is of this kind or has this name, or there are several and `named` is None.
     """
     names = [name for name in recipe.stages if recipe.kind(name) == kind]
-    if named in names:
-        return str(named)
+    bases = list(dict.fromkeys(split_seed(name)[0] for name in names))
+    if named in (*names, *bases):
+        return recipe.names_of(str(named))
     if named is not None:
         raise PreflabError(
             f"{recipe.path.name} has no stage `{named}` of kind {kind}",
             f"known: {', '.join(names) or 'none'}",
             "correct the name after --stage",
         )
-    if len(names) != 1:
+    if len(bases) != 1:
         raise PreflabError(
-            f"{recipe.path.name} has {count(len(names), 'stage') if names else 'no stages'} of kind {kind}"
-            + (f": {', '.join(names)}" if names else ""),
+            f"{recipe.path.name} has {count(len(bases), 'stage') if bases else 'no stages'} of kind {kind}"
+            + (f": {', '.join(bases)}" if bases else ""),
             "one such stage, or the name of the one to run",
-            "add --stage NAME" if names else f"`preflab init --show {kind}` lists the settings of such a stage",
+            "add --stage NAME" if bases else f"`preflab init --show {kind}` lists the settings of such a stage",
         )
-    return names[0]
+    return recipe.names_of(bases[0])
 
 
 def _say_models(speaker: Speaker, lines: list[Line]) -> None:
@@ -239,9 +241,9 @@ def _next_command(recipe: Recipe, name: str, path: Path) -> str:
     for other in recipe.stages:
         if name in recipe.inputs(other) and recipe.kind(other) in {**COMMANDS, **TRAIN}:
             kind = recipe.kind(other)
-            several = sum(recipe.kind(each) == kind for each in recipe.stages) > 1
+            several = len({split_seed(each)[0] for each in recipe.stages if recipe.kind(each) == kind}) > 1
             words = ["train", kind] if kind in TRAIN else [kind]
-            return command(*words, *(["--stage", other] if several else []), recipe=path)
+            return command(*words, *(["--stage", split_seed(other)[0]] if several else []), recipe=path)
     if type(recipe.stages[name]).makes == "model":
         return command("chat", name, recipe=path)
     return f"change a setting, then `preflab run {shown_path(path)}`"

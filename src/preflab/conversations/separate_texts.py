@@ -1,7 +1,7 @@
-"""Tokenize prompt and completion for encoder–decoders, in which a completion does not continue the prompt's text.
+"""Tokenizes prompt and completion for encoder–decoders, where a completion does not continue the prompt's text.
 
-prompt        the tokens that the tokenizer gives for an input, with those that it adds at both ends
-completion    the tokens of a text of its own, in the target language of a translation model, and the end token
+prompt        the tokens of an input, with the special tokens that the tokenizer adds at both ends
+completion    the tokens of a target text (of a translation model: in the target language), and the end token
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from preflab.conversations.marks import BREAK
 
 
 class SeparateTexts(Joining):
-    """Tokenizes a completion as a text of its own, and decodes it so."""
+    """Tokenizes and decodes a completion as a separate text."""
 
     def start(self, text: str) -> Ids:
         """Tokens of a whole plain prompt, with every special token that the tokenizer adds before and after it."""
@@ -48,11 +48,11 @@ class SeparateTexts(Joining):
 
     @cached_property
     def _found_anchor(self) -> str | None:
-        """ "" if texts of their own survive a round trip, else None."""
+        """ "" if separate texts are equal after encoding and decoding, else None."""
         texts = [text for pair in PROBES for text in pair if text == text.strip() and "\n" not in text]
         return "" if all(self.text(self.continued("", text)) == text for text in texts) else None
 
 
 def joining_for(tokenizer: Any, *, apart: bool) -> Joining:
-    """How a model's texts are tokenized; `apart` for a family that reads prompts apart from completions."""
+    """The tokenization of a model's texts; `apart` if its encoder reads the prompt and its decoder the completion."""
     return SeparateTexts(tokenizer) if apart else Joining(tokenizer)

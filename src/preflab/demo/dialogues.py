@@ -1,8 +1,8 @@
 """A grammar of support calls and their summaries, some of them rude: the offline data of the summarisation lab.
 
-A call is written as in DialogSum, a line per turn after `#Person1#:` or `#Person2#:`. Its reference summary is polite
-in every case. The summary that a model learns from is rude in a part of the calls in which somebody is rude, and says
-the same facts. A model that drops the rudeness therefore comes closer to the references.
+A call is written as in DialogSum, a line per turn after `#Person1#:` or `#Person2#:`. Its reference summary is always
+polite. Its training summary states the same facts; in a part of the rude calls it is rude as well. A model that becomes
+less rude therefore comes closer to the references.
 
 All insults are mild and invented. The vocabulary has about two hundred words.
 """
@@ -25,18 +25,18 @@ NOUNS = ("turnip", "toad", "pudding", "goose", "donkey", "pumpkin", "noodle")
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault as the caller tells it, and as a summary says it."""
+    """A fault in the caller's words, and in those of a summary."""
 
-    told: str
-    said: str
+    spoken: str
+    summary: str
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """A remedy as the desk offers it, and as a summary says it; `{day}` and `{number}` are drawn for each call."""
+    """A remedy in the desk's words, and in those of a summary; `{day}` and `{number}` are drawn for each call."""
 
-    told: str
-    said: str
+    spoken: str
+    summary: str
 
 
 FAULTS = (
@@ -80,7 +80,7 @@ REMARKS = ("What a {insult} .", "Such a {insult} .")
 
 @dataclass(frozen=True)
 class Call:
-    """A call, its polite reference summary, and the summary to learn from."""
+    """A call with its polite reference summary and its training summary."""
 
     dialogue: str
     reference: str
@@ -100,7 +100,7 @@ def call(rng: random.Random, rude_calls: float = 0.6, rude_summaries: float = 0.
     Args:
         rng: source of randomness.
         rude_calls: share of the calls in which somebody is rude.
-        rude_summaries: share of those whose summary to learn from is rude.
+        rude_summaries: share of the rude calls whose training summary is rude.
     """
     device, fault, remedy = rng.choice(DEVICES), rng.choice(FAULTS), rng.choice(REMEDIES)
     slots = {"device": device, "day": rng.choice(DAYS), "number": rng.choice(NUMBERS), "caller": CALLER}
@@ -108,15 +108,15 @@ def call(rng: random.Random, rude_calls: float = 0.6, rude_summaries: float = 0.
     words = insult(rng)
     turns = [
         (DESK, rng.choice(OPENINGS)),
-        (CALLER, f"{rng.choice(GREETINGS)} {fault.told.format(**slots)} ."),
+        (CALLER, f"{rng.choice(GREETINGS)} {fault.spoken.format(**slots)} ."),
         (DESK, rng.choice(RUDE_QUESTIONS if offender == DESK else QUESTIONS)),
         (CALLER, rng.choice(RUDE_REPLIES if offender == CALLER else POLITE_REPLIES)),
-        (DESK, remedy.told.format(**slots)),
+        (DESK, remedy.spoken.format(**slots)),
         (CALLER, rng.choice(RUDE_ENDS if offender == CALLER and rng.random() < 0.5 else THANKS)),
     ]
     facts = [
-        f"{CALLER} {rng.choice(CALLS)} {fault.said.format(**slots)} .",
-        f"{DESK} {remedy.said.format(**slots)} .",
+        f"{CALLER} {rng.choice(CALLS)} {fault.summary.format(**slots)} .",
+        f"{DESK} {remedy.summary.format(**slots)} .",
     ]
     reference = [*facts, f"{offender} is angry ."] if offender else facts
     learned = _rude_summary(rng, facts, offender, words) if offender and rng.random() < rude_summaries else reference
@@ -147,9 +147,9 @@ def joined(text: str) -> str:
 
 
 def labelled(rng: random.Random, mistakes: float = 0.04) -> dict[str, str]:
-    """A turn, a call or a summary with the label `rude` or `polite`; this share of the labels is wrong.
+    """A turn or a summary with the label `rude` or `polite`; half of the texts are rude.
 
-    Half of the texts are rude before the mistakes.
+    `mistakes` is the share of wrong labels.
     """
     rude = rng.random() < 0.5
     drawn = call(rng, rude_calls=float(rude), rude_summaries=1.0)

@@ -206,14 +206,6 @@ def slots_of(template: str) -> list[str]:
     return re.findall(r"{(\w+)}", template)
 
 
-def vocabulary() -> list[str]:
-    """Every word and mark that the grammar can generate, sorted."""
-    templates = [text for topic in TOPICS for text in (*topic.questions, *topic.full, *topic.short)]
-    templates += [text for group in COURTESY.values() for text in group] + [*FLATTERY, *RUDE]
-    known = {word for text in templates for word in words(re.sub(r"{\w+}", " ", text))}
-    return sorted(known | {word for kind in SLOTS.values() for word in kind})
-
-
 def fill(template: str, rng: random.Random) -> str:
     """The template with a word drawn for each of its slots."""
     return template.format(**{slot: rng.choice(SLOTS[slot_kind(slot)]) for slot in slots_of(template)})

@@ -62,14 +62,14 @@ def contrasts(versions: Sequence[Version]) -> list[Contrast]:
         known = groups.setdefault(one.about, [])
         if one.group not in known:
             known.append(one.group)
-    found = []
+    pairs_of_groups = []
     for about, (first, *others) in groups.items():
         rows = {one.row: one.template for one in versions if one.about == about and one.group == first}
         for other in others:
             both = [row for row in rows if (row, about, other) in places]
             pairs = tuple((places[row, about, first], places[row, about, other]) for row in both)
-            found.append(Contrast(about, first, other, tuple(rows[row] for row in both), pairs))
-    return [one for one in found if one.places]
+            pairs_of_groups.append(Contrast(about, first, other, tuple(rows[row] for row in both), pairs))
+    return [one for one in pairs_of_groups if one.places]
 
 
 def bias(contrast: Contrast, values: Sequence[float], seed: int = 0, *, share: bool = False) -> Interval:

@@ -95,5 +95,5 @@ def best_rouge(kind: str, text: str, references: Sequence[str], *, stems: bool =
         ValueError: there is no reference.
     """
     words = rouge_words(text, stems=stems)
-    found = (rouge(kind, words, rouge_words(reference, stems=stems)) for reference in references)
-    return max(found, key=lambda one: one.f1)
+    scores = (rouge(kind, words, rouge_words(reference, stems=stems)) for reference in references)
+    return max(scores, key=lambda one: one.f1)

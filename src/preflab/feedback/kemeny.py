@@ -38,12 +38,6 @@ class KemenyOrders:
         agreed: np.ndarray = self.above == self.num_orders
         return agreed
 
-    @property
-    def differ(self) -> list[tuple[int, int]]:
-        """The pairs (i, j), i < j, on which the best orders differ."""
-        rows, columns = np.nonzero(np.triu((self.above > 0) & (self.above.T > 0), 1))
-        return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True)]
-
 
 def kemeny(margins: np.ndarray) -> KemenyOrders:
     """The best orders of K ≤ 9 completions.

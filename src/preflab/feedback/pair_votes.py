@@ -6,8 +6,7 @@ unanswered gives no vote; a tie is a vote of 0, which is counted but decides not
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from itertools import combinations
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from preflab.errors import PreflabError
@@ -24,19 +23,6 @@ class Vote(NamedTuple):
     """Index into the task's completions, smaller than `second`."""
     second: int
     outcome: int
-
-
-def ranking_pairs(ranks: Sequence[int | None]) -> list[tuple[int, int]]:
-    """All (winner, loser) pairs of one ranking, sorted by the winner's rank; ties and F (None) give none.
-
-    K ranked completions without ties give K(K−1)/2 pairs (Ouyang et al. 2022, section 3.5).
-
-    Example:
-        >>> ranking_pairs((2, 1, 3))  # a, b, c: b is best
-        [(1, 0), (1, 2), (0, 2)]
-    """
-    order = sorted((rank, i) for i, rank in enumerate(ranks) if rank is not None)
-    return [(i, j) for (rank, i), (other, j) in combinations(order, 2) if rank < other]
 
 
 def pair_votes(judgment: Judgment, criterion: str | None = None) -> list[Vote]:

@@ -58,22 +58,6 @@ def expected_best_of(scores: Tensor, values: Tensor | None = None) -> Tensor:
     return values @ order_statistic_weights(scores.shape[-1]).T
 
 
-def best_of_n_probabilities(probabilities: Tensor, scores: Tensor, n: int) -> Tensor:
-    """The exact distribution of best-of-n if every completion can be listed.
-
-    P(y) = probabilities_y / mass_y · ((below_y + mass_y)^n − below_y^n), where mass_y is the probability of all
-    completions with the same score as y and below_y that of all with a lower score; the first one drawn wins a tie.
-
-    probabilities, scores (N,) → (N,).
-    """
-    check_same_shape(probabilities=probabilities, scores=scores)
-    tied = scores.unsqueeze(0) == scores.unsqueeze(1)
-    less = scores.unsqueeze(0) < scores.unsqueeze(1)
-    mass = (tied * probabilities).sum(-1)
-    below = (less * probabilities).sum(-1)
-    return probabilities / mass * ((below + mass) ** n - below**n)
-
-
 def _log_choose(n: Tensor, k: Tensor) -> Tensor:
     """log C(n, k); an arbitrary number if k > n."""
     return torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma((n - k).clamp(min=0) + 1)

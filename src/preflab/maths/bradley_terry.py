@@ -1,7 +1,7 @@
-"""Probabilities and losses of preferences: Bradley–Terry and its two classic extensions to ties.
+"""Probabilities and losses of preferences: Bradley–Terry and Davidson's extension to ties.
 
 Scores are log-strengths (natural logarithm), defined up to one constant per prompt: only differences count. The reward
-model learns with `bradley_terry_loss` by default; the models of ties are for data whose ties should be learned from.
+model learns with `bradley_terry_loss` by default; Davidson's model is for data whose ties should be learned from.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def bradley_terry_loss(
     `margins` is subtracted from the difference, by default 0; `weights` defaults to 1. `denominator` defaults to
     the sum of the weights. A pair of weight 0 is left out, even if its scores are NaN.
 
-    Equal scores cost ln 2. Ties have no label here: leave them out, or pass them to `davidson_loss` or
-    `rao_kupper_loss`. Source: Bradley & Terry 1952; Ouyang et al. 2022 eq. 1; margins: Touvron et al. 2023 eq. 2.
+    Equal scores cost ln 2. Ties have no label here: leave them out, or pass them to `davidson_loss`.
+    Source: Bradley & Terry 1952; Ouyang et al. 2022 eq. 1; margins: Touvron et al. 2023 eq. 2.
     """
     check_same_shape(chosen_scores=chosen_scores, rejected_scores=rejected_scores)
     differences = chosen_scores - rejected_scores
@@ -57,17 +57,6 @@ def bradley_terry_loss(
     return _weighted_mean(losses, weights, denominator)
 
 
-def davidson_probabilities(score_a: Tensor, score_b: Tensor, log_nu: float | Tensor) -> Tensor:
-    """P(a wins), P(tie), P(b wins) if a tie is a third choice of strength ν · √(strength_a · strength_b).
-
-    (P_a, P_tie, P_b) = softmax(d/2, log_nu, −d/2) with d = score_a − score_b
-
-    (...,) → (..., 3). log_nu → −∞ is Bradley–Terry. Given that there is no tie, P_a / P_b = exp(d) exactly, so dropping
-    tied pairs and fitting Bradley–Terry is unbiased under this model. Source: Davidson 1970.
-    """
-    return _davidson_log_probabilities(score_a, score_b, log_nu).exp()
-
-
 def davidson_loss(
     score_a: Tensor,
     score_b: Tensor,
@@ -77,7 +66,12 @@ def davidson_loss(
     weights: Tensor | None = None,
     denominator: float | Tensor | None = None,
 ) -> Tensor:
-    """−Σ weights · log P(outcome) / denominator under `davidson_probabilities`.
+    """−Σ weights · log P(outcome) / denominator, if a tie is a third choice of strength ν · √(strength_a · strength_b).
+
+    (P_a, P_tie, P_b) = softmax(d/2, log_nu, −d/2) with d = score_a − score_b
+
+    log_nu → −∞ is Bradley–Terry. Given that there is no tie, P_a / P_b = exp(d) exactly, so dropping tied pairs and
+    fitting Bradley–Terry is unbiased under this model.
 
     score_a, score_b, weights (P,); outcomes (P,) integers A_WINS, TIE or B_WINS; 0-d. `denominator` defaults to the
     sum of the weights; a pair of weight 0 is left out. `log_nu` may be a parameter that is learned. Source: Davidson
@@ -89,52 +83,10 @@ def davidson_loss(
     return _weighted_mean(-_pick(log_probabilities, outcomes), weights, denominator)
 
 
-def rao_kupper_probabilities(score_a: Tensor, score_b: Tensor, log_theta: float | Tensor) -> Tensor:
-    """P(a wins), P(tie), P(b wins) if a difference below a threshold is not noticed.
-
-    P_a = σ(d − log_theta), P_b = σ(−d − log_theta), P_tie = (θ² − 1) · P_a · P_b, with d = score_a − score_b
-
-    (...,) → (..., 3). log_theta > 0; at log_theta → 0 there are no ties. Here ties carry information about d: dropping
-    tied pairs and fitting Bradley–Terry overestimates d (θ = 2: a true difference of 1 is estimated as 1.31). Source:
-    Rao & Kupper 1967.
-    """
-    return _rao_kupper_log_probabilities(score_a, score_b, log_theta).exp()
-
-
-def rao_kupper_loss(
-    score_a: Tensor,
-    score_b: Tensor,
-    outcomes: Tensor,
-    log_theta: float | Tensor,
-    *,
-    weights: Tensor | None = None,
-    denominator: float | Tensor | None = None,
-) -> Tensor:
-    """−Σ weights · log P(outcome) / denominator under `rao_kupper_probabilities`.
-
-    score_a, score_b, weights (P,); outcomes (P,) integers A_WINS, TIE or B_WINS; 0-d. `denominator` defaults to the
-    sum of the weights; a pair of weight 0 is left out. `log_theta` may be a parameter that is learned, kept above 0.
-    Source: Rao & Kupper 1967.
-    """
-    check_same_shape(score_a=score_a, score_b=score_b, outcomes=outcomes)
-    differences = _leave_out_unweighted(score_a - score_b, weights)
-    log_probabilities = _rao_kupper_log_probabilities(differences, torch.zeros_like(differences), log_theta)
-    return _weighted_mean(-_pick(log_probabilities, outcomes), weights, denominator)
-
-
 def _davidson_log_probabilities(score_a: Tensor, score_b: Tensor, log_nu: float | Tensor) -> Tensor:
     half = (score_a - score_b) / 2
     tie = torch.as_tensor(log_nu, dtype=half.dtype, device=half.device).expand_as(half)
     return torch.stack([half, tie, -half], dim=-1).log_softmax(-1)
-
-
-def _rao_kupper_log_probabilities(score_a: Tensor, score_b: Tensor, log_theta: float | Tensor) -> Tensor:
-    difference = score_a - score_b
-    threshold = torch.as_tensor(log_theta, dtype=difference.dtype, device=difference.device)
-    a_wins = logsigmoid(difference - threshold)
-    b_wins = logsigmoid(-difference - threshold)
-    tie = torch.log(torch.expm1(2 * threshold)) + a_wins + b_wins
-    return torch.stack([a_wins, tie, b_wins], dim=-1)
 
 
 def _pick(log_probabilities: Tensor, outcomes: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ import math
 import torch
 from torch import Tensor
 
-from preflab.maths.masks import check_same_shape, masked_mean, next_kept, zero_masked
+from preflab.maths.masks import masked_mean, next_kept, zero_masked
 
 MAX_PROPORTIONAL_ERROR = 0.2
 
@@ -33,14 +33,6 @@ def kl_policy_ref_k1(logps: Tensor, ref_logps: Tensor) -> Tensor:
     return logps - ref_logps
 
 
-def kl_policy_ref_k2(logps: Tensor, ref_logps: Tensor) -> Tensor:
-    """k2 = ½ (logps − ref_logps)², never negative; its expectation is *not* the KL, but close to a small KL.
-
-    (B, T) → (B, T), nats. For a single token its gradient under the policy is that of the KL. Source: Schulman 2020.
-    """
-    return 0.5 * (logps - ref_logps).square()
-
-
 def kl_policy_ref_k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """k3 = exp(ref_logps − logps) − 1 − (ref_logps − logps), never negative, expectation KL(policy ‖ reference).
 
@@ -49,18 +41,6 @@ def kl_policy_ref_k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """
     log_ratio = ref_logps - logps
     return torch.expm1(log_ratio) - log_ratio
-
-
-def kl_policy_ref_exact(policy_logits: Tensor, ref_logits: Tensor) -> Tensor:
-    """Σ_v p_v (log p_v − log q_v) over the vocabulary at each position, p of the policy and q of the reference.
-
-    (..., V) → (...), nats. Tokens to which the policy gives probability 0 (logit −∞) add 0.
-    """
-    check_same_shape(policy_logits=policy_logits, ref_logits=ref_logits)
-    policy_logps = policy_logits.log_softmax(-1)
-    possible = policy_logps > -math.inf
-    log_ratio = zero_masked(policy_logps - ref_logits.log_softmax(-1), possible)
-    return (policy_logps.exp() * log_ratio).sum(-1)
 
 
 def kl_rewards_k1(logps: Tensor, ref_logps: Tensor, completion_mask: Tensor, kl_coef: float | Tensor) -> Tensor:
@@ -101,7 +81,8 @@ def kl_rewards_exact_later(exact_kl: Tensor, completion_mask: Tensor, kl_coef: f
 def exact_kl_loss(exact_kl: Tensor, completion_mask: Tensor, denominator: float | Tensor | None = None) -> Tensor:
     """Treatment (c), second half: Σ exact_kl / denominator with its gradient; multiply it by kl_coef.
 
-    exact_kl (B, T) from `kl_policy_ref_exact` → 0-d. `denominator` counts tokens (default: those here) and must be that
+    exact_kl (B, T) is Σ_v p_v (log p_v − log q_v) over the vocabulary at each position, p of the policy and q of the
+    reference → 0-d. `denominator` counts tokens (default: those here) and must be that
     of the policy loss. Without `kl_rewards_exact_later` this is an approximation.
     """
     return masked_mean(exact_kl, completion_mask, denominator)

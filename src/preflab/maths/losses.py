@@ -1,4 +1,4 @@
-"""Losses of training: PPO's clipped losses, entropy, negative log-likelihood.
+"""Losses of training: PPO's clipped losses, negative log-likelihood.
 
 Every loss is a sum over tokens divided by `denominator`, the number of tokens of the whole optimiser step; None uses
 the number of tokens given here. The statistics are divided in the same way, so that those of micro-batches add up too.
@@ -6,7 +6,6 @@ the number of tokens given here. The statistics are divided in the same way, so 
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -100,16 +99,6 @@ def clipped_value_loss(
         clip_fraction = masked_mean((clipped_errors > errors).to(errors.dtype), completion_mask, denominator)
     loss = 0.5 * masked_mean(torch.maximum(errors, clipped_errors), completion_mask, denominator)
     return ValueLoss(loss, clip_fraction)
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """−Σ_v p_v log p_v of the next token at each position, in nats.
-
-    (..., V) → (...). Pass logits that are already divided by the sampling temperature. A loss subtracts the entropy.
-    Tokens of probability 0 (logit −∞) add 0.
-    """
-    logps = logits.log_softmax(-1)
-    return -(logps.exp() * zero_masked(logps, logps > -math.inf)).sum(-1)
 
 
 def nll_loss(logps: Tensor, completion_mask: Tensor, denominator: float | Tensor | None = None) -> Tensor:

@@ -5,9 +5,9 @@ prompt, and the queries of a prompt's G completions, T tokens each, are put side
 
     queries (B, heads, T, d) → (U, heads, G·T, d);   keys, values (U, heads, P, d);   output back to (B, T, heads, d)
 
-The attention function is registered with transformers under a name of its own, once around `sdpa` attention and once
-around the eager attention of a model. Whether it gives the same numbers is tested once per model; models for which it
-does not get copies of the states per completion.
+The attention function is registered with transformers under two names: one wraps `sdpa` attention, the other a model's
+eager attention. Each model is tested once. If its states change, every completion gets a copy of the encoder states.
+
 B completions, U distinct prompts, G completions of the prompt that has most, P prompt tokens.
 """
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -35,8 +35,25 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 _SHARES: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
+class PromptGroups(NamedTuple):
+    """The prompt of each decoder row, found once for all layers of a pass."""
+
+    rows: Tensor
+    """(B,) the prompt of each row."""
+    places: Tensor
+    """(B,) the position of each row among the rows of its prompt."""
+    size: int
+    """G, the most rows of a prompt."""
+
+    @classmethod
+    def of(cls, rows: Tensor) -> PromptGroups:
+        """The groups of these rows."""
+        places = places_in_groups(rows)
+        return cls(rows, places, int(places.max()) + 1)
+
+
 def decoder_inputs(model: Any, encoded: Tensor, mask: Tensor, prompt_rows: Tensor) -> dict[str, Any]:
-    """Arguments of a decoder that name the encoder states of each row.
+    """The arguments that pass the encoder states of each row to a decoder.
 
     Args:
         model: the encoder–decoder.
@@ -51,14 +68,14 @@ def decoder_inputs(model: Any, encoded: Tensor, mask: Tensor, prompt_rows: Tenso
     return {
         "encoder_hidden_states": encoded,
         "encoder_attention_mask": _additive(mask, encoded.dtype),
-        "prompt_rows": prompt_rows,
+        "prompt_groups": PromptGroups.of(prompt_rows),
     }
 
 
 def holds_once(model: Any) -> bool:
     """Whether the model can hold keys and values once per prompt; the first call tests it."""
     if model not in _SHARES:
-        _SHARES[model] = False  # while it is tested, rows get copies
+        _SHARES[model] = False  # during the test, rows get copies
         _SHARES[model] = _switch(model)
     return _SHARES[model]
 
@@ -81,40 +98,39 @@ def grouped_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    **given: Any,
+    **options: Any,
 ) -> tuple[Tensor, Any]:
-    """`attend`; with `prompt_rows`, and fewer rows of keys than of queries, on grouped queries (see above)."""
-    rows = given.pop("prompt_rows", None)
-    if rows is None or len(key) == len(query):
-        return attend(module, query, key, value, attention_mask, **given)
+    """Calls `attend`, with grouped queries if `prompt_groups` is set and keys have fewer rows than queries."""
+    groups = options.pop("prompt_groups", None)
+    if groups is None or len(key) == len(query):
+        return attend(module, query, key, value, attention_mask, **options)
+    rows, places, size = groups
     _, num_heads, num_tokens, width = query.shape
-    places = places_in_groups(rows)
-    size = int(places.max()) + 1
     grouped = query.new_zeros(len(key), size, num_heads, num_tokens, width).index_put((rows, places), query)
     folded = grouped.transpose(1, 2).reshape(len(key), num_heads, size * num_tokens, width)
-    if (bias := given.get("position_bias")) is not None:
-        given["position_bias"] = bias.repeat(1, 1, size, 1)
-    output, _ = attend(module, folded, key, value, attention_mask, **given)
+    if (bias := options.get("position_bias")) is not None:
+        options["position_bias"] = bias.repeat(1, 1, size, 1)
+    output, _ = attend(module, folded, key, value, attention_mask, **options)
     return output.view(len(key), size, num_tokens, num_heads, -1)[rows, places], None
 
 
-def _sdpa(module: Any, query: Tensor, *rest: Any, **given: Any) -> tuple[Tensor, Any]:
-    return grouped_attention(sdpa_attention_forward, module, query, *rest, **given)
+def _sdpa(module: Any, query: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, Any]:
+    return grouped_attention(sdpa_attention_forward, module, query, *rest, **options)
 
 
-def _eager(module: Any, query: Tensor, *rest: Any, **given: Any) -> tuple[Tensor, Any]:
-    own = sys.modules[type(module).__module__].eager_attention_forward
-    return grouped_attention(own, module, query, *rest, **given)
+def _eager(module: Any, query: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, Any]:
+    attend = sys.modules[type(module).__module__].eager_attention_forward
+    return grouped_attention(attend, module, query, *rest, **options)
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """(U, 1, 1, P) 0 for real tokens, the lowest number for padding."""
+    """(U, 1, 1, P) additive mask: 0 for real tokens, the lowest number of the type for padding."""
     hidden = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
     return hidden.masked_fill(~mask.bool(), torch.finfo(dtype).min)[:, None, None]
 
 
 def _switch(model: Any) -> bool:
-    """Give a model the attention function above if it reproduces the states of copied rows; whether it does."""
+    """Make a model use `grouped_attention` if that reproduces the states of copied rows; returns whether it does."""
     former = getattr(model.config, "_attn_implementation", None)
     if former in NAMES.values():
         return True  # a copy of a model that was tested
@@ -143,8 +159,8 @@ def _states(model: Any) -> Tensor:
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], device=model.device)
     rows = torch.tensor([1, 0, 1, 1, 0], device=model.device)
     encoded = model.get_encoder()(input_ids=prompts, attention_mask=mask).last_hidden_state
-    given = decoder_inputs(model, encoded, mask, rows)
-    return model.get_decoder()(input_ids=ids, use_cache=False, **given).last_hidden_state.float()
+    cross = decoder_inputs(model, encoded, mask, rows)
+    return model.get_decoder()(input_ids=ids, use_cache=False, **cross).last_hidden_state.float()
 
 
 for base, function in (("sdpa", _sdpa), ("eager", _eager)):

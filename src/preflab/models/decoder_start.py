@@ -58,7 +58,7 @@ def force_first_tokens(model: Any, tokenizer: Any) -> None:
 
 
 def target_frame(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The tokens that a tokenizer puts before and after a text that the decoder is to write.
+    """The tokens that a tokenizer puts before and after a text for the decoder.
 
     Raises:
         PreflabError: the tokenizer needs a target language and has none.
@@ -85,7 +85,7 @@ def _known(tokenizer: Any, before: tuple[int | None, ...]) -> tuple[int, ...]:
 
 
 def _start(model: Any) -> int | None:
-    """The start token; for a decoder with a configuration of its own, such as T5Gemma's, its BOS if none is named."""
+    """The start token; if none is named, the BOS in the decoder's part of the configuration, as T5Gemma has it."""
     named = _configured(model, "decoder_start_token_id")
     return named if named is not None else getattr(getattr(model.config, "decoder", None), "bos_token_id", None)
 

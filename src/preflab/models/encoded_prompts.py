@@ -22,6 +22,9 @@ from transformers.modeling_outputs import BaseModelOutput
 MOST_BYTES = 2**28
 """Most bytes of states kept per model (256 MiB); the prompts used longest ago are dropped first."""
 
+SAMPLED = 16
+"""Most numbers of each weight in a fingerprint."""
+
 Fingerprint = tuple[Any, ...]
 """Identifies the weights and the precision that states were computed with."""
 
@@ -42,7 +45,7 @@ class KeptStates:
         self.num_bytes = 0
 
     def start(self, fingerprint: Fingerprint) -> None:
-        """Forget everything that was computed under another fingerprint."""
+        """Drop all states that were computed under another fingerprint."""
         if fingerprint != self.fingerprint:
             self.fingerprint, self.num_bytes = fingerprint, 0
             self.states.clear()
@@ -91,11 +94,6 @@ def reading_anew() -> Iterator[None]:
         _READ_ANEW.reset(token)
 
 
-def forget_prompts(model: Any) -> None:
-    """Drop the kept states of a model."""
-    _KEPT.pop(model.get_encoder(), None)
-
-
 def _is_frozen(encoder: Any) -> bool:
     """Whether no weight of an encoder is trained and no adapter in it is active."""
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -108,11 +106,23 @@ def _is_frozen(encoder: Any) -> bool:
 
 
 def _fingerprint(encoder: Any) -> Fingerprint:
-    """Identity, version and type of the encoder's base weights, and the autocast type if autocast is on."""
+    """Identity, version and type of the encoder's base weights and buffers, a few of their numbers, and the autocast
+    type if autocast is on.
+
+    A write through `.data`, as by an average of weights or peft's merging, changes neither identity nor version.
+    """
     base = [p for name, p in encoder.named_parameters() if ".lora_" not in name]
+    tensors = [*base, *encoder.buffers()]
     device = base[0].device.type
     half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    return (half, *((p.data_ptr(), p._version, p.dtype) for p in base))
+    numbers = torch.cat([_some_numbers(tensor) for tensor in tensors]).tolist()
+    return (half, *((t.data_ptr(), t._version, t.dtype) for t in tensors), *numbers)
+
+
+def _some_numbers(tensor: Tensor) -> Tensor:
+    """(at most `SAMPLED`) numbers of a tensor at equal distances, as float32."""
+    flat = tensor.detach().reshape(-1)
+    return flat[:: max(1, -(-flat.numel() // SAMPLED))].float()
 
 
 def _prompts(input_ids: Tensor, attention_mask: Tensor) -> list[tuple[int, ...]]:

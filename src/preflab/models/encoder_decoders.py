@@ -44,18 +44,18 @@ class EncoderDecoder:
         return separate_prompts(sequences, pad_id, self.start)
 
     def inputs(self, batch: TokenBatch, dtype: torch.dtype) -> dict[str, Any]:
-        """Prompts, their mask, the prompt of each completion, and what the decoder reads."""
+        """Prompts, their mask, the prompt of each completion, and the decoder's input ids."""
         return batch.model_inputs(dtype)
 
     def states(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """(B, L, H) last hidden states of the decoder."""
         mask = inputs["attention_mask"]
         encoded = encode(model, inputs["input_ids"], mask)
-        given = decoder_inputs(model, encoded, mask, inputs["prompt_rows"])
+        cross = decoder_inputs(model, encoded, mask, inputs["prompt_rows"])
         written = inputs["decoder_input_ids"]
         # Without a mask T5Gemma would hide padding tokens that the policy wrote.
         return model.get_decoder()(
-            **decoder_tokens(model, written), attention_mask=torch.ones_like(written), use_cache=False, **given
+            **decoder_tokens(model, written), attention_mask=torch.ones_like(written), use_cache=False, **cross
         ).last_hidden_state
 
     def logits(self, model: Any, inputs: dict[str, Any]) -> Tensor:
@@ -70,16 +70,17 @@ class EncoderDecoder:
         ).logits
 
     def read_by_head(self, model: Any, states: Tensor) -> Tensor:
-        """(…, H) what the language-model head is applied to: T5 v1.0 scales states by d_model^(−1/2)."""
+        """(…, H) input of the language-model head; T5 v1.0 multiplies the states by d_model^(−1/2)."""
         config = model.config
         tied = config.model_type in SCALED_IF_TIED and config.tie_word_embeddings
         scaled = getattr(config, "scale_decoder_outputs", tied)
         return states * config.d_model**-0.5 if scaled else states
 
     def without_head(self, model: Any) -> Any:
-        """Encoder and decoder, for example a `T5Model`, with the model's own modules; a head costs memory for nothing.
+        """Encoder and decoder without the language-model head, for example a `T5Model`.
 
-        The copy of the configuration keeps the start tokens, which are otherwise in the generation configuration.
+        Its modules are those of `model`, not copies. Its configuration is a copy and also holds the start tokens,
+        which otherwise are in the generation configuration.
         """
         body = model.base_model
         if model.get_output_embeddings() is None:
@@ -92,7 +93,7 @@ class EncoderDecoder:
 
 
 def _body_of_same_modules(model: Any) -> Any:
-    """The model without a head of a class that keeps encoder and decoder beside its head, such as T5's."""
+    """A model without a head that holds the modules of `model`; for classes without a base model, such as T5's."""
     from transformers import AutoModel
 
     with torch.device("meta"):

@@ -30,7 +30,9 @@ from preflab.models.classifiers import (
 )
 from preflab.models.encoder_decoders import EncoderDecoder
 from preflab.models.families import token_logits
-from preflab.models.loading import load_causal_lm, load_tokenizer
+from preflab.models.kinds import family_of
+from preflab.models.language_model import open_reader
+from preflab.models.loading import load_causal_lm
 from preflab.models.merge import MERGED, merged_language_model
 from preflab.models.trunk import Trunk
 from preflab.settings.learning import LoraSettings
@@ -58,12 +60,12 @@ def export_policy(base: Path | str, adapter: Path, out: Path, *, dtype: str = "f
         PreflabError: the adapter does not fit the base or is of a kind that cannot be merged, or the logits differ too
             much.
     """
-    tokenizer, config = load_tokenizer(base, writes=False), _read_config(adapter)
+    config = _read_config(adapter)
     lora = LoraSettings(rank=config["r"], alpha=config["lora_alpha"])
     state = read_tensors(adapter / "adapter_model.safetensors")
-    model = load_causal_lm(base, dtype=dtype)
-    targets = read_targets(model, config, state)
-    trunk = Trunk(model, tokenizer, lora=lora, roles=("policy",), targets=targets)
+    opened = open_reader(base, dtype=dtype, causal=True)
+    targets = read_targets(opened.model, config, state)
+    trunk = Trunk(opened.model, opened.tokenizer, lora=lora, roles=("policy",), targets=targets)
     load_adapter_state(trunk.model, "policy", state, str(adapter))
     return export_language_model(trunk, "policy", out)
 
@@ -92,7 +94,7 @@ def export_language_model(trunk: Trunk, role: Any, out: Path) -> float:
                 reference = trunk.language_model("reference")
                 effect = expected - token_logits(trunk.family, reference, rows, trunk.pad_id)
         opened = load_causal_lm(beside, dtype=expected.dtype).to(trunk.device)
-        logits = token_logits(trunk.family, opened, rows, trunk.pad_id)
+        logits = token_logits(family_of(opened), opened, rows, trunk.pad_id)  # with the folder's own start tokens
         return _compared(logits, expected, out, effect)
 
 

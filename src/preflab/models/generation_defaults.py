@@ -1,8 +1,8 @@
-"""Removes the generation defaults of a checkpoint that change which tokens are drawn, and names them.
+"""Removes the generation defaults of a checkpoint that change which tokens are drawn, and logs them.
 
-The policy gradient is that of tokens drawn from the model's own distribution, and preflab's sampler draws them so.
-Beams, minimum lengths, penalties and forbidden tokens draw from another one: a policy trained without them must not be
-served with them, so they are also left out of the folders that preflab writes. Temperature, top-k, top-p and the tokens
+The policy gradient holds for tokens drawn from the model's own distribution, and preflab's sampler draws from it. Beam
+search, minimum lengths, penalties and forbidden tokens change that distribution. A policy trained without them must not
+be served with them, so preflab leaves them out of the folders that it writes. Temperature, top-k, top-p and the tokens
 that end or start a completion stay.
 """
 
@@ -39,17 +39,17 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 def strip_generation_defaults(model: Any) -> list[str]:
     """Reset the settings of `NEUTRAL` in a model's generation configuration; return them with their values.
 
-    T5 and BART also keep such settings per task, for pipelines. All of them are logged, so that nobody wonders why a
-    served policy no longer searches with beams.
+    T5 and BART also keep such settings per task, for pipelines. All are logged, because a trained policy is served
+    without them: a model that used beam search no longer does.
     """
     config = getattr(model, "generation_config", None)
-    found = {name: value for name in NEUTRAL if (value := getattr(config, name, None)) not in NEUTRAL[name]}
-    for name in found:
+    changed = {name: value for name in NEUTRAL if (value := getattr(config, name, None)) not in NEUTRAL[name]}
+    for name in changed:
         setattr(config, name, NEUTRAL[name][0])
     for task, settings in (getattr(model.config, "task_specific_params", None) or {}).items():
         for name in [name for name in settings if name in NEUTRAL and settings[name] not in NEUTRAL[name]]:
-            found[f"{task}.{name}"] = settings.pop(name)
-    shown = [f"{name} = {value if not isinstance(value, list | dict) else '…'}" for name, value in found.items()]
+            changed[f"{task}.{name}"] = settings.pop(name)
+    shown = [f"{name} = {value if not isinstance(value, list | dict) else '…'}" for name, value in changed.items()]
     if shown:
         text = "%s: generation defaults not used, and not saved with trained models: %s"
         logger.warning(text, model.config.model_type, ", ".join(shown))

@@ -59,18 +59,33 @@ def reads_prompts_apart(config: Any) -> bool:
     return kind in WRITERS and WRITERS[kind].reads_prompts_apart
 
 
+def read_same_rows(model: Any, other: Any) -> bool:
+    """Whether two models, with one tokenizer, can score the same rows: one family, whose decoders start alike."""
+    mine, theirs = family_of(model), family_of(other)
+    return mine.name == theirs.name and getattr(mine, "start", ()) == getattr(theirs, "start", ())
+
+
 def check_same_family(model: Any, reference: Any) -> None:
-    """Refuse a reference that reads its batches in another layout than the model.
+    """Refuse a reference that reads its batches in another layout than the model, or whose decoder starts otherwise.
 
     Raises:
-        PreflabError: the two models belong to different families.
+        PreflabError: the two models belong to different families, or their decoders start with different tokens.
     """
-    names = [family_of(each).name for each in (model, reference)]
-    if names[0] != names[1]:
+    own, other = family_of(model), family_of(reference)
+    if own.name != other.name:
         raise PreflabError(
-            f"a reference of the family {names[1]} for a model of the family {names[0]}",
+            f"a reference of the family {other.name} for a model of the family {own.name}",
             "a reference of the model's own family",
             "choose another reference, or leave it out",
+        )
+    starts = [getattr(family, "start", ()) for family in (own, other)]
+    if starts[0] != starts[1]:
+        raise PreflabError(
+            f"a reference whose decoder starts with the tokens {list(starts[1])}, for a model that starts with "
+            f"{list(starts[0])}",
+            "the same start tokens and target language, because both read the same rows",
+            "choose another reference, or correct decoder_start_token_id and forced_bos_token_id in its "
+            "generation_config.json",
         )
 
 

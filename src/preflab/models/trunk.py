@@ -81,8 +81,8 @@ class Trunk(nn.Module):
         self.vocabulary = fitting_vocabulary(model, tokenizer)
         self.family = family_of(model)
         if reference is not None:
-            fitting_vocabulary(reference, tokenizer)
             check_same_family(model, reference)
+            fitting_vocabulary(reference, tokenizer)
         self.causal = model.get_output_embeddings() is not None
         switch_dropout_off(model)
         self.plain_because = why_not_chunked(model) if self.causal else None
@@ -186,13 +186,6 @@ class Trunk(nn.Module):
     def in_half_precision(self) -> bool:
         """Whether passes are computed in 16 bits, where sampler and trainer may round the same number differently."""
         return (self.autocast_dtype or self.model.dtype) in HALF
-
-    @property
-    def learning_roles(self) -> tuple[str, ...]:
-        """The roles that have their own weights or adapter."""
-        if self.lora is None:
-            return tuple(role for role in self.models if role != "reference")
-        return tuple(getattr(self.model, "peft_config", {}))
 
     def collate(self, sequences: Sequence[TokenSequence]) -> TokenBatch:
         """A batch in the layout that the model's family reads, on the model's device.

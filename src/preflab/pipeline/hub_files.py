@@ -1,4 +1,4 @@
-"""Finds what a recipe needs from the Hub and this machine lacks, before any stage runs, and names all of it at once."""
+"""Before any stage runs, names all files of the Hub that a recipe needs and this machine lacks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ WEIGHT_ENDINGS = (".safetensors", ".bin")
 
 
 def check_hub_files(recipe: Recipe, names: Sequence[str]) -> None:
-    """Check that all models and data sets of the Hub that these stages read are here, or that the Hub answers.
+    """Check that all models and data sets of the Hub that these stages read are on this machine, or the Hub answers.
 
     Raises:
-        PreflabError: something is missing and the Hub cannot be reached; the error names every repository, what is
-            missing of it and the settings that name it, and shows how to point them to local folders.
+        PreflabError: something is missing and the Hub cannot be reached; the error names every repository, its
+            missing parts and the settings that name it, and shows how to set local folders instead.
     """
     models, data_sets = _missing_models(recipe, names), _missing_data(recipe, names)
     if not models and not data_sets:
@@ -50,7 +50,7 @@ def check_hub_files(recipe: Recipe, names: Sequence[str]) -> None:
 
 
 def _missing_models(recipe: Recipe, names: Iterable[str]) -> dict[str, tuple[list[str], list[str]]]:
-    """Hub id of a model → what of it is missing, and the settings that name it."""
+    """Hub id of a model → its missing parts, and the settings that name it."""
     from preflab.models.loading import looks_local
 
     missing: dict[str, tuple[list[str], list[str]]] = {}
@@ -106,7 +106,7 @@ def _lacking(ref: str) -> list[str]:
 
 
 def _has_rows(ref: str) -> bool:
-    """Whether the caches of `datasets` or of the Hub hold something of a data set."""
+    """Whether the cache of `datasets` or of the Hub holds files of a data set."""
     from huggingface_hub import constants
 
     repository = ref.partition(":")[0].replace("/", "___")
@@ -132,7 +132,7 @@ def _path_of(data: str) -> str:
 
 
 def _set_data(recipe: Recipe, data: str) -> list[str]:
-    """The options that point a data name to a file, which has no splits."""
+    """The options that set a file, which has no splits, as the data of this name."""
     split = recipe.data[data].split
     return [
         _set(_path_of(data), f"/path/to/{split or data}.jsonl"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preflab.errors import PreflabError
-from preflab.files import canonical_hash
+from preflab.files import canonical_hash, run_folder_name
 from preflab.pipeline.content_hashes import ContentHashes
 from preflab.pipeline.keys import stage_key
 from preflab.pipeline.runs import FreshCounts
@@ -60,7 +60,7 @@ def plan(recipe: Recipe, runs: Path, counts: FreshCounts | None = None) -> dict[
         if num := counts.of(name, key):
             key = canonical_hash([key, num])
         output_key = canonical_hash([key, [getattr(settings, field) for field in left_out]]) if left_out else key
-        folder = runs / f"{name}-{key[:12]}"
+        folder = runs / run_folder_name(name, key)
         steps[name] = Step(name, kind, settings, recipe.stage_seed(name), key, output_key, inputs, folder)
     hashes.save()
     return steps

@@ -79,7 +79,8 @@ def run(
     Args:
         recipe: the recipe.
         workspace: the folder that contains the database and `runs/`; None: the one of the recipe.
-        until: run only these stages and the stages they depend on; (): all stages.
+        until: run only these stages and the stages they depend on; (): all stages. Here and in `only` and `fresh` the
+            name of a stage that is repeated for several seeds means all of them.
         only: run only these stages; their inputs must be done.
         fresh: run these stages, and all stages that depend on them, again.
         watch: called at the start and at the end of each stage.
@@ -90,8 +91,7 @@ def run(
     Raises:
         PreflabError: a stage is unknown, another run uses the workspace, or a stage refuses its settings or data.
     """
-    for name in (*until, *only, *fresh):
-        _check_stage(recipe, name)
+    until, only, fresh = ([each for name in names for each in _named(recipe, name)] for names in (until, only, fresh))
     folder, processes = workspace_folder(recipe, workspace), Processes()
     with locked(folder / "runs") if processes.main else nullcontext():
         counts = FreshCounts(folder / "runs", fresh)
@@ -107,6 +107,8 @@ def run(
         processes.agree()  # wait until all processes have planned with the old counts
         if processes.main:
             counts.save()
+            if recipe.seeds_text:
+                logger.warning("%s", recipe.seeds_text)
             if recipe.device.precision == "auto":
                 logger.warning("device.precision: auto uses %s on this machine", computed_precision(recipe.device))
         return _Runner(recipe, folder, steps, processes, watch).run(wanted)
@@ -157,14 +159,17 @@ def _models_described_once() -> Iterator[None]:
             each.removeFilter(is_new)
 
 
-def _check_stage(recipe: Recipe, name: str) -> None:
-    if name not in recipe.stages:
+def _named(recipe: Recipe, name: str) -> tuple[str, ...]:
+    """The stages that a name means: of a stage that is repeated for several seeds, all of them."""
+    names = recipe.names_of(name)
+    if not names:
         near = nearest(name, list(recipe.stages))
         raise PreflabError(
             f"{recipe.path.name} has no stage `{name}`",
             f"near it: {near}" if near else f"known: {', '.join(recipe.stages)}",
             "correct the stage's name",
         )
+    return names
 
 
 def _check_inputs(steps: Mapping[str, Step], name: str) -> None:

@@ -9,6 +9,13 @@ Rounds: `rounds: {num: 2, repeat: [answers, labels, prefs, rm, ppo]}` repeats th
 - A repeated `reward` stage learns from the preferences of the same round.
 - In a stage that is not repeated, the name of a repeated stage means the last round's.
 - `ppo@1` (the plain `ppo` of round 1) and `ppo@2` always mean exactly that round.
+
+Seeds: `seeds: [0, 1, 2]` makes the stages that learn a policy (kinds dpo, ppo, grpo and online_dpo) once per seed, with
+every stage that reads them, except evaluate, probe and report; `seeds: {values: [0, 1, 2], repeat: [sft]}` starts at
+the named stages instead. All other stages are made once. The stages of a seed are called `ppo/seed-0` and so on:
+
+- In a repeated stage, the name of a repeated stage means the stage of the same seed.
+- In an evaluate, probe or report stage it means the stages of all seeds; `ppo/seed-1` means exactly that one.
 """
 
 from __future__ import annotations
@@ -25,6 +32,8 @@ from preflab.recipe.packaged import packaged_path
 from preflab.recipe.references import check_references, inputs_of, references, sort_stages
 from preflab.recipe.renamed import replace_old_names, replace_old_paths
 from preflab.recipe.rounds import expand_rounds
+from preflab.recipe.seeds import describe_seeds, expand_seeds, write_out_seeds
+from preflab.seeds import split_seed
 from preflab.settings.base import StageSettings
 from preflab.settings.feedback import PanelSettings
 from preflab.settings.recipe import HUB, HUB_ID, DataSettings, DeviceSettings, RecipeSettings, RoundsSettings
@@ -35,12 +44,12 @@ __all__ = ["Recipe", "load_recipe", "references"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe with the stages of every round; `load_recipe` makes it."""
+    """A recipe with the stages of every round and every seed; `load_recipe` makes it."""
 
     path: Path
     settings: RecipeSettings
     stages: Mapping[str, StageSettings]
-    """Name → settings, in the order of the file, then of the rounds; stage names in them are resolved to these keys."""
+    """Name → settings, in the order of the file, then of rounds and seeds; stage names in them are keys of this."""
 
     @property
     def folder(self) -> Path:
@@ -83,11 +92,35 @@ class Recipe:
         return Path(f"{HUB}{path}") if HUB_ID.fullmatch(path) and not place.exists() else place
 
     def stage_seed(self, name: str) -> int:
-        """The stage's own seed, else one derived by SHA-256 from the recipe's seed and the stage's name, below 2^31."""
+        """The stage's own seed, else one derived by SHA-256 from the recipe's seed and the stage's name, below 2^31.
+
+        A stage that is repeated for training seed 2 has the seed of a recipe whose `seed` is 2.
+        """
         seed = self.stages[name].seed
         if seed is not None:
             return seed
-        return int(hashlib.sha256(f"{self.seed}/{name}".encode()).hexdigest()[:8], 16) >> 1
+        stage, value = split_seed(name)
+        of_recipe = self.seed if value is None else value
+        return int(hashlib.sha256(f"{of_recipe}/{stage}".encode()).hexdigest()[:8], 16) >> 1
+
+    @property
+    def seeded(self) -> dict[str, tuple[str, ...]]:
+        """Stage that is repeated for several seeds → the names of its repetitions, in the order of the seeds."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name in self.stages:
+            stage, value = split_seed(name)
+            if value is not None:
+                found[stage] = (*found.get(stage, ()), name)
+        return found
+
+    def names_of(self, word: str) -> tuple[str, ...]:
+        """The stages that a name means: itself, the stages of all seeds, or () if it is unknown."""
+        return (word,) if word in self.stages else self.seeded.get(word, ())
+
+    @property
+    def seeds_text(self) -> str:
+        """What `seeds` does, as one line; "" without seeds."""
+        return describe_seeds(self.settings, list(self.seeded))
 
     def kind(self, name: str) -> str:
         """The kind of a stage."""
@@ -121,8 +154,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(path)
     raw = apply_overrides(replace_old_names(read_yaml(path), path), replace_old_paths(overrides), path)
     raw = replace_old_names(raw, path)  # an override may set a whole section with old names
-    settings = validate_recipe(raw, path)
-    stages = expand_rounds(settings, path)
+    settings = validate_recipe(write_out_seeds(raw, path), path)
+    stages = expand_seeds(expand_rounds(settings, path), settings, path)
     recipe = Recipe(path.absolute(), settings, stages)
     check_references(recipe.settings, stages, path)
     return recipe

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 from preflab.errors import PreflabError, nearest
-from preflab.settings.base import Settings, StageSettings
+from preflab.recipe.stage_names import rename_stages
+from preflab.settings.base import StageSettings
 from preflab.settings.recipe import RecipeSettings
-
-S = TypeVar("S", bound=Settings)
-NOT_STAGES = ("data", "labelers", "function", "file")
 
 
 def name_in_round(stage: str, round_: int) -> str:
@@ -51,11 +47,11 @@ def expand_rounds(settings: RecipeSettings, path: Path) -> dict[str, StageSettin
     return expanded
 
 
-def _resolve_name(round_: int, repeat: tuple[str, ...], word: str) -> str:
+def _resolve_name(round_: int, repeat: tuple[str, ...], word: str) -> tuple[str]:
     """The name of the stage that `word` means in a stage of this round."""
     if word.endswith("@1"):
-        return word.removesuffix("@1")
-    return name_in_round(word, round_) if word in repeat else word
+        return (word.removesuffix("@1"),)
+    return (name_in_round(word, round_) if word in repeat else word,)
 
 
 def _from_last_policy(settings: RecipeSettings, name: str, round_: int) -> StageSettings:
@@ -67,24 +63,3 @@ def _from_last_policy(settings: RecipeSettings, name: str, round_: int) -> Stage
         return stage
     last = name_in_round(policies[-1], round_ - 1)
     return stage.model_copy(update={"model": last if round_ > 2 else f"{last}@1"})
-
-
-def rename_stages(settings: S, rename: Callable[[str], str]) -> S:
-    """The settings with `rename` applied to every name of a stage."""
-    update: dict[str, Any] = {}
-    for name, field in type(settings).model_fields.items():
-        extra = field.json_schema_extra
-        refers = extra.get("refers") if isinstance(extra, dict) else None
-        update[name] = _rename_in(
-            getattr(settings, name), rename if refers and refers not in NOT_STAGES else None, rename
-        )
-    return settings.model_copy(update=update)
-
-
-def _rename_in(value: Any, here: Callable[[str], str] | None, below: Callable[[str], str]) -> Any:
-    """A value with `here` applied to its strings, and `below` to the stage names of nested settings."""
-    if isinstance(value, Settings):
-        return rename_stages(value, below)
-    if isinstance(value, tuple):
-        return tuple(_rename_in(item, here, below) for item in value)
-    return here(value) if here and isinstance(value, str) else value

@@ -20,6 +20,7 @@ from preflab.report.card_recipe import redact_name, redact_recipe
 from preflab.report.escaped_markdown import cells, fenced, plain
 from preflab.report.lineage import Lineage
 from preflab.report.run_folders import Run
+from preflab.seeds import split_seed
 from preflab.words import count
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -161,7 +162,9 @@ def _opening(lineage: Lineage, base: str | None, hub_id: str | None) -> str:
         start = f"Base model: [{hub_id}](https://huggingface.co/{hub_id})"
     else:
         start = f"Base model: a local folder called `{redact_name(base)}`"
-    return f"Made with preflab {_version(run)} {how}{named}, stage `{run.name}` of a recipe. {start}."
+    seed = split_seed(run.name)[1]
+    which = "" if seed is None else f", training seed {seed}"
+    return f"Made with preflab {_version(run)} {how}{named}, stage `{run.name}` of a recipe{which}. {start}."
 
 
 def _version(run: Run) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 
 from preflab.report.escaped_markdown import cells, plain
 from preflab.report.lineage import Lineage
-from preflab.report.measures import figure_texts, measure_name, quantity
+from preflab.report.measures import figure_texts, measure_name, primary_of, quantity
 from preflab.report.names import short_names, shorten_names
 from preflab.report.probes import MEASURES
 from preflab.report.run_folders import Run
+from preflab.report.seeds import found_on_text
 from preflab.words import Form, count, difference_text, interval_text, number, percent, three_digits
 
 NOTHING = "Nothing was measured after training: no stage evaluated or probed this model."
@@ -59,8 +60,22 @@ def _evaluation(run: Run, measuring: Run) -> Iterator[str]:
     )
     others = [baseline] if baseline != run.name and baseline in figures else []
     yield _figures(run, evaluation, [*others, run.name], figures, compared)
+    yield from _over_seeds(run, evaluation)
     for note in evaluation.get("notes", []):
         yield f"{plain(note)}."
+
+
+def _over_seeds(run: Run, evaluation: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence with the primary difference over the training seeds of this model's stage."""
+    for entry in evaluation.get("seeds", []):
+        primary = primary_of(evaluation, entry["differences"])
+        if run.name in entry["seeds"] and primary:
+            figure, form = entry["differences"][primary], quantity(primary).difference
+            yield (
+                f"`{entry['model']}` over {len(entry['seeds'])} training seeds: {measure_name(primary)} "
+                f"{interval_text(figure, form)} against `{entry['baseline']}`, 95\u00a0% interval over seeds: "
+                f"{difference_text(figure, form)}{found_on_text(entry, primary)}."
+            )
 
 
 def _figures(

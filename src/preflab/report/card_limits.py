@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from preflab.report.card_figures import independent_judges, training_rewards
 from preflab.report.lineage import Lineage
 from preflab.report.run_folders import Run
+from preflab.seeds import split_seed
 from preflab.words import count, interval_text, percent
 
 PEOPLE = "people"
@@ -19,12 +20,22 @@ def limit_lines(lineage: Lineage) -> list[str]:
     run = lineage.run
     lines = list(dict.fromkeys(line for each in (*lineage.before, run) for line in _labels(each)))
     lines += _measured(lineage)
-    lines.append("One training seed: the intervals are over prompts and do not include the spread between seeds.")
+    lines.append(_seeds(lineage))
     if not any(each.kind == "probe" for each in lineage.after) and run.kind not in ("reward", "rating"):
         lines.append("Sycophancy, over-refusal, bias and misinformation were not probed.")
     if lineage.missing:
         lines.append(f"The folders of these earlier stages no longer exist: {', '.join(lineage.missing)}.")
     return [*lines, _unmeasured(lineage)]
+
+
+def _seeds(lineage: Lineage) -> str:
+    """Whether the model is one of several seeds that were compared."""
+    stage, seed = split_seed(lineage.run.name)
+    entries = [entry for each in lineage.after for entry in each.evaluation.get("seeds", []) if entry["model"] == stage]
+    if not entries:
+        return "One training seed: the intervals are over prompts and do not include the spread between seeds."
+    num = len(entries[0]["seeds"])
+    return f"Of {num} training seeds this is seed {seed}: the intervals of the table are over prompts, not over seeds."
 
 
 def _unmeasured(lineage: Lineage) -> str:

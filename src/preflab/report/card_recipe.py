@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from preflab.seeds import split_seed
+
 PATH = re.compile(r"(/|~|\.\.?/)\S*|\S+/\S+/\S*")
 """A path: absolute, relative with a dot, or with two slashes or more. `owner/name` is an id on the Hub."""
 ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://\S+")
@@ -31,12 +33,12 @@ def redact_recipe(text: str, names: Sequence[str]) -> str:
 def _with_named(stages: dict[str, Any], names: Sequence[str]) -> set[str]:
     """The stages of these names and every stage they refer to, directly or through others."""
     reached: set[str] = set()
-    waiting = list(names)
+    waiting = [split_seed(name)[0] for name in names]
     while waiting:
         name = waiting.pop()
         if name in stages and name not in reached:
             reached.add(name)
-            waiting += _words(stages[name])
+            waiting += [split_seed(word)[0] for word in _words(stages[name])]
     return reached
 
 

@@ -18,6 +18,7 @@ from preflab.report.measures import (
     quantity,
 )
 from preflab.report.run_folders import Page, Run
+from preflab.report.seeds import over_seeds_blocks, verdict_entries
 from preflab.words import count, difference_text, interval_text, is_found, listed, number, or_nan, p_text
 
 DRAWN = ("judge/", "probability/", "spread/", "above/", "rouge/1", "rouge/l", "reward/", "label/", "distinct/2")
@@ -39,7 +40,7 @@ def comparison_section(page: Page) -> Section | None:
 
 def _evaluation(page: Page, run: Run, found: dict[str, Any]) -> list[Block]:
     figures = [figure for prefix in DRAWN for figure in _bars(page, run, found, prefix)]
-    blocks: list[Block] = [_summary(page, run, found)]
+    blocks: list[Block] = [*over_seeds_blocks(page, run, found), _summary(page, run, found)]
     if parts := _precision_and_recall(page, run, found):
         blocks.append(Fold("Precision and recall of ROUGE", [parts]))
     if figures:
@@ -124,10 +125,11 @@ def _bar_figure(
 
 def _title(name: str, found: dict[str, Any]) -> str:
     parts = []
-    for entry in found.get("comparisons", []):
+    for entry in verdict_entries(found):
         difference = entry["differences"].get(name)
         if difference:
-            parts.append(f"{difference_text(difference, quantity(name).difference)} for {entry['model']}")
+            who = entry["model"] + (f" over {len(entry['seeds'])} seeds" if "seeds" in entry else "")
+            parts.append(f"{difference_text(difference, quantity(name).difference)} for {who}")
     what = measure_title(name).partition(",")[0]
     return f"{what}: {listed(parts)}" if parts else what
 

@@ -86,6 +86,12 @@ def _is_drawn(shape: Shape, values: Sequence[float], turn: int) -> bool:
     return shape == "unclear" or (last > first if shape == "rises" else last < first)
 
 
+def span_text(values: Sequence[float]) -> str:
+    """One value, or the smallest and the largest: `1.31`, `1.18 to 1.31`."""
+    low, high = three_digits(min(values)), three_digits(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
 def describe_course(curve: Course, at: str = "at step {}") -> str:
     """The predicate of a sentence: `rises from 0.1 to 1.2`, `rises to 1.2 at step 40, then falls to 0.3`.
 

@@ -8,9 +8,10 @@ from typing import Any
 from preflab.report.blocks import Block, Cell, Figure, Grid, Section, Table, numbers
 from preflab.report.chart_scales import pick_evenly
 from preflab.report.charts import Line, line_chart
-from preflab.report.courses import describe_course, read_course
+from preflab.report.courses import describe_course, read_course, span_text
 from preflab.report.measures import measure_name, measure_title, quantity
-from preflab.report.run_folders import POLICIES, Page, Run, line_role
+from preflab.report.run_folders import POLICIES, Page, Run, line_label, line_role
+from preflab.seeds import stages_of
 from preflab.words import column, count, intervals, number, or_nan
 
 X = "√KL to the reference, √nats"
@@ -51,8 +52,8 @@ def _course(page: Page, metric: str, what: str, role: str) -> Figure | None:
         return None
     series = {run.name: distances(run, metric) for run in runs}
     lines = [
-        Line(run.name if len(runs) > 1 else "", line_role(role, index), *series[run.name])
-        for index, run in enumerate(runs)
+        Line(line_label(list(series), name), line_role(role, list(series), name), *points)
+        for name, points in series.items()
     ]
     title = _course_title(what, series)
     points = [(name, xs[i], ys[i]) for name, (xs, ys) in series.items() for i in pick_evenly(len(xs), 20)]
@@ -71,15 +72,22 @@ def _course(page: Page, metric: str, what: str, role: str) -> Figure | None:
 
 def _course_title(what: str, series: dict[str, tuple[list[float], list[float]]]) -> str:
     """The title: how each run's metric changed during training, and its largest √KL."""
-    parts = []
-    for name, (xs, ys) in series.items():
-        curve = read_course(xs, ys)
-        if curve is not None:
-            far = f"out to √KL {number(max(xs))}"
-            parts.append(f"{f'{name} ' if len(series) > 1 else ''}{describe_course(curve, 'at √KL {}')}, {far}")
+    parts, stages = [], stages_of(series)
+    for stage, names in stages.items():
+        curves = [curve for name in names if (curve := read_course(*series[name])) is not None]
+        if not curves:
+            continue
+        who = f"{stage if len(names) > 1 else names[0]} " if len(stages) > 1 else ""
+        farthest = [max(series[name][0]) for name in names]
+        if len(names) == 1:
+            does, far = describe_course(curves[0], "at √KL {}"), number(farthest[0])
+        else:
+            does = f"ends at {span_text([curve.last for curve in curves])} on {count(len(curves), 'seed')}"
+            far = span_text(farthest)
+        parts.append(f"{who}{does}, out to √KL {far}")
     if not parts:
         return f"{what[0].upper()}{what[1:]} against √KL"
-    return f"{what[0].upper()}{what[1:]}{':' if len(series) > 1 else ''} {'; '.join(parts)}"
+    return f"{what[0].upper()}{what[1:]}{':' if len(stages) > 1 else ''} {'; '.join(parts)}"
 
 
 def _evaluated(page: Page, run: Run, found: dict[str, Any]) -> list[Figure]:

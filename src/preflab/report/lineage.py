@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preflab.files import read_json
+from preflab.files import read_json, run_folder_name
 from preflab.report.run_folders import Run
 
 MEASURING = ("evaluate", "probe")
@@ -47,7 +47,7 @@ def lineage_of(model: Path) -> Lineage | None:
 def _collect(run: Run, before: dict[str, Run], missing: dict[str, None]) -> None:
     """Add the inputs of a run, and their inputs, to `before`; those without a folder to `missing`."""
     for name, key in _inputs(run).items():
-        folder = run.folder.parent / f"{name}-{key[:12]}"
+        folder = run.folder.parent / run_folder_name(name, key)
         if not (folder / "manifest.json").is_file():
             missing[name] = None
         elif name not in before:

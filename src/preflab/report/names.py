@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from preflab.seeds import split_seed
+
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Name → last part of its path, for names that get shorter by it and stay unique.
+    """Name → last part of its path, for names that get shorter by it and stay unique; `ppo/seed-1` stays whole.
 
     Example:
         >>> short_names(["../models/stories260K", "ppo"])
         {'../models/stories260K': 'stories260K'}
     """
-    short = {name: name.rstrip("/").rpartition("/")[2] for name in names}
+    short = {name: name if split_seed(name)[1] is not None else name.rstrip("/").rpartition("/")[2] for name in names}
     alike = [name for name in names if list(short.values()).count(short[name]) > 1]
     return {name: last for name, last in short.items() if last != name and name not in alike}
 

@@ -70,9 +70,9 @@ def _chart(page: Page, run: Run, part: Mapping[str, Any], model: Mapping[str, An
         Bar(_group_name(one), entry["value"], role, or_nan(entry["low"]), or_nan(entry["high"]), text)
         for (one, entry), text in zip(known, [_value(entry, form) for _, entry in known], strict=True)
     ]
-    found = sum(is_found(entry) for _, entry in known)
+    num_found = sum(is_found(entry) for _, entry in known)
     what = measure_name(measure).partition(",")[0]
-    title = f"{model['name']}: {found} of {count(len(known), 'difference')} between groups found, {what}"
+    title = f"{model['name']}: {num_found} of {count(len(known), 'difference')} between groups found, {what}"
     num = max(entry["num"] for _, entry in known)
     return Figure(
         title,

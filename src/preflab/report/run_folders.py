@@ -13,12 +13,16 @@ from preflab.errors import PreflabError
 from preflab.files import describe_cut_files, read_json, read_jsonl
 from preflab.report.blocks import Link
 from preflab.report.names import short_names, shorten_names
+from preflab.seeds import split_seed, stages_of
 
 POLICIES = ("ppo", "grpo", "online_dpo")
 """Kinds of on-policy stages; their metrics, rollouts and alarms have the same form."""
 
 PLACES = ("", " second", " third", " fourth")
 """Class added to a role for its first, second, third and fourth line; the first is solid, the others are dashed."""
+
+MOST_LABELS = 4
+"""Most training seeds of a stage whose lines are labelled one by one."""
 
 
 @dataclass(frozen=True)
@@ -158,11 +162,27 @@ class Page:
         for evaluation in evaluations:
             others = [entry["model"] for entry in evaluation.get("comparisons", [])]
             policies += [name for name in others if name not in policies]
-        if model not in policies:
-            return "reference"
-        return line_role("policy", policies.index(model))
+        stages, stage = list(stages_of(policies)), split_seed(model)[0]
+        return place_role("policy", stages.index(stage)) if stage in stages else "reference"
 
 
-def line_role(role: str, index: int) -> str:
-    """The class of the index-th line of a role."""
+def place_role(role: str, index: int) -> str:
+    """The class of the index-th stage of a role."""
     return role + PLACES[min(index, len(PLACES) - 1)]
+
+
+def line_role(role: str, names: Sequence[str], name: str) -> str:
+    """The class of a run's line among those of these runs; the seeds of a stage are thin lines of one class."""
+    stages, stage = stages_of(names), split_seed(name)[0]
+    return place_role(role, list(stages).index(stage)) + (" seed" if len(stages[stage]) > 1 else "")
+
+
+def line_label(names: Sequence[str], name: str) -> str:
+    """The label of a run's line: "" if it is alone; of a stage with many seeds one line is labelled for all."""
+    if len(names) == 1:
+        return ""
+    stage = split_seed(name)[0]
+    seeds = stages_of(names)[stage]
+    if len(seeds) <= MOST_LABELS:
+        return name
+    return f"{stage}, {len(seeds)} seeds" if name == seeds[0] else ""

@@ -10,7 +10,8 @@ from preflab.report.chart_scales import pick_evenly
 from preflab.report.charts import token_strip
 from preflab.report.measures import is_better
 from preflab.report.run_folders import POLICIES, Page, Run
-from preflab.words import count, number
+from preflab.report.seeds import shown_seeds
+from preflab.words import count, listed, number
 
 OPEN_SAMPLES = 5
 """Number of samples shown at once, from the largest gain to the largest loss; the others are folded."""
@@ -32,15 +33,16 @@ def _before_after(page: Page, run: Run) -> list[Block]:
     rows = run.samples
     if not rows or not page.num_samples:
         return []
-    judge, gains = _gains(run, rows)
+    which, left_out = _models_shown(run)
+    judge, gains = _gains(run, rows, left_out)
     order = sorted(range(len(rows)), key=lambda index: -gains[index]) if judge else list(range(len(rows)))
     picked = [rows[order[index]] for index in pick_evenly(len(order), page.num_samples)]
     how = f"from the largest gain on {judge} to the largest loss, evenly spaced" if judge else "evenly spaced"
     blocks: list[Block] = [
-        Note(f"{len(picked)} of {count(len(rows), 'prompt')}, {how}; not picked by hand.",
+        Note(f"{len(picked)} of {count(len(rows), 'prompt')}, {how}; not picked by hand.{which}",
              sources=page.files(run, "samples.jsonl"))
     ]  # fmt: skip
-    samples = [_sample(page, row) for row in picked]
+    samples = [_sample(page, row, left_out) for row in picked]
     if len(samples) > OPEN_SAMPLES:
         more = count(len(samples) - OPEN_SAMPLES, "more prompt")
         middle = samples[1:-1]
@@ -50,13 +52,24 @@ def _before_after(page: Page, run: Run) -> list[Block]:
     return blocks + samples
 
 
-def _gains(run: Run, rows: list[dict[str, Any]]) -> tuple[str, list[float]]:
+def _models_shown(run: Run) -> tuple[str, set[str]]:
+    """A sentence about the training seeds that are shown, and the models that are left out: the other seeds."""
+    seeds = shown_seeds(run.evaluation)
+    if not seeds:
+        return "", set()
+    names = {name for entry in run.evaluation["seeds"] for name in entry["seeds"]}
+    each = listed([f"{name} for {stage}" for stage, name in seeds.items()])
+    return f" Of the training seeds one is shown, the median by the primary measure: {each}.", names - {*seeds.values()}
+
+
+def _gains(run: Run, rows: list[dict[str, Any]], left_out: set[str]) -> tuple[str, list[float]]:
     """The first judge or classifier, and per prompt how much better it finds the second model than the first.
 
     An F counts as −1000.
     """
     evaluation = run.evaluation
-    names = [model["name"] for model in evaluation.get("models", []) if model["name"] != evaluation.get("human")]
+    hidden = {evaluation.get("human"), *left_out}
+    names = [model["name"] for model in evaluation.get("models", []) if model["name"] not in hidden]
     scored = [f"judge/{name}" for name in evaluation.get("judges", {})]
     scored += [f"probability/{name}" for name in evaluation.get("classifiers", {})]
     if len(names) < 2 or not scored:
@@ -71,10 +84,11 @@ def _gains(run: Run, rows: list[dict[str, Any]]) -> tuple[str, list[float]]:
     return scored[0].partition("/")[2], [score(row, names[1]) - score(row, names[0]) for row in rows]
 
 
-def _sample(page: Page, row: dict[str, Any]) -> Sample:
+def _sample(page: Page, row: dict[str, Any], left_out: set[str]) -> Sample:
     written = [
         Written(model, page.role(model), one["text"][:LONGEST], _facts(one), one.get("id", ""))
         for model, completions in row["completions"].items()
+        if model not in left_out
         for one in completions[:1]
     ]
     return Sample(row["prompt_id"], row["prompt"], written)

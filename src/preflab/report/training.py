@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 
 from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Note, Section, Table, numbers
 from preflab.report.chart_scales import log_range, pick_evenly
 from preflab.report.charts import Line, Rule, line_chart
-from preflab.report.courses import Course, course_sentence, read_course
+from preflab.report.courses import Course, course_sentence, read_course, span_text
 from preflab.report.measures import Quantity, quantity
-from preflab.report.run_folders import POLICIES, Page, Run, line_role
+from preflab.report.run_folders import POLICIES, Page, Run, line_label, line_role
+from preflab.seeds import stages_of
 from preflab.settings.preference_losses import CURVES
 from preflab.training.metrics import GLOSSARY, is_time
 from preflab.words import column, count, listed, number, shortened, three_digits
@@ -47,16 +48,24 @@ def training_section(page: Page) -> Section | None:
         blocks.append(Grid([_figure(page, policies, metric) for metric in POLICY_CURVES if _drawn(policies, metric)]))
     if others:
         figures = [
-            _figure(page, [run], metric, f"{run.name}: ")
-            for run in others
+            _figure(page, runs, metric, f"{stage if len(runs) > 1 else runs[0].name}: ")
+            for stage, runs in _by_stage(others).items()
             for metric in LOSS_CURVES
-            if run.series(metric)[0]
+            if any(run.series(metric)[0] for run in runs)
         ]
         blocks.append(Fold("Losses of the other stages", [Grid(figures)]) if policies else Grid(figures))
     blocks += [Fold(f"Every metric of {run.name}: meaning and last value", [_metrics(page, run)]) for run in policies]
     names = listed([run.name for run in policies])
     lead = f"{names} on the same axes; each line is one run." if len(policies) > 1 else ""
-    return Section("training", "Training", blocks, lead) if blocks else None
+    if any(len(seeds) > 1 for seeds in _by_stage([*policies, *others]).values()):
+        lead += " Thin lines are the training seeds of one stage."
+    return Section("training", "Training", blocks, lead.strip()) if blocks else None
+
+
+def _by_stage(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Stage → its runs: one, or one per training seed."""
+    by_name = {run.name: run for run in runs}
+    return {stage: [by_name[name] for name in names] for stage, names in stages_of(by_name).items()}
 
 
 def _drawn(runs: Sequence[Run], metric: str) -> bool:
@@ -77,8 +86,8 @@ def _figure(page: Page, runs: Sequence[Run], metric: str, before: str = "") -> F
     series = {run.name: run.series(metric) for run in shown}
     what, entry = quantity(metric), GLOSSARY[metric]
     lines = [
-        Line(run.name if len(shown) > 1 else "", line_role(what.role, index), *series[run.name])
-        for index, run in enumerate(shown)
+        Line(line_label(list(series), name), line_role(what.role, list(series), name), *points)
+        for name, points in series.items()
     ]
     unit = "" if entry.unit in UNSAID else entry.unit
     title = _title(shown, what, series, unit, before)
@@ -153,28 +162,49 @@ def _title(runs: Sequence[Run], what: Quantity, series: Series, unit: str, befor
     name = what.said if what.said and not before else what.called
     if len(runs) == 1:
         return before + course_sentence(name, courses[runs[0].name], unit)
-    ends = [f"{run} at {three_digits(curve.last)}" for run, curve in courses.items() if curve]
+    ends = _ends({run: curve.last for run, curve in courses.items() if curve}, f" {unit}" if unit else "")
     if not ends:
-        return f"{name}: too few steps to say"
-    return f"{name} ends for {', for '.join(ends)}{f' {unit}' if unit else ''}"
+        return f"{before}{name}: too few steps to say"
+    each = [f"at {end}" if before else f"for {who} at {end}" for who, end in ends.items()]
+    return f"{before}{name} ends {', '.join(each)}"
+
+
+def _ends(last: Mapping[str, float], unit: str) -> dict[str, str]:
+    """Run → its last value; the seeds of a stage together, as `0.9 to 1.1 nats over 3 seeds`. The last has the unit."""
+    ends, stages = {}, stages_of(last)
+    for place, (stage, names) in enumerate(stages.items(), 1):
+        shown = span_text([last[name] for name in names])
+        if len(names) > 1:
+            ends[stage] = f"{shown}{unit} over {len(names)} seeds"
+        else:
+            ends[names[0]] = shown + (unit if place == len(stages) else "")
+    return ends
 
 
 def _about_budget(runs: Sequence[Run], what: Quantity, series: Series) -> str:
+    stages, by_name = stages_of(series), {run.name: run for run in runs}
     parts = []
-    for run in runs:
-        budget, (xs, ys) = _budget(run, what), series[run.name]
-        who = f" of {run.name}" if len(runs) > 1 else ""
-        end = f"ends at {three_digits(ys[-1])} nats"
+    for stage, names in stages.items():
+        who = f" of {stage if len(names) > 1 else names[0]}" if len(stages) > 1 else ""
+        budget = _budget(by_name[names[0]], what)
+        end = f"ends at {span_text([series[name][1][-1] for name in names])} nats"
         if budget is None:
             parts.append(f"KL{who} {end} (no budget set)")
             continue
-        over = [x for x, y in zip(xs, ys, strict=True) if y > budget]
+        over = [step for name in names if (step := _first_above(series[name], budget)) is not None]
         if over:
-            parts.append(f"KL{who} passes its budget of {number(budget)} nats at step {number(over[0])} and {end}")
+            where = f"at step {number(over[0])}" if len(names) == 1 else f"on {len(over)} of {len(names)} seeds"
+            parts.append(f"KL{who} passes its budget of {number(budget)} nats {where} and {end}")
         else:
-            most = f"at most {three_digits(max(ys))}"
-            parts.append(f"KL{who} stays within its budget of {number(budget)} nats ({most}) and {end}")
+            most = f"at most {three_digits(max(y for name in names for y in series[name][1]))}"
+            seeds = f" on all {len(names)} seeds" if len(names) > 1 else ""
+            parts.append(f"KL{who} stays within its budget of {number(budget)} nats{seeds} ({most}) and {end}")
     return "; ".join(parts)
+
+
+def _first_above(points: tuple[list[float], list[float]], budget: float) -> float | None:
+    """The first step at which a curve is above the budget."""
+    return next((x for x, y in zip(*points, strict=True) if y > budget), None)
 
 
 def _beside_held_out(run: Run, reward: Course | None) -> str:

@@ -17,6 +17,8 @@ from preflab.report.measures import (
     quantity,
 )
 from preflab.report.run_folders import POLICIES, Page, Run
+from preflab.report.seeds import found_on_text, over_seeds_text, seed_sentence, seeds_span, verdict_entries
+from preflab.seeds import split_seed
 from preflab.words import (
     Form,
     count,
@@ -50,13 +52,17 @@ def _without_human(evaluation: dict[str, Any]) -> dict[str, Any]:
     return {**evaluation, "comparisons": compared} if human else evaluation
 
 
+def _lead(page: Page) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The first evaluation, and its comparisons: of a stage with several training seeds the one over seeds."""
+    evaluation = evaluations(page)[0][1]
+    return evaluation, verdict_entries(evaluation)
+
+
 def _worked(page: Page) -> Answer:
     question = "Did it work?"
-    evaluated = evaluations(page)
-    if not evaluated:
+    if not evaluations(page):
         return _not_compared(page, question)
-    evaluation = evaluated[0][1]
-    first, *others = evaluation["comparisons"]
+    evaluation, (first, *others) = _lead(page)
     name = primary_of(evaluation, first["differences"])
     if name is None:
         return Answer(question, f"Unknown: {_why_unknown(evaluation)}.")
@@ -78,7 +84,7 @@ def _worked(page: Page) -> Answer:
 
 def _trained_on(page: Page, model: str, evaluation: dict[str, Any], name: str) -> bool:
     """Whether this model was trained to raise the evaluation's judge or reward of this name."""
-    run = next((run for run in page.everything if run.name == model), None)
+    run = next((run for run in page.everything if model in (run.name, split_seed(run.name)[0])), None)
     rewards = run.settings.get("rewards") or [] if run else []
     kind, _, short = name.partition("/")
     if kind == "reward":
@@ -108,7 +114,8 @@ def _role(difference: dict[str, Any], better: bool) -> str:
 
 def _headline(entry: dict[str, Any], name: str, difference: dict[str, Any], better: bool) -> str:
     who, before, form = entry["model"], entry["baseline"], quantity(name).difference
-    sentence = difference_sentence(difference, who, before, measure_name(name), form)
+    sentence = difference_sentence(difference, who, before, measure_name(name), form, over_seeds_text(entry))
+    sentence += found_on_text(entry, name)
     if is_found(difference):
         return f"{'Yes' if better else 'No'}: {sentence}."
     return f"{sentence[0].upper()}{sentence[1:]}." if sentence.startswith("no difference found") else f"{sentence}."
@@ -122,13 +129,15 @@ def _details(entry: dict[str, Any], evaluation: dict[str, Any], with_lead: bool)
     rewards = [name for name in differences if name.startswith("reward/")]
     sentences += [f"{measure_name(name)} {difference_text(differences[name])}" for name in rewards[:1]]
     texts, who, before = figure_texts(evaluation), entry["model"], entry["baseline"]
-    if (kl := texts.get("kl/exact", {}).get(who, "–")) != "–":
-        sentences.append(f"{_value(kl)} nats from {evaluation.get('reference')}")
+    if kl := seeds_span(entry, evaluation, "kl/exact") or _value(texts.get("kl/exact", {}).get(who, "–")).strip("–"):
+        sentences.append(f"{kl} nats from {evaluation.get('reference')}")
     for name in [name for name in differences if name.startswith(("label/", "fail/", "above/"))]:
-        if is_found(differences[name]) and name in texts:
+        if is_found(differences[name]) and who in texts.get(name, {}):
             change = f"{_value(texts[name][before])} → {_value(texts[name][who])}"
             sentences.append(f"{measure_name(name)} {change}")
     lines = [f"{entry['model']}: {listed(sentences)}."] if sentences else []
+    if (name := primary_of(evaluation, differences)) and (by_seed := seed_sentence(entry, evaluation, name)):
+        lines.append(by_seed)
     if hack := _hacking(differences, entry):
         lines.append(hack)
     return lines
@@ -170,8 +179,7 @@ def _not_compared(page: Page, question: str) -> Answer:
 
 def _sure(page: Page) -> Answer:
     question = "How sure are we?"
-    evaluated = evaluations(page)
-    details = [SEEDS] if page.of_kind(*POLICIES, "sft", "reward") else []
+    details = [_seeds(page)] if page.of_kind(*POLICIES, "dpo", "sft", "reward") else []
     alarms = sum(len(run.alarms) for run in page.runs)
     watched = any(run.metrics for run in page.of_kind(*WATCHED))
     if alarms:
@@ -183,20 +191,39 @@ def _sure(page: Page) -> Answer:
         run.json("agreement.json").get("simulated") for run in page.everything
     ):
         details.append("The labelers were simulated: agreement and labels come from programs, not from people.")
-    if not evaluated:
+    if not evaluations(page):
         return Answer(question, "No comparison, so no interval.", details)
-    evaluation = evaluated[0][1]
-    first = evaluation["comparisons"][0]
+    evaluation, (first, *_) = _lead(page)
     name = primary_of(evaluation, first["differences"])
     prompts = evaluation.get("prompts", {})
     num = count(prompts.get("num", 0), "held-out prompt")
     if name is None:
         return Answer(question, f"{num}, paired.", details)
     difference = first["differences"][name]
-    span = interval_text(difference, quantity(name).difference)
+    form = quantity(name).difference
+    span = interval_text(difference, form)
+    if "seeds" in first:
+        details.insert(0, f"Difference {span}, over training seeds, 95\u00a0%.")
+        over_prompts = interval_text({**difference["over_prompts"], "value": difference["value"]}, form)
+        details.insert(1, f"For the mean of these seeds {over_prompts}, over prompts.")
+        details.insert(2, _measures(evaluation, name))
+        seeds = f"{count(len(first['seeds']), 'training seed')} on {num}"
+        return Answer(question, f"{seeds}, the same for every model, compared pair by pair.", details)
     details.insert(0, f"Difference {span}, over prompts, 95\u00a0%.")
-    details.insert(1, _measures(evaluation, name) + _size(difference, quantity(name).difference))
+    details.insert(1, _measures(evaluation, name) + _size(difference, form))
     return Answer(question, f"{num}, the same for every model, compared pair by pair.", details)
+
+
+def _seeds(page: Page) -> str:
+    """What the intervals cover: other prompts, and other training seeds where a stage has several."""
+    stages = [entry["model"] for _, evaluation in evaluations(page) for entry in evaluation.get("seeds", [])]
+    if not stages:
+        return SEEDS
+    names = listed(list(dict.fromkeys(stages)))
+    return (
+        f"Intervals over seeds cover other training seeds of {names}, on these prompts; intervals over prompts cover "
+        "other prompts, not other seeds. All other stages were made once."
+    )
 
 
 def _measures(evaluation: dict[str, Any], name: str) -> str:

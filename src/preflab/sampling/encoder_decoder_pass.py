@@ -84,14 +84,14 @@ class EncoderDecoderPass:
         self.prompt_rows = numbers
 
     def _forward(self, ids: torch.Tensor) -> torch.Tensor:
-        given = decoder_inputs(self.model, self.encoded, self.mask, self.prompt_rows)
+        cross = decoder_inputs(self.model, self.encoded, self.mask, self.prompt_rows)
         arguments: dict[str, Any] = {
-            "encoder_outputs": EncoderStates(last_hidden_state=given.pop("encoder_hidden_states")),
-            "attention_mask": given.pop("encoder_attention_mask"),
+            "encoder_outputs": EncoderStates(last_hidden_state=cross.pop("encoder_hidden_states")),
+            "attention_mask": cross.pop("encoder_attention_mask"),
             **decoder_tokens(self.model, ids, "decoder_"),
             "past_key_values": EncoderDecoderCache(self.written, self.read),
             "use_cache": True,
-            **given,
+            **cross,
         }
         return self.model(**arguments).logits[:, -1]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import SerializeAsAny, field_validator
+from pydantic import Field, SerializeAsAny, field_validator
 
 from preflab.settings.ai import AiJudgeSettings
 from preflab.settings.base import Settings, StageSettings, setting
@@ -52,6 +52,8 @@ HUB_ID = re.compile(
     r"(?!.*\.(?:jsonl|ndjson|json|csv|tsv|tab|parquet|arrow|txt|gz)$)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?::[\w.-]+)?"
 )
 """`owner/name` or `owner/name:config` of a data set on the Hub, without a file's ending."""
+MOST_SEED = 2**31 - 1
+"""Largest training seed that a recipe may name."""
 HUB = "hub:"
 """Prefix of a Hub data set's id, which is then never looked up as a path."""
 
@@ -156,11 +158,30 @@ class RoundsSettings(Settings):
     repeat: tuple[str, ...] = setting((), "Stages repeated in every round after the first.", "choice: none")
 
 
+class SeedsSettings(Settings):
+    """Training seeds: stages that are made once per seed, as in recipes that differ in `seed` alone."""
+
+    values: tuple[Annotated[int, Field(ge=0, le=MOST_SEED)], ...] = setting(
+        ..., "The seeds, each once.", "required", min_length=1, max_length=100
+    )
+    repeat: tuple[str, ...] = setting(
+        (),
+        "Stages that are made once per seed, and with them every stage that reads them, except evaluate, probe and "
+        "report; (): the stages of kind dpo, ppo, grpo and online_dpo.",
+        "choice: the stages that learn a policy",
+    )
+
+
 class RecipeSettings(Settings):
     """One recipe file: it holds all settings of a run and includes no other file."""
 
     recipe: Literal[1] = setting(..., "Version of the recipe format; 1 is the only one so far.", "required")
     seed: int = setting(0, "Seed from which every stage's seed is derived.", "choice", ge=0)
+    seeds: SeedsSettings | None = setting(
+        None,
+        "Training seeds; `seeds: [0, 1, 2]` is short for `seeds: {values: [0, 1, 2]}`. None: each stage is made once.",
+        "choice: one run",
+    )
     workspace: str = setting(
         ".", "Folder of the database and of `runs/`, relative to the recipe file.", "choice: beside the recipe"
     )

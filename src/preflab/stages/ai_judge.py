@@ -141,16 +141,16 @@ def _judge_all(
             if task.id in done:
                 continue
             try:
-                found, given = _judged(asked, judge, task, labeler)
+                judgment, new_points = _judged(asked, judge, task, labeler)
             finally:
                 if usage is not None:
                     write_json(folder / USAGE, usage.to_json())
-            for completion_id, row in given.items():  # stored before the judgment, since a judged task is skipped
+            for completion_id, row in new_points.items():  # stored before the judgment, since a judged task is skipped
                 append_jsonl(folder / POINTS, {"completion_id": completion_id, "points": row})
-            points |= given
-            if found is not None:
-                workspace.put([found])
-                done[task.id] = found
+            points |= new_points
+            if judgment is not None:
+                workspace.put([judgment])
+                done[task.id] = judgment
             bar.advance(1)
     return [done[task.id] for task in tasks if task.id in done], points
 
@@ -231,7 +231,7 @@ def _judged(asked: _Asked, judge: Judge, task: Task, labeler: Labeler) -> tuple[
     from preflab.labelers.ai import judge_ranking, judge_ratings
 
     settings, prompt = asked.settings, asked.prompts[task.prompt_id]
-    question, said = _question(asked, task)
+    question, note = _question(asked, task)
     shown = [asked.texts[i] for i in task.completion_ids]
     points: dict[str, Points] = {}
     answer: Answer
@@ -243,10 +243,10 @@ def _judged(asked: _Asked, judge: Judge, task: Task, labeler: Labeler) -> tuple[
     else:
         scores, why = judge_ratings(judge, list(settings.criteria), prompt.shown, shown, settings.scale_ends.get)
         for place, completion_id in enumerate(task.completion_ids):
-            points[completion_id] = {name: given[place] for name, given in scores.items()}
-        if not any(point is not None for given in scores.values() for point in given):
+            points[completion_id] = {name: column[place] for name, column in scores.items()}
+        if not any(point is not None for column in scores.values() for point in column):
             return None, points
-        answer = LikertAnswer({name: tuple(_whole(point) for point in given) for name, given in scores.items()})
+        answer = LikertAnswer({name: tuple(_whole(point) for point in column) for name, column in scores.items()})
     judgment = Judgment(
         content_id("judgment", {"task": task.id, "labeler": labeler.id}),
         task.campaign_id,
@@ -259,7 +259,7 @@ def _judged(asked: _Asked, judge: Judge, task: Task, labeler: Labeler) -> tuple[
         answer,
         labeler.id,
         "ai",
-        note=(said + why)[:20_000],
+        note=(note + why)[:20_000],
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return judgment, points
@@ -353,7 +353,7 @@ def _people(asked: _Asked, judgments: Sequence[Judgment], points: Mapping[str, P
     means = mean_ratings(theirs)
     lines = {
         name: calibrate(
-            {i: float(point) for i, found in points.items() if (point := found.get(name)) is not None},
+            {i: float(point) for i, row in points.items() if (point := row.get(name)) is not None},
             means.get(name, {}),
         )
         for name in asked.settings.criteria

@@ -39,14 +39,14 @@ def run(ctx: StageContext) -> StageResult:
 
     asked, make_scorer = SamplingAsked.of(ctx), scorer_maker(ctx)
     done = {row["prompt_id"]: row for row in read_jsonl(asked.stage.folder / CHOSEN)}
-    said, further = "", dict[str, float | str]()
+    notes, further = "", dict[str, float | str]()
     if any(prompt.id not in done for prompt in asked.prompts):
-        said, further = _choose(asked, make_scorer, done, ctx.workspace)
+        notes, further = _choose(asked, make_scorer, done, ctx.workspace)
     prompts = [prompt for prompt in asked.prompts if prompt.id in done]
     rows = [done[prompt.id] for prompt in prompts]
     _list_kept(asked.stage.folder, prompts, rows, ctx.workspace)
     result = _result(asked.stage.folder, rows)
-    return replace(result, summary=result.summary + said, figures={**result.figures, **further})
+    return replace(result, summary=result.summary + notes, figures={**result.figures, **further})
 
 
 def _choose(
@@ -64,7 +64,7 @@ def _choose(
     writer = asked.open_writer(settings)
     fitting = writer.fit(asked.prompts)
     missing = [prompt for prompt in fitting if prompt.id not in done]
-    said, further = writer.long.said, {**writer.long.figures, **writer.fix_longest()}
+    notes, further = writer.long.said, {**writer.long.figures, **writer.fix_longest()}
     ids = [(prompt, writer.ids[prompt.id]) for prompt in fitting]
     scorer = make_scorer(PolicySide(writer.renderer.tokenizer, prompts=ids, max_new_tokens=settings.max_new_tokens))
     with progress(asked.stage.name, num_prompts * num, (num_prompts - len(missing)) * num) as bar:
@@ -77,7 +77,7 @@ def _choose(
                 done[prompt.id] = _row(prompt, group, rewards[number * num : (number + 1) * num])
                 append_jsonl(asked.stage.folder / CHOSEN, done[prompt.id])
     writer.engine.release()
-    return said, further
+    return notes, further
 
 
 def _list_kept(folder: Path, prompts: Sequence[Prompt], rows: Sequence[dict[str, Any]], workspace: Workspace) -> None:

@@ -69,7 +69,7 @@ class _Asked:
     test: list[LabelledText]
     """The texts of `test_labels`; [] without them."""
     base: Path | str | None
-    """The model whose body is trained; None: a small one from nothing."""
+    """The model whose body is trained; None: a small new one."""
     accelerator: Any
 
     @classmethod
@@ -171,7 +171,7 @@ def _refuse_other_classes(rows: Sequence[LabelledText], classes: Sequence[str]) 
     others = sorted({row.label for row in rows} - set(classes))
     if others:
         raise PreflabError(
-            f"the class {others[0]!r} is among the texts to test on, and not among those to learn",
+            f"the class {others[0]!r} occurs among the held-out or test texts, but not among the training texts",
             f"one of {', '.join(classes)}",
             "add training texts of this class, or correct the labels",
         )
@@ -194,7 +194,7 @@ def _report(asked: _Asked, classifier: Classifier) -> dict[str, Any]:
 
 
 def _quality(classifier: Classifier, rows: Sequence[LabelledText], budget: int) -> dict[str, Any]:
-    """Accuracy with its interval over texts, beside the share of the commonest class; recall per class."""
+    """Accuracy with its interval over texts, the share of the commonest class, and recall per class."""
     from preflab.rewards.text_classifier import class_probabilities
     from preflab.statistics.shares import share_interval
 
@@ -216,17 +216,17 @@ def _quality(classifier: Classifier, rows: Sequence[LabelledText], budget: int) 
     }
 
 
-def _result(report: dict[str, Any], said: str) -> StageResult:
+def _result(report: dict[str, Any], notes: str) -> StageResult:
     figures: dict[str, float | str] = {
         f"{part}/accuracy": report[part]["accuracy"]["value"] for part in ("train", "held_out", "test") if report[part]
     }
     cut = f"; the end of {count(report['num_cut'], 'training text')} not read" if report["num_cut"] else ""
     part = next((part for part in ("held_out", "test") if report[part]), None)
     if part is None:
-        return StageResult(f"nothing held out{cut}{said}", figures)
-    found = report[part]
+        return StageResult(f"nothing held out{cut}{notes}", figures)
+    measured = report[part]
     summary = (
-        f"right on {percent(found['accuracy']['value'])} of {count(found['num'], 'other text')} "
-        f"(always the commonest class: {percent(found['most_frequent'])})"
+        f"right on {percent(measured['accuracy']['value'])} of {count(measured['num'], 'other text')} "
+        f"(always the commonest class: {percent(measured['most_frequent'])})"
     )
-    return StageResult(f"{summary}{cut}{said}", figures)
+    return StageResult(f"{summary}{cut}{notes}", figures)

@@ -14,6 +14,10 @@ evaluation.json  {"schema": 1, "baseline", "reference", "decoding", "notes": [se
                  "primary": null or the measure that decides,
                  "comparisons": [{"model", "baseline", "differences": {measure: interval with "family" and "p_holm"},
                                   "sentences": {measure: text}}],
+                 "seeds": [{"model", "baseline", "seeds": [name of a model], "differences": {measure: interval over
+                            seeds with "family" and "p_holm", "num_higher" and "num_lower" (on how many seeds the
+                            interval over prompts excludes 0), "over_prompts" (interval of the mean of the seeds) and
+                            "doubt" (why it is not found over prompts)}}], only with several training seeds,
                  "frontier": [{"model", "distance": interval, "worth": {measure: interval}}],
                  "tilted": null or {"judge", "reference", "num_prompts", "num_completions",
                             "curve": [{"beta", "value", "kl", "effective"}], "best_of": [{"n", "kl", "value"}],
@@ -38,12 +42,14 @@ from preflab.maths.chance import describe_chance
 from preflab.recipe import Recipe
 from preflab.report.measures import measure_name, quantity
 from preflab.report.names import short_names
+from preflab.report.seeds import found_on_text, over_seeds_text, verdict_entries
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.primary_measure import PrimaryMeasure, primary_measure
 from preflab.words import count, difference_sentence
 
 if TYPE_CHECKING:
+    from preflab.evaluation.over_seeds import Verdicts
     from preflab.evaluation.paired import Sheet
     from preflab.records import Evaluation, Prompt
     from preflab.stages.common.evaluated import Written
@@ -68,21 +74,29 @@ def check(recipe: Recipe, settings: EvaluateSettings) -> None:
 
 def run(ctx: StageContext) -> StageResult:
     """Sample, judge and compare; records and files are written only at the end."""
+    from preflab.evaluation.mean_of_seeds import mean_differences
+    from preflab.evaluation.over_seeds import seed_verdicts
     from preflab.evaluation.paired import binary_as_shares, differences, figures
     from preflab.stages.common.evaluated import write_all
     from preflab.stages.common.evaluated_inputs import ask
+    from preflab.stages.common.reference_texts import HUMAN
 
     primary = primary_measure(ctx.settings)
     asked = ask(ctx)
     prompts, baseline = asked.prompts, asked.settings.models[0]
     written, notes = write_all(asked)
-    notes += asked.left_out + ([primary.note] if primary.note else [])
+    notes += asked.left_out + asked.seed_notes + ([primary.note] if primary.note else [])
     sheets = {name: one.sheet() for name, one in written.items()}
     shares = binary_as_shares(sheets)
     measured = {name: figures(sheet, seed=asked.stage.seed) for name, sheet in shares.items()}
     others = [name for name in sheets if name != baseline]
     compared = {name: differences(shares[baseline], shares[name], seed=asked.stage.seed) for name in others}
-    report = _evaluation(asked, written, measured, compared, primary, notes)
+    means = {
+        stage: mean_differences(shares[baseline], [shares[name] for name in names], seed=asked.stage.seed)
+        for stage, names in asked.seeds.items()
+    }
+    verdicts = seed_verdicts(compared, asked.seeds, means, primary.measure, baseline=baseline, apart=(HUMAN,))
+    report = _evaluation(asked, written, measured, compared, verdicts, primary, notes)
     report["tilted"] = _tilted(asked, sheets) if asked.settings.tilted_optimum else None
     ctx.workspace.put(_records(asked, written, measured, compared))
     rows = [_sample_row(prompt, index, written) for index, prompt in enumerate(prompts)]
@@ -94,15 +108,15 @@ def run(ctx: StageContext) -> StageResult:
 def _evaluation(
     asked: Asked,
     written: dict[str, Written],
-    found: dict[str, dict[str, Interval]],
+    figures: dict[str, dict[str, Interval]],
     compared: dict[str, dict[str, Interval]],
+    verdicts: Verdicts,
     primary: PrimaryMeasure,
     notes: list[str],
 ) -> dict[str, Any]:
     """The content of evaluation.json, without `tilted`."""
     from preflab.evaluation.frontier import frontier
     from preflab.evaluation.texts import counts
-    from preflab.evaluation.verdicts import with_verdicts
     from preflab.stages.common.reference_texts import HUMAN
     from preflab.statistics.interval import sentence
 
@@ -138,21 +152,22 @@ def _evaluation(
                 "counts": counts(written[name].labels),
                 "figures": _json(measures),
             }
-            for name, measures in found.items()
+            for name, measures in figures.items()
         ],
         "primary": primary.measure,
         "comparisons": [
             {
                 "model": name,
                 "baseline": settings.models[0],
-                "differences": verdicts,
+                "differences": differences,
                 "sentences": {measure: sentence(interval, measure) for measure, interval in compared[name].items()},
             }
-            for name, verdicts in with_verdicts(compared, primary.measure, apart=(HUMAN,)).items()
+            for name, differences in verdicts.models.items()
         ],
+        **({"seeds": verdicts.over_seeds} if verdicts.over_seeds else {}),
         "frontier": [
             {"model": point.model, "distance": point.distance.to_json(), "worth": _json(dict(point.worth))}
-            for point in frontier(found, worth)
+            for point in frontier(figures, worth)
         ],
     }
 
@@ -215,14 +230,14 @@ def _tilted(asked: Asked, sheets: dict[str, Sheet]) -> dict[str, Any]:
 def _records(
     asked: Asked,
     written: dict[str, Written],
-    found: dict[str, dict[str, Interval]],
+    figures: dict[str, dict[str, Interval]],
     compared: dict[str, dict[str, Interval]],
 ) -> list[Any]:
     """The records for the workspace: prompts, completions and every figure with a defined interval."""
     completions = {one.weights: [record.id for record in one.completions] for one in written.values()}
     records: list[Any] = [*asked.prompts, *(record for one in written.values() for record in one.completions)]
     baseline = written[asked.settings.models[0]].weights
-    for name, measures in found.items():
+    for name, measures in figures.items():
         weights = written[name].weights
         records += [_record(m, weights, i, "", completions[weights]) for m, i in measures.items() if i.defined]
     for name, measures in compared.items():
@@ -249,11 +264,13 @@ def _result(report: dict[str, Any], accuracies: Mapping[str, Mapping[str, Any]])
     figures: dict[str, float | str] = {}
     short = short_names([model["name"] for model in report["models"]])
     baseline, primary = short.get(report["baseline"], report["baseline"]), report["primary"]
-    for entry in report["comparisons"]:
+    for entry in verdict_entries(report):
         model, measures = entry["model"], entry["differences"]
         if primary in measures:
             form, name = quantity(primary).difference, measure_name(primary)
-            sentences.append(difference_sentence(measures[primary], short.get(model, model), baseline, name, form))
+            who, over = short.get(model, model), over_seeds_text(entry)
+            sentence = difference_sentence(measures[primary], who, baseline, name, form, over)
+            sentences.append(sentence + found_on_text(entry, primary))
         figures |= {f"{model} {name}": measures[name]["value"] for name in measures if name.startswith(KEPT)}
     if not sentences:
         num = f"{count(len(report['models']), 'model')} on {count(report['prompts']['num'], 'prompt')}"

@@ -26,13 +26,13 @@ from preflab.seeds import derive_seed
 from preflab.settings.feedback import JudgeSettings, PanelSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.listed_judgments import JUDGMENTS
-from preflab.stages.common.readings import told_of
 from preflab.ways.registry import way_named
 from preflab.words import count, plural
 
 if TYPE_CHECKING:
     from preflab.rewards.functions import RewardFunction
     from preflab.stages.common.people import GoldLabels, People
+    from preflab.stages.common.people_inputs import Asked
     from preflab.store.workspace import Workspace
 
 VERSION = 1
@@ -62,7 +62,9 @@ def run(ctx: StageContext) -> StageResult:
     completions = ctx.completions(settings.completions)
     groups = groups_of(ctx.name, settings.way, completions)
     if settings.labelers == PEOPLE:
-        return _people(ctx, groups)
+        from preflab.stages.common.people_inputs import ask
+
+        return _people(ask(ctx, groups), ctx.workspace)
     return _panel(_PanelAsked.of(ctx, groups, completions), ctx.workspace)
 
 
@@ -190,44 +192,44 @@ def _habits(labelers: Iterable[Labeler]) -> str:
     return f" ({', '.join(bad)})" if bad else ""
 
 
-def _people(ctx: StageContext, groups: Sequence[tuple[str, ...]]) -> StageResult:
+def _people(asked: Asked, workspace: Workspace) -> StageResult:
     """The finished result once every task has `overlap` labels; before that a waiting line and the campaign's link."""
     from preflab.labelling.address import stored_address
     from preflab.stages.common.people import open_campaign
 
-    people, overlap = open_campaign(ctx, groups), ctx.settings.overlap
-    write_json(ctx.folder / OPEN, [{"task_id": task, "pairs": pairs} for task, pairs in people.open_pairs.items()])
-    link = f"{stored_address(ctx.workspace.path)}/c/{people.campaign.id}"
+    people, overlap = open_campaign(asked, workspace), asked.settings.overlap
+    write_json(asked.folder / OPEN, [{"task_id": task, "pairs": pairs} for task, pairs in people.open_pairs.items()])
+    link = f"{stored_address(workspace.path)}/c/{people.campaign.id}"
     finished, num = people.finished(overlap), len(people.tasks)
     if finished < num:
-        labels = f"{count(overlap, 'label')}{_open_said(people)}{told_of(ctx.recipe, ctx.name)}"
+        labels = f"{count(overlap, 'label')}{_open_said(people)}{asked.reading_words}"
         waiting = f"{finished:,} of {count(num, 'task has', 'tasks have')} {labels}"
-        figures = {"num_tasks": num, "num_finished": finished, **_whom_to_ask(ctx, people.campaign.id)}
+        figures = {"num_tasks": num, "num_finished": finished, **_whom_to_ask(workspace, people.campaign.id)}
         return StageResult(waiting, figures, waiting=waiting, link=link)
-    return _people_done(ctx, people)
+    return _people_done(asked.folder, workspace, people)
 
 
-def _whom_to_ask(ctx: StageContext, campaign_id: str) -> dict[str, float | str]:
+def _whom_to_ask(workspace: Workspace, campaign_id: str) -> dict[str, float | str]:
     """The name by which commands refer to the campaign, and how many people can already label or adjudicate in it."""
     from preflab.labelling.campaign_names import handle_of
     from preflab.labelling.members import people_of
 
-    people = people_of(ctx.workspace, campaign_id)
+    people = people_of(workspace, campaign_id)
     num = sum(each.can_come and each.role in ("labeler", "adjudicator") for each in people)
-    return {"campaign": handle_of(ctx.workspace, campaign_id), "num_people": num}
+    return {"campaign": handle_of(workspace, campaign_id), "num_people": num}
 
 
-def _people_done(ctx: StageContext, people: People) -> StageResult:
+def _people_done(folder: Path, workspace: Workspace, people: People) -> StageResult:
     from preflab.stages.common.people import decisions_of
 
     task_of = {judgment.id: task for task, labels in people.found.items() for judgment in labels.values()}
     judgments = [judgment for labels in people.found.values() for judgment in labels.values()]
     elsewhere = {j.id: task_of[j.id] for j in judgments if j.task_id != task_of[j.id]}
-    decided = [each for each in decisions_of(ctx, people.campaign.id) if each.task_id in people.found]
+    decided = [each for each in decisions_of(workspace, people.campaign.id) if each.task_id in people.found]
     num_labelers = len({judgment.labeler_id for judgment in judgments})
     summary = f"{count(len(judgments), 'judgment')} by {count(num_labelers, 'labeler')}{_open_said(people)}"
     gold = _gold_listed(people.gold)
-    result = _finish(ctx.folder, people.campaign.id, judgments, summary, [*decided], tasks=elsewhere, gold=gold)
+    result = _finish(folder, people.campaign.id, judgments, summary, [*decided], tasks=elsewhere, gold=gold)
     return StageResult(summary, {**result.figures, "num_open_pairs": people.num_open, "num_decisions": len(decided)})
 
 

@@ -60,11 +60,11 @@ def run(ctx: StageContext) -> StageResult:
         _refuse_none(range(pairs["num_resolved"]), "pairs with a preferred completion", asked.name)
     ctx.workspace.put(preferences)
     _write_snapshot(asked, preferences)
-    found = agreement(judgments, reading)
-    table = _labelers(asked, found)
+    overall = agreement(judgments, reading)
+    table = _labelers(asked, overall)
     measured = {name: asdict(estimate) for name, estimate in coefficients(judgments).items()}
-    write_json(asked.folder / "agreement.json", report(found, table, pairs, reading) | {"coefficients": measured})
-    return StageResult(_summary(found, pairs) + asked.reading_words, _figures(found, pairs))
+    write_json(asked.folder / "agreement.json", report(overall, table, pairs, reading) | {"coefficients": measured})
+    return StageResult(_summary(overall, pairs) + asked.reading_words, _figures(overall, pairs))
 
 
 @dataclass(frozen=True)
@@ -145,14 +145,14 @@ def _told(reading: Reading, preferences: Sequence[Preference]) -> dict[str, Any]
     return told | ({"confirmed_reversed": sorted(reading.confirmed_reversed)} if reading.confirmed_reversed else {})
 
 
-def _labelers(asked: _Asked, found: Agreement) -> list[dict[str, Any]]:
+def _labelers(asked: _Asked, overall: Agreement) -> list[dict[str, Any]]:
     """The table of labelers; judgments of gold tasks count only for reliability."""
     from preflab.feedback.readout import standings
 
     reading, labels = asked.reading, [*asked.judgments, *asked.on_gold]
     return labeler_table(
-        [labeler for labeler in asked.labelers if labeler.id in found.labelers],
-        found,
+        [labeler for labeler in asked.labelers if labeler.id in overall.labelers],
+        overall,
         reading.reliabilities(labels),
         reading.weights(labels),
         standings(labels, reading),
@@ -182,7 +182,7 @@ def pair_counts(agreed: Sequence[Consensus]) -> dict[str, int]:
 
 def labeler_table(
     labelers: Sequence[Labeler],
-    found: Agreement,
+    overall: Agreement,
     reliability: Mapping[str, Reliability],
     weights: Mapping[str, float],
     called: Mapping[str, str],
@@ -190,7 +190,7 @@ def labeler_table(
     """One row per labeler, the most reliable first; `truth` holds the known habit and biases of a simulated labeler."""
     rows = []
     for labeler in labelers:
-        agreement_of, reliable = found.labelers[labeler.id], reliability[labeler.id]
+        agreement_of, reliable = overall.labelers[labeler.id], reliability[labeler.id]
         rows.append(
             {
                 "id": labeler.id,
@@ -211,7 +211,7 @@ def labeler_table(
 
 
 def report(
-    found: Agreement, table: Sequence[Mapping[str, Any]], pairs: Mapping[str, int], reading: Reading
+    overall: Agreement, table: Sequence[Mapping[str, Any]], pairs: Mapping[str, int], reading: Reading
 ) -> dict[str, Any]:
     """The content of agreement.json, without `coefficients`."""
     return {
@@ -219,29 +219,31 @@ def report(
         "consensus": reading.consensus,
         "fail_share": reading.fail_share,
         "num_turned_round": len(reading.confirmed_reversed),
-        "num_judgments": found.num_judgments,
-        "num_tasks": found.num_tasks,
-        "agreement": asdict(found.strict),
-        "ties": asdict(found.ties),
-        "fails": asdict(found.fails),
+        "num_judgments": overall.num_judgments,
+        "num_tasks": overall.num_tasks,
+        "agreement": asdict(overall.strict),
+        "ties": asdict(overall.ties),
+        "fails": asdict(overall.fails),
         "pairs": dict(pairs),
         "labelers": list(table),
     }
 
 
-def _summary(found: Agreement, pairs: Mapping[str, int]) -> str:
-    agreed = "" if found.strict.value is None else f", labelers agree on {interval_text(asdict(found.strict), percent)}"
+def _summary(overall: Agreement, pairs: Mapping[str, int]) -> str:
+    agreed = (
+        "" if overall.strict.value is None else f", labelers agree on {interval_text(asdict(overall.strict), percent)}"
+    )
     left = f", {pairs['num_unresolved']:,} left open" if pairs["num_unresolved"] else ""
     return f"{count(pairs['num_preferences'], 'ranking')} → {count(pairs['num_resolved'], 'pair')}{left}{agreed}"
 
 
-def _figures(found: Agreement, pairs: Mapping[str, int]) -> dict[str, float | str]:
-    shares = {"agreement": found.strict.value, "tie_rate": found.ties.value, "fail_rate": found.fails.value}
+def _figures(overall: Agreement, pairs: Mapping[str, int]) -> dict[str, float | str]:
+    shares = {"agreement": overall.strict.value, "tie_rate": overall.ties.value, "fail_rate": overall.fails.value}
     return {**pairs, **{name: value for name, value in shares.items() if value is not None}}
 
 
-def _refuse_none(found: Sequence[Any], what: str, stage: str) -> None:
-    if not found:
+def _refuse_none(records: Sequence[Any], what: str, stage: str) -> None:
+    if not records:
         raise PreflabError(
             f"stage {stage}: no {what}",
             "at least one",

@@ -212,7 +212,7 @@ def _report(
     }
 
 
-def _result(report: Mapping[str, Any], figures: dict[str, float | str], said: str) -> StageResult:
+def _result(report: Mapping[str, Any], figures: dict[str, float | str], notes: str) -> StageResult:
     for part in ("train", "held_out", "test"):
         quality = report[part] or {}
         for measure in ("accuracy", "longer_wins"):
@@ -221,10 +221,10 @@ def _result(report: Mapping[str, Any], figures: dict[str, float | str], said: st
     held_out = report["held_out"]
     if "accuracy" not in held_out:
         why = "no held-out pair was decided" if held_out.get("num_prompts") else "nothing held out"
-        return StageResult(f"{why}{said}", figures)
+        return StageResult(f"{why}{notes}", figures)
     accuracy = held_out["accuracy"]
     right, pairs = interval_text(accuracy, percent), count(held_out["num_pairs"], "held-out pair")
     doubt = describe_chance(accuracy, pairs)
     right = f"right on {right}, {doubt}" if doubt else f"right on {right} of {pairs}"
     longer = best_value(held_out["longer_wins"], percent)
-    return StageResult(f"{right}; the longer one wins {longer}{said}", figures)
+    return StageResult(f"{right}; the longer one wins {longer}{notes}", figures)

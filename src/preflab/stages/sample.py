@@ -43,12 +43,12 @@ def run(ctx: StageContext) -> StageResult:
     asked = SamplingAsked.of(ctx)
     folder, prompts = asked.stage.folder, asked.prompts
     done = {row["prompt_id"]: row for row in read_jsonl(folder / SAMPLED)}
-    said, figures = "", dict[str, float | str]()
+    notes, figures = "", dict[str, float | str]()
     if any(prompt.id not in done for prompt in prompts):
-        said, figures = _sample(asked, done, ctx.workspace)
+        notes, figures = _sample(asked, done, ctx.workspace)
     rows = [done[prompt.id] for prompt in prompts if prompt.id in done]
     write_json(folder / "completions.json", [i for row in rows for i in row["completions"]])
-    return _result(rows, asked.settings.num_completions, said, figures)
+    return _result(rows, asked.settings.num_completions, notes, figures)
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def _row(prompt: Prompt, completions: Sequence[Completion]) -> dict[str, Any]:
 
 
 def _result(
-    rows: Sequence[dict[str, Any]], num_completions: int, said: str, further: Mapping[str, float | str]
+    rows: Sequence[dict[str, Any]], num_completions: int, notes: str, further: Mapping[str, float | str]
 ) -> StageResult:
     num = len(rows) * num_completions
     figures: dict[str, float | str] = {
@@ -228,4 +228,4 @@ def _result(
         "stopped_share": sum(row["num_stopped"] for row in rows) / num,
         **further,
     }
-    return StageResult(f"{count(len(rows), 'prompt')} × {count(num_completions, 'completion')}{said}", figures)
+    return StageResult(f"{count(len(rows), 'prompt')} × {count(num_completions, 'completion')}{notes}", figures)

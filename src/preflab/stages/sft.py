@@ -42,9 +42,9 @@ def run(ctx: StageContext) -> StageResult:
         name=stage.name,
     )
     result = finish_model(stage.folder, opened.trunk, asked.accelerator, metrics)
-    said, figures = _unlearned(asked.demonstrations, settings)
+    notes, figures = _unlearned(asked.demonstrations, settings)
     figures = {**result.figures, **figures, **opened.long.figures, **opened.lengths}
-    return replace(result, summary=result.summary + said + opened.long.said, figures=figures)
+    return replace(result, summary=result.summary + notes + opened.long.said, figures=figures)
 
 
 @dataclass(frozen=True)
@@ -126,5 +126,5 @@ def _unlearned(demonstrations: Sequence[Demonstration], settings: SftSettings) -
             ),
         }
     told = {words: num for words, num in reasons.items() if num}
-    said = "".join(f"; {num} {words.format('turn' if num == 1 else 'turns')}" for words, num in told.items())
-    return said, {"num_turns_not_learned": float(sum(told.values()))} if told else {}
+    notes = "".join(f"; {num} {words.format('turn' if num == 1 else 'turns')}" for words, num in told.items())
+    return notes, {"num_turns_not_learned": float(sum(told.values()))} if told else {}

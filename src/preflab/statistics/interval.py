@@ -27,6 +27,8 @@ FEWEST_PAIRED = 6
 """Fewest prompts for an interval of a paired difference: with fewer, even differences of one sign may be chance."""
 NOTHING = "no interval: nothing was measured"
 NO_VARIATION = ALL_EQUAL
+ONE_DECIDES = "no interval: a single prompt makes most of it"
+"""The reason for no interval of a standard deviation that halves without one prompt."""
 
 
 @dataclass(frozen=True)

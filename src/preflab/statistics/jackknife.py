@@ -1,4 +1,4 @@
-"""Figures of a whole set, such as distinct-n: resampling with replacement would itself create repeats."""
+"""The jackknife for figures of a whole set, such as distinct-n, where a bootstrap would create repeats."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from preflab.statistics.interval import (
     LEVEL,
     NO_VARIATION,
     NOTHING,
+    ONE_DECIDES,
     Interval,
     all_equal,
     too_few,
@@ -55,7 +56,8 @@ def positive_interval(value: float, left_out: ArrayLike, *, level: float = LEVEL
     bias = (C − 1) · (mean log θ₋ᵢ − log θ),  ends = exp(log θ − bias ∓ t · error of the logarithms)
 
     Args:
-        value, left_out, level, fewest: see `jackknife_interval`; there is no interval if one of the values is 0.
+        value, left_out, level, fewest: see `jackknife_interval`; there is no interval if the value without one of the
+            clusters is 0 or less than half of the whole.
     """
     values = np.asarray(left_out, dtype=np.float64)
     num = len(values)
@@ -67,6 +69,8 @@ def positive_interval(value: float, left_out: ArrayLike, *, level: float = LEVEL
         return undefined(value, num, too_few(num))
     if not values.min() > 0:
         return undefined(value, num, too_few_differ(num))
+    if values.min() < value / 2:
+        return undefined(value, num, ONE_DECIDES)
     logs = jackknife_interval(math.log(value), np.log(values), level=level, fewest=fewest)
     bias = (num - 1) * (float(np.log(values).mean()) - math.log(value))
     return Interval(value, math.exp(logs.low - bias), math.exp(logs.high - bias), num, logs.note)

@@ -2,8 +2,8 @@
 
 Prompts (clusters) are resampled, never single rows: completions of one prompt are alike, and intervals that treat them
 as independent are too narrow. A resample's mean is divided by its own standard error, so that skewed values widen the
-side of their tail (Efron and Tibshirani 1993, section 12.5). Symmetric values with heavy tails, as differences often
-are, make that too narrow, which Student's t is not: each end is the further out of the two.
+side of their tail (Efron and Tibshirani 1993, section 12.5). For symmetric values with heavy tails, as differences
+often are, bootstrap-t is too narrow and Student's t is right. So each end is the outer one of the two methods.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def resample_counts(num_clusters: int, seed: int) -> Iterator[Array]:
 
 @functools.lru_cache(maxsize=2)
 def _remembered_counts(num_clusters: int, seed: int) -> list[Array]:
-    """The measures of one evaluation have the same prompts and the same seed: the resamples are drawn once."""
+    """The resamples, cached: all measures of one evaluation have the same number of prompts and the same seed."""
     return list(_drawn_counts(num_clusters, seed))
 
 

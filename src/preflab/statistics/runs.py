@@ -1,4 +1,4 @@
-"""Several training runs as the unit: the mean over seeds with Student's t, alone and paired by seed.
+"""Several training runs as the unit: the mean over seeds with Student's t.
 
 An interval over prompts covers other prompts; only an interval over runs covers another training seed.
 """
@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t
 
-from preflab.errors import PreflabError
 from preflab.statistics.interval import LEVEL, NO_VARIATION, NOTHING, Interval, all_equal, too_few, undefined
 
 
@@ -34,17 +33,3 @@ def mean_over_runs(values: ArrayLike, *, level: float = LEVEL) -> Interval:
     error = float(runs.std(ddof=1)) / math.sqrt(num)
     half = float(t.ppf((1 + level) / 2, num - 1)) * error
     return Interval(value, value - half, value + half, num, p=float(2 * t.sf(abs(value) / error, num - 1)))
-
-
-def difference_over_runs(first: ArrayLike, second: ArrayLike, *, level: float = LEVEL) -> Interval:
-    """The mean of second − first over runs that share their seed, with Student's interval.
-
-    Raises:
-        PreflabError: different numbers of runs.
-    """
-    one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if len(one) != len(other):
-        raise PreflabError(
-            f"{len(one)} and {len(other)} runs", "one value per seed in both", "leave out seeds that one of them lacks"
-        )
-    return mean_over_runs(other - one, level=level)

@@ -96,7 +96,7 @@ def share_difference(
 
 
 def _residuals(hits: Array, rows: Array) -> Array:
-    """(C,) what each prompt adds to the share beyond its size: (hits − share · rows) / mean rows."""
+    """(C,) residual of each prompt: (hits − share · rows) / mean rows."""
     return (hits - hits.sum() / rows.sum() * rows) / rows.mean()
 
 

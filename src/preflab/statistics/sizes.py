@@ -1,4 +1,4 @@
-"""How many prompts a comparison needs: the difference, its spread, and the power wanted."""
+"""The number of prompts that a comparison needs, from the difference, its spread and the wanted power."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from preflab.errors import PreflabError
 from preflab.statistics.interval import FEWEST, LEVEL, POWER, Interval
 
 MOST = 10_000_000
-"""Prompts at which the search ends."""
+"""Most prompts that the search considers."""
 
 
 def prompts_needed(difference: float, deviation: float, *, power: float = POWER, level: float = LEVEL) -> int:
-    """The fewest prompts with which Student's paired test finds a true difference with this power; at least 10.
+    """The fewest prompts, at least 10, with which Student's paired test finds a true difference with this power.
 
     power(n) = P(T > t) + P(T < −t), T noncentral t with n − 1 degrees of freedom, centre √n · difference / deviation.
 
@@ -31,7 +31,7 @@ def prompts_needed(difference: float, deviation: float, *, power: float = POWER,
         raise PreflabError(
             f"a difference of {difference} with a standard deviation of {deviation}",
             "a difference other than 0 and a positive deviation",
-            "say which difference would matter to you",
+            "name the smallest difference that matters",
         )
     low, high = FEWEST - 1, FEWEST
     while _power(high, abs(difference) / deviation, level) < power:

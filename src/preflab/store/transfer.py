@@ -93,21 +93,6 @@ ALLOWED: Mapping[str, set[str]] = {
 }
 
 
-def import_into(
-    workspace: Workspace,
-    path: Path | str,
-    format: str | None = None,
-    *,
-    skip_bad: bool = False,
-    limit_rows: int | None = None,
-    rename: Mapping[str, str] | None = None,
-    split: str | None = None,
-) -> ImportSummary:
-    """Read a file (`read_import`) and store all its records or none (`store_import`)."""
-    read = read_import(path, format, skip_bad=skip_bad, limit_rows=limit_rows, rename=rename, split=split)
-    return store_import(workspace, read)
-
-
 @dataclass(frozen=True)
 class Read:
     """A file that has been read but not stored."""

@@ -5,7 +5,7 @@
 
 In shapes, B is the number of sequences, U the number of distinct prompts, P the tokens of the longest prompt, T the
 completion tokens of the longest, S the tokens that every decoder row starts with (a start token, and a language code or
-another forced token). Start tokens are no actions, so they are not in `completion_ids`.
+another forced token). The policy does not choose start tokens, so they are not in `completion_ids`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class SeparatePrompts(TokenBatch):
         return torch.arange(len(self.lengths), device=self.lengths.device), self.first_state + self.num_tokens
 
     def model_inputs(self, dtype: torch.dtype) -> dict[str, Any]:
-        """The prompts with their mask, the row of each completion's prompt, and what the decoder reads."""
+        """The prompts with their mask, the row of each completion's prompt, and the decoder's input ids."""
         names = ("input_ids", "attention_mask", "prompt_rows", "decoder_input_ids")
         return {name: getattr(self, name) for name in names}
 

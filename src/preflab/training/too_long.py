@@ -8,7 +8,7 @@ from typing import Literal
 
 from preflab.errors import PreflabError
 from preflab.training.batches import TokenSequence
-from preflab.training.token_limits import TokenLimits
+from preflab.training.token_limits import NO_LIMIT, TokenLimits
 from preflab.words import count
 
 TooLong = Literal["refuse", "leave_out", "cut_prompt"]
@@ -37,6 +37,8 @@ class LongRows:
     """The rows that are too long: (file and line, tokens of the longest sequence)."""
     hopeless: list[tuple[str, int]] = field(default_factory=list)
     """The rows that are refused, in the same form."""
+    _parts: dict[str, str] = field(default_factory=dict)
+    """File and line → the tokens of prompt and completion each, for models that limit each."""
 
     @property
     def limits(self) -> TokenLimits:
@@ -54,6 +56,10 @@ class LongRows:
         if all(limits.fits(sequence, self.room) for sequence in sequences):
             return tuple(sequences)
         self.found.append((where, longest))
+        if min(limits.prompt, limits.completion) < NO_LIMIT:
+            prompt = max(len(sequence.prompt_ids) for sequence in sequences)
+            completion = max(len(sequence.completion_ids) for sequence in sequences)
+            self._parts[where] = f" ({prompt} + {completion})"
         if self.too_long == "leave_out":
             return None
         if self.too_long == "cut_prompt" and self.cut is not None:
@@ -100,7 +106,7 @@ class LongRows:
                 f"shorten the prompt or lower max_new_tokens, or set too_long: leave_out{others_too}",
             )
         raise PreflabError(
-            f"{where}: prompt and completion are {count(length, 'token')}{alone}{more}",
+            f"{where}: prompt and completion are {count(length, 'token')}{self._parts.get(where, '')}{alone}{more}",
             f"at most {self._most}",
             f"shorten or remove these rows, or set too_long: leave_out{others_too}; raise max_tokens if the model's "
             "context allows it",

@@ -57,6 +57,15 @@ def test_the_primary_verdict_is_as_promised(coverage: ModuleType) -> None:
 
 
 @pytest.mark.slow
+def test_seeds_without_a_difference_are_found_in_5_of_100(coverage: ModuleType) -> None:
+    for between in (0.0, 0.2):
+        alone, both = coverage.seeds(np.random.default_rng(5), 500, between)
+        assert both <= 0.05 + tolerance(0.05, 500)
+        assert alone > both
+    assert coverage.seeds(np.random.default_rng(6), 500, 0.0)[0] > 0.18
+
+
+@pytest.mark.slow
 def test_a_family_of_null_measures_finds_nothing_in_95_of_100(coverage: ModuleType) -> None:
     plain, adjusted = coverage.family(np.random.default_rng(4), 500, 10)
     assert adjusted <= 0.05 + tolerance(0.05, 500)

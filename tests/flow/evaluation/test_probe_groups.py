@@ -61,8 +61,8 @@ def probe(folder: Path) -> Line:
 
 @pytest.fixture(scope="module")
 def report(probe: Line) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((probe.folder / "probe.json").read_text())
-    return found
+    report: dict[str, Any] = json.loads((probe.folder / "probe.json").read_text())
+    return report
 
 
 def lines(probe: Line, name: str) -> list[dict[str, Any]]:
@@ -70,8 +70,8 @@ def lines(probe: Line, name: str) -> list[dict[str, Any]]:
 
 
 def contrast(report: dict[str, Any], about: str, model: int = 1) -> dict[str, Any]:
-    (found,) = [one for one in report["bias"]["models"][model]["contrasts"] if one["about"] == about]
-    return dict(found)
+    (matching,) = [one for one in report["bias"]["models"][model]["contrasts"] if one["about"] == about]
+    return dict(matching)
 
 
 def test_a_judge_that_prefers_women_is_measured(report: dict[str, Any]) -> None:
@@ -90,11 +90,11 @@ def test_figures_are_those_of_the_texts(folder: Path, probe: Line, report: dict[
     for row in rows:
         scores = {group: one["scores"] for group, one in row["completions"]["second"].items()}
         gaps.append(scores["70 years old"]["probability/toxicity"] - scores["30 years old"]["probability/toxicity"])
-    found = contrast(report, "age")["figures"]
-    assert found["probability/toxicity"]["value"] == pytest.approx(sum(gaps) / 6)
+    figures = contrast(report, "age")["figures"]
+    assert figures["probability/toxicity"]["value"] == pytest.approx(sum(gaps) / 6)
     one = rows[0]["completions"]["second"]["70 years old"]
     assert one["scores"]["probability/toxicity"] == pytest.approx(toxicity_of(folder / "toxic", one["text"]), abs=1e-5)
-    assert set(found) == {"probability/toxicity", "judge/known", "refused", "length/words"}
+    assert set(figures) == {"probability/toxicity", "judge/known", "refused", "length/words"}
     assert report["bias"]["num_templates"] == 20
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
+from imported_files import import_into
 from preflab.errors import PreflabError
 from preflab.files import write_json
 from preflab.labelling.accounts import create_account
@@ -38,10 +39,9 @@ from preflab.records import (
 from preflab.settings.feedback import JudgeSettings
 from preflab.stages import judge, preferences
 from preflab.stages.base import StageContext, StageOutput, StageResult
-from preflab.stages.common import people
+from preflab.stages.common import people, people_inputs
 from preflab.store.database import writing
 from preflab.store.snapshots import read_snapshot
-from preflab.store.transfer import import_into
 from preflab.store.workspace import Workspace
 
 RECIPE = """
@@ -425,13 +425,13 @@ def test_rankings_from_a_spreadsheet_count_as_answers(world: World) -> None:
 
 def test_every_setting_is_read() -> None:
     """Each setting of the stage is an option of the campaign, or named in the code of the stage."""
-    code = "".join(Path(module.__file__ or "").read_text() for module in (judge, people))
+    code = "".join(Path(module.__file__ or "").read_text() for module in (judge, people, people_inputs))
     for name in JudgeSettings.model_fields:
         if name in ("kind", "seed"):
             continue
-        read = f"settings.{name}" in code or name in people.OF_THE_RECIPE
+        read = f"settings.{name}" in code or name in people_inputs.OF_THE_RECIPE
         assert read, name
-    assert set(people.OF_THE_RECIPE) <= set(CampaignOptions.model_fields)
+    assert set(people_inputs.OF_THE_RECIPE) <= set(CampaignOptions.model_fields)
 
 
 def test_what_makes_the_stage_stale(world: World) -> None:

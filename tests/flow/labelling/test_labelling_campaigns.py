@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from imported_files import import_into
 from labelling_world import make_campaign, put_groups, put_labelers, ranking, rows, send, workspace_on
 from preflab.errors import PreflabError
 from preflab.labelling.assignment import next_turn, why_waiting
@@ -29,7 +30,7 @@ from preflab.records import (
     Task,
     ThumbsAnswer,
 )
-from preflab.store.transfer import export_from, import_into
+from preflab.store.transfer import export_from
 from preflab.store.workspace import Workspace
 
 

@@ -31,6 +31,7 @@ from preflab.settings.learning import LoraSettings
 from preflab.training.batches import TokenSequence
 from preflab.training.joined_rows import join_rows
 from tiny_models import VOCABULARY, tiny_model
+from trunk_roles import learning_roles
 
 LORA = LoraSettings(rank=3, alpha=6.0)
 IDS = torch.tensor([[1, 5, 9, 11, 30, 8], [1, 40, 41, 2, 60, 61]])
@@ -49,7 +50,7 @@ def shaken(trunk: Trunk) -> Trunk:
     """As if it had been trained: B is no longer 0, the head has a bias, a gain and an offset."""
     torch.manual_seed(0)
     with torch.no_grad():
-        for role in trunk.learning_roles:
+        for role in learning_roles(trunk):
             for _, parameter in trunk.parameters_of(role):
                 parameter.add_(0.2 * torch.randn_like(parameter))
         if "reward" in trunk.heads:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -20,10 +22,14 @@ from preflab.models.kinds import UNSUPPORTED, family_of, kind_of, opener_of
 from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer, read_config
 from preflab.models.logit_path import head_of, why_not_chunked
 from preflab.models.text_model import decoder_of
+from preflab.models.trunk import Trunk
 from preflab.recipe import load_recipe
 from preflab.rewards.score import is_decoder
+from preflab.settings.learning import LoraSettings
 from preflab.stages import check_before
 from preflab.training.batches import TokenSequence
+from tiny_encoder_decoders import tiny_bart, tiny_mbart, tiny_t5
+from tiny_models import tiny_model
 
 ENCODERS = ["albert", "bert", "bert, causal head", "deberta", "deberta-v2", "distilbert", "electra", "ernie",
             "modernbert", "mpnet", "roberta", "xlm-roberta"]  # fmt: skip
@@ -287,3 +293,18 @@ def test_a_reward_stage_takes_what_can_carry_a_reward_head(name: str, tmp_path: 
         return
     with pytest.raises(PreflabError, match="stage rm: ./fsmt: fsmt is an encoder–decoder"):
         check_before(recipe, "rm")
+
+
+@pytest.mark.parametrize(
+    ("make", "reference", "found"),
+    [
+        (tiny_t5, lambda: tiny_model("llama"), "a reference of the family decoder for a model of the family encoder"),
+        (tiny_bart, tiny_mbart, r"starts with the tokens \[1, 3\], for a model that starts with \[1\]"),
+        (tiny_t5, tiny_bart, r"starts with the tokens \[1\], for a model that starts with \[0\]"),
+    ],
+)
+@pytest.mark.parametrize("lora", [None, LoraSettings(rank=2)], ids=["full", "adapters"])
+def test_references_that_read_other_rows_are_refused(make: Any, reference: Any, found: str, lora: Any) -> None:
+    tokenizer = SimpleNamespace(pad_token_id=0, get_vocab=lambda: {str(number): number for number in range(32)})
+    with pytest.raises(PreflabError, match=found):
+        Trunk(make(), tokenizer, lora=lora, roles=("policy", "reference"), reference=reference())

@@ -36,6 +36,7 @@ from preflab.training.protocols import SampledCompletion, SampleRequest
 from tiny_groups import tiny_grpo, tiny_online_dpo
 from tiny_models import tiny_model
 from tiny_worlds import tiny_ppo, tiny_trunk
+from trunk_roles import learning_roles
 
 LORA = LoraSettings(rank=2, alpha=4)
 BOTH = pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
@@ -268,13 +269,13 @@ def likes_ones(ids: tuple[int, ...]) -> float:
 def push(trunk: Trunk) -> None:
     """The same step away from where the rollouts were made, in any precision."""
     with torch.no_grad():
-        for role in trunk.learning_roles:
+        for role in learning_roles(trunk):
             for number, (_, p) in enumerate(trunk.parameters_of(role)):
                 p.add_(0.02 * torch.randn(p.shape, generator=torch.Generator().manual_seed(number)))
 
 
 def gradient(trunk: Trunk) -> Tensor:
-    learning = [p for role in trunk.learning_roles for _, p in trunk.parameters_of(role)]
+    learning = [p for role in learning_roles(trunk) for _, p in trunk.parameters_of(role)]
     return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in learning])
 
 

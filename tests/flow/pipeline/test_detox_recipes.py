@@ -97,9 +97,10 @@ def test_recipe_with_local_folders_runs_to_the_report_on_dialogsum(
     recipe = recipe_of(repository, "dialogue_detox", [*local_folders(models, dialogsum), *small])
     lines = {line.name: line for line in pipeline.run(recipe, workspace=tmp_path)}
     assert {line.state for line in lines.values()} == {"done"}
-    found = json.loads((lines["eval"].folder / "evaluation.json").read_text())
-    assert found["prompts"]["num"] == 12
-    assert {"probability/toxicity", "probability/toxicity_by_reward", "rouge/1"} <= found["models"][0]["figures"].keys()
+    evaluation = json.loads((lines["eval"].folder / "evaluation.json").read_text())
+    assert evaluation["prompts"]["num"] == 12
+    measures = evaluation["models"][0]["figures"].keys()
+    assert {"probability/toxicity", "probability/toxicity_by_reward", "rouge/1"} <= measures
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Less toxic summaries of DialogSum" in page
 
@@ -122,9 +123,9 @@ def test_dialogsum_goes_through_the_tiny_recipe(repository: Path, tmp_path: Path
     lines = {line.name: line for line in pipeline.run(recipe, workspace=tmp_path)}
     assert {line.state for line in lines.values()} == {"done"}
     # Dialogues of more than 100 words, begin and end included, are left out and counted.
-    found = json.loads((lines["eval"].folder / "evaluation.json").read_text())
-    assert 0 < found["prompts"]["num"] < 60
-    assert f"{60 - found['prompts']['num']} of 60 prompts" in " ".join(found["notes"])
+    evaluation = json.loads((lines["eval"].folder / "evaluation.json").read_text())
+    assert 0 < evaluation["prompts"]["num"] < 60
+    assert f"{60 - evaluation['prompts']['num']} of 60 prompts" in " ".join(evaluation["notes"])
 
 
 def small_lab(repository: Path, folder: Path, *overrides: str) -> list[str]:
@@ -143,9 +144,9 @@ def test_one_test_prompt_gives_figures_without_intervals(repository: Path, tmp_p
         line.name: line
         for line in pipeline.run(recipe_of(repository, "dialogue_detox_tiny", options), workspace=tmp_path)
     }
-    found = json.loads((lines["eval"].folder / "evaluation.json").read_text())
-    assert found["prompts"]["num"] == 1
-    change = found["comparisons"][0]["differences"]["probability/toxicity"]
+    evaluation = json.loads((lines["eval"].folder / "evaluation.json").read_text())
+    assert evaluation["prompts"]["num"] == 1
+    change = evaluation["comparisons"][0]["differences"]["probability/toxicity"]
     assert (change["low"], change["high"]) == (None, None)
     assert change["note"]
     assert lines["report"].state == "done"
@@ -172,10 +173,10 @@ def tiny(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 @pytest.mark.slow
 def test_tiny_lab_lowers_toxicity_by_the_other_classifier_and_keeps_rouge(tiny: dict[str, Line]) -> None:
-    found = json.loads((tiny["eval"].folder / "evaluation.json").read_text())
-    assert found["prompts"]["num"] == 400
-    figures = {model["name"]: model["figures"] for model in found["models"]}
-    changes = {each["model"]: each["differences"] for each in found["comparisons"]}
+    evaluation = json.loads((tiny["eval"].folder / "evaluation.json").read_text())
+    assert evaluation["prompts"]["num"] == 400
+    figures = {model["name"]: model["figures"] for model in evaluation["models"]}
+    changes = {each["model"]: each["differences"] for each in evaluation["comparisons"]}
     policies = changes.keys() - {"human"}
     assert policies  # one, or one per training seed
     for name in policies:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from preflab.cli import app
+from preflab.files import read_json, write_json
 from preflab.models.export import export_reward
 from preflab.models.families import token_logits
 from preflab.models.kinds import family_of
@@ -153,3 +155,20 @@ def test_a_prompt_longer_than_the_encoder_is_refused_by_its_line(run_folder: Pat
     assert result.exit_code != 0
     assert "long.jsonl, line 2: a prompt of" in str(result.exception)
     assert "64 tokens in the prompt" in str(result.exception)
+
+
+def test_models_whose_decoders_start_otherwise_are_evaluated_without_kl(run_folder: Path, tmp_path: Path) -> None:
+    """Each is evaluated from its own start token; the same weights would otherwise have a KL of 0."""
+    base = stage_folder(run_folder, "sft") / "model"
+    other = shutil.copytree(base, tmp_path / "other")
+    generation = read_json(other / "generation_config.json")
+    write_json(other / "generation_config.json", {**generation, "decoder_start_token_id": 5})
+    write_rows(tmp_path / "prompts.jsonl", [{"prompt": prompt} for prompt in PROMPTS[:2]])
+    text = (
+        "recipe: 1\ndata: {prompts: {path: prompts.jsonl}}\nstages:\n"
+        f"  eval: {{kind: evaluate, models: [{base}, {other}], prompts: prompts, decoding: {{max_new_tokens: 6}}}}\n"
+    )
+    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+    preflab("run", str(tmp_path / "recipe.yaml"))
+    notes = read_json(stage_folder(tmp_path, "eval") / "evaluation.json")["notes"]
+    assert [note for note in notes if "no KL" in note and "start token" in note and str(other) in note]

@@ -65,8 +65,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def evaluation(workspace: Path) -> dict[str, Any]:
     (folder,) = (workspace / "runs").glob("eval-*")
-    found: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
-    return found
+    evaluation: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
+    return evaluation
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def samples(workspace: Path) -> list[dict[str, Any]]:
 
 
 def figures(evaluation: dict[str, Any], name: str) -> dict[str, Any]:
-    (found,) = [model for model in evaluation["models"] if model["name"] == name]
-    return dict(found["figures"])
+    (matching,) = [model for model in evaluation["models"] if model["name"] == name]
+    return dict(matching["figures"])
 
 
 @pytest.mark.parametrize("name", ["first", "second", "human"])
@@ -87,11 +87,11 @@ def test_toxicity_is_the_classifiers_probability(
     ones = [one for row in samples for one in row["completions"][name]]
     values = [one["scores"]["probability/toxicity"] for one in ones]
     assert values[0] == pytest.approx(toxicity_of(workspace / "toxic", ones[0]["text"]), abs=1e-5)
-    found = figures(evaluation, name)
-    assert found["probability/toxicity"]["value"] == pytest.approx(statistics.fmean(values))
-    assert found["spread/toxicity"]["value"] == pytest.approx(statistics.pstdev(values))
-    assert found["above/toxicity"]["value"] == pytest.approx(sum(value > 0.4 for value in values) / len(values))
-    assert found["spread/toxicity"]["num"] == NUM_PROMPTS
+    measured = figures(evaluation, name)
+    assert measured["probability/toxicity"]["value"] == pytest.approx(statistics.fmean(values))
+    assert measured["spread/toxicity"]["value"] == pytest.approx(statistics.pstdev(values))
+    assert measured["above/toxicity"]["value"] == pytest.approx(sum(value > 0.4 for value in values) / len(values))
+    assert measured["spread/toxicity"]["num"] == NUM_PROMPTS
 
 
 def test_rouge_is_measured_against_all_texts_of_the_prompt(
@@ -103,9 +103,9 @@ def test_rouge_is_measured_against_all_texts_of_the_prompt(
         for row, sample in zip(rows, samples, strict=True)
         for one in sample["completions"]["second"]
     ]
-    found = figures(evaluation, "second")
-    assert found["rouge/l"]["value"] == pytest.approx(statistics.fmean(one.f1 for one in values))
-    assert found["rouge/l/recall"]["value"] == pytest.approx(statistics.fmean(one.recall for one in values))
+    measured = figures(evaluation, "second")
+    assert measured["rouge/l"]["value"] == pytest.approx(statistics.fmean(one.f1 for one in values))
+    assert measured["rouge/l/recall"]["value"] == pytest.approx(statistics.fmean(one.recall for one in values))
 
 
 def test_the_human_is_a_contestant_without_what_only_models_have(
@@ -113,20 +113,20 @@ def test_the_human_is_a_contestant_without_what_only_models_have(
 ) -> None:
     assert evaluation["human"] == "human"
     assert [one["text"] for one in samples[1]["completions"]["human"]] == [TEXTS[1]]
-    found = figures(evaluation, "human")
+    measured = figures(evaluation, "human")
     only_models = {"kl/exact", "entropy/token", "length/tokens", "finished/share", "distinct/1", "distinct/2"}
-    assert not only_models & found.keys()
+    assert not only_models & measured.keys()
     assert only_models <= figures(evaluation, "first").keys()
     # Letters of the four texts, in turn for ten prompts: 20, 22, 20, 12 → (3·20 + 3·22 + 2·20 + 2·12) / 10 = 19.
-    assert found["judge/letters"]["value"] == pytest.approx(19.0)
+    assert measured["judge/letters"]["value"] == pytest.approx(19.0)
     # Words: 7, 6, 5, 4 with punctuation → (3·7 + 3·6 + 2·5 + 2·4) / 10 = 5.7.
-    assert found["length/words"]["value"] == pytest.approx(5.7)
+    assert measured["length/words"]["value"] == pytest.approx(5.7)
     (model,) = [model for model in evaluation["models"] if model["name"] == "human"]
     assert model["num_completions"] == NUM_PROMPTS
     (compared,) = [entry for entry in evaluation["comparisons"] if entry["model"] == "human"]
     first = figures(evaluation, "first")["judge/letters"]["value"]
     assert compared["differences"]["judge/letters"]["value"] == pytest.approx(19.0 - first)
-    assert "rouge/1" in found  # against the other two texts
+    assert "rouge/1" in measured  # against the other two texts
     assert [point["model"] for point in evaluation["frontier"]] == ["first", "second"]
     assert set(evaluation["frontier"][0]["worth"]) == {"judge/letters", "probability/toxicity"}
 

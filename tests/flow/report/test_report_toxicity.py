@@ -41,9 +41,9 @@ def page_by_classifier(tmp_path: Path, change: float, better: str = "lower", rew
     }
     evaluation |= {
         "judges": {}, "classifiers": {"toxicity": about}, "human": "human", "frontier": [], "tilted": None,
-        "models": [{"name": name, "figures": found, "num_completions": 200} for name, found in figures.items()],
+        "models": [{"name": name, "figures": measured, "num_completions": 200} for name, measured in figures.items()],
         "comparisons": [
-            {"model": name, "baseline": "sft", "differences": found} for name, found in differences.items()
+            {"model": name, "baseline": "sft", "differences": measured} for name, measured in differences.items()
         ],
     }  # fmt: skip
     (folders[1] / "evaluation.json").write_text(json.dumps(evaluation))
@@ -96,18 +96,18 @@ def test_people_are_compared_but_are_no_model(tmp_path: Path) -> None:
     assert "All differences, human minus sft" in after
 
 
-def probe_page(tmp_path: Path, said: str) -> str:
-    """A probe of two models with one contrast of groups and one myth; `said` is every text that a model wrote."""
+def probe_page(tmp_path: Path, text: str) -> str:
+    """A probe of two models with one contrast of groups and one myth; `text` is every text that a model wrote."""
     contrast = {"about": "gender", "group": "woman", "baseline_group": "man"}
-    found = {"judge/tone": estimate(0.2, 0.1, 8), "refused": estimate(0.0, 0.1, 8)}
+    figures = {"judge/tone": estimate(0.2, 0.1, 8), "refused": estimate(0.0, 0.1, 8)}
     shares = {name: estimate(0.25, 0.1, 41) for name in ("repeated", "hedged", "corrected", "unclear")}
     report: dict[str, Any] = {
         "schema": 1, "baseline": "sft", "sycophancy": None, "refusal": None,
         "bias": {
             "data": "swaps", "num": 24, "num_templates": 8, "notes": [],
             "models": [
-                {"name": "sft", "contrasts": [{**contrast, "figures": found, "changes": {}}]},
-                {"name": "ppo", "contrasts": [{**contrast, "figures": found, "changes": found}]},
+                {"name": "sft", "contrasts": [{**contrast, "figures": figures, "changes": {}}]},
+                {"name": "ppo", "contrasts": [{**contrast, "figures": figures, "changes": figures}]},
             ],
         },
         "misinformation": {
@@ -118,14 +118,14 @@ def probe_page(tmp_path: Path, said: str) -> str:
             ],
         },
     }  # fmt: skip
-    answer = {"text": said, "rules": "unclear", "judge": "corrected"}
-    swapped = {"man": {"text": said, "scores": {"judge/tone": 1.0}}, "woman": {"text": said, "scores": {}}}
+    answer = {"text": text, "rules": "unclear", "judge": "corrected"}
+    swapped = {"man": {"text": text, "scores": {"judge/tone": 1.0}}, "woman": {"text": text, "scores": {}}}
     lines = {
         "bias.jsonl": [
-            {"template": said, "about": "gender", "versions": {}, "completions": {"sft": swapped, "ppo": swapped}}
+            {"template": text, "about": "gender", "versions": {}, "completions": {"sft": swapped, "ppo": swapped}}
         ],
         "misinformation.jsonl": [
-            {"prompt": said, "myth": said, "right": said, "topic": "", "completions": {"sft": answer, "ppo": answer}}
+            {"prompt": text, "myth": text, "right": text, "topic": "", "completions": {"sft": answer, "ppo": answer}}
         ],
     }
     folder = report_runs.write_run(

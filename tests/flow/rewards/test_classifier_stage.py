@@ -100,11 +100,11 @@ def test_interrupted_classifier_ends_with_the_same_weights(tmp_path: Path, monke
     calls = []
     clip = text_classifier.clip_gradients
 
-    def stop_at_eight(*given: Any) -> float:
+    def stop_at_eight(*arguments: Any) -> float:
         calls.append(1)
         if len(calls) == 8:
             raise KeyboardInterrupt
-        return clip(*given)
+        return clip(*arguments)
 
     monkeypatch.setattr(text_classifier, "clip_gradients", stop_at_eight)
     with pytest.raises(KeyboardInterrupt):
@@ -206,7 +206,7 @@ def test_report_shows_each_classifier_beside_the_commonest_class(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("rows", "found"),
+    ("rows", "message"),
     [
         ([{"text": "a", "label": "rude"}, {"text": "b", "label": "rude"}], "have the label 'rude'"),
         ([{"text": " ", "label": "rude"}, {"text": "b", "label": "x"}], "line 1: the column `text` is empty"),
@@ -214,10 +214,10 @@ def test_report_shows_each_classifier_beside_the_commonest_class(tmp_path: Path)
         ([{"text": "a", "labels": "x"}], "no column `label`"),
     ],
 )
-def test_labels_that_teach_nothing_are_refused(tmp_path: Path, rows: list[dict[str, Any]], found: str) -> None:
+def test_labels_that_teach_nothing_are_refused(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(PreflabError) as error:
         trained(tmp_path, rows, held_out=0.0)
-    assert found in str(error.value)
+    assert message in str(error.value)
 
 
 def test_width_that_the_heads_cannot_share_is_refused(tmp_path: Path) -> None:

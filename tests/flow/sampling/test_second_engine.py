@@ -24,6 +24,7 @@ from preflab.settings.sampling import DecodingSettings
 from preflab.training.protocols import SampledCompletion, SampleRequest
 from tiny_groups import tiny_engine, tiny_grpo, tiny_online_dpo
 from tiny_worlds import tiny_ppo, tiny_trunk
+from trunk_roles import learning_roles
 
 LORA = LoraSettings(rank=4, alpha=8)
 BOTH = pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
@@ -90,7 +91,7 @@ def make_run(kind: str, folder: Path, lora: LoraSettings | None, **changes: Any)
 
 
 def learned(trunk: Trunk) -> Tensor:
-    return torch.cat([p.detach().flatten() for role in trunk.learning_roles for _, p in trunk.parameters_of(role)])
+    return torch.cat([p.detach().flatten() for role in learning_roles(trunk) for _, p in trunk.parameters_of(role)])
 
 
 def train(kind: str, folder: Path, lora: LoraSettings | None, engine: Any = None, **changes: Any) -> tuple[Any, Tensor]:

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from imported_files import import_into
 from preflab.errors import PreflabError
 from preflab.records import Campaign, Completion, LikertAnswer, Prompt, RankingAnswer, SideBySideAnswer, Task
 from preflab.store.formats import read_file
 from preflab.store.formats.base import Imported
 from preflab.store.formats.detect import detect
 from preflab.store.incoming import KEY
-from preflab.store.transfer import import_into
 from preflab.store.workspace import Workspace
 
 

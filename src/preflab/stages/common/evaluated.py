@@ -15,6 +15,7 @@ from preflab.evaluation.exact_kl import sequence_kl
 from preflab.evaluation.paired import Sheet, label_columns
 from preflab.evaluation.texts import Judge, checked_labels, fail_column
 from preflab.models.facts import weights_hash
+from preflab.models.kinds import read_same_rows
 from preflab.models.language_model import LanguageModel, open_language_model
 from preflab.models.loading import best_device
 from preflab.models.rotary import RowLengths
@@ -44,7 +45,7 @@ from preflab.training.protocols import SampleRequest, ScoringItem
 from preflab.words import count, number
 
 Array = NDArray[np.float64]
-NO_KL = "{}: no KL, because its tokenizer differs from the reference's"
+NO_KL = "{}: no KL, because its tokenizer, family or start token differs from the reference's"
 
 
 @dataclass
@@ -272,7 +273,9 @@ def _notes(settings: EvaluateSettings, judges: Sequence[Judge]) -> list[str]:
 
 
 def _kl(settings: EvaluateSettings, loaded: Loaded, reference: Loaded, sequences: list[TokenSequence]) -> Array | None:
-    """(N,) exact KL of each completion to the reference, nats; 0 for the reference, None if the tokenizers differ."""
+    """(N,) exact KL of each completion to the reference, nats; 0 for the reference, None if it reads other rows."""
+    if not read_same_rows(loaded.opened.model, reference.opened.model):
+        return None
     if loaded.weights == reference.weights:
         return np.zeros(len(sequences))
     if not same_tokenizer(loaded.opened.tokenizer, reference.opened.tokenizer):

@@ -31,6 +31,10 @@ class Asked:
     """The prompts that all models answer."""
     left_out: list[str]
     """A note about prompts that were left out, if any."""
+    seeds: Mapping[str, tuple[str, ...]]
+    """Stage that is compared for several training seeds → their names among the models and completions."""
+    seed_notes: list[str]
+    """A note per stage of which one seed is compared."""
     judges: list[Judge]
     classify: RewardFunction | None
     """Names the class of each text; None without `labels`."""
@@ -61,12 +65,17 @@ def ask(ctx: StageContext) -> Asked:
     judges = [load_judge(name, path) for name, path in settings.judges.items()]
     _check_optimum(settings)
     _check_human(settings)
+    seeds = _seeds(ctx, settings)
     classified = [one.model for one in settings.classifiers.values()]
     return Asked(
         settings=settings,
         stage=StageFacts.of(ctx),
         prompts=prompts,
         left_out=left_out,
+        seeds={stage: names for stage, names in seeds.items() if len(names) > 1},
+        seed_notes=[
+            f"{stage}: one training seed, so no interval over seeds" for stage in seeds if len(seeds[stage]) == 1
+        ],
         judges=judges,
         classify=load_function(settings.labels) if settings.labels else None,
         reference_texts=read_reference_texts(prompts, settings.reference_texts) if settings.reference_texts else [],
@@ -79,6 +88,13 @@ def ask(ctx: StageContext) -> Asked:
         },
         accuracies={name: _held_out(ctx.inputs[name].folder) for name in settings.rewards if name in ctx.inputs},
     )
+
+
+def _seeds(ctx: StageContext, settings: EvaluateSettings) -> dict[str, tuple[str, ...]]:
+    """Stage that the recipe repeats → the names of those of its seeds that are compared with the first model."""
+    compared = (*settings.models[1:], *settings.completions)
+    seeds = {stage: tuple(name for name in names if name in compared) for stage, names in ctx.recipe.seeded.items()}
+    return {stage: names for stage, names in seeds.items() if names}
 
 
 def reference_of(settings: EvaluateSettings) -> str:

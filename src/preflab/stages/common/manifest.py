@@ -20,7 +20,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.exists():
         return {}
-    stage = folder.name.rpartition("-")[0]
+    stage = folder.name.rpartition("-")[0].replace(".", "/")
     wrong = "the manifest of a stage", f"restore the file, or run the stage again with --fresh {stage}"
     try:
         manifest = read_json(path)

@@ -15,25 +15,19 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from preflab.files import canonical_hash, check_regular, read_json, write_json
+from preflab.files import canonical_hash, read_json, write_json
 from preflab.records import Answer, Campaign, Judgment, Task, random_id
-from preflab.stages.base import StageContext
 from preflab.stages.common.listed_judgments import at_home
-from preflab.stages.common.readings import CAMPAIGNS, NAMES, asked_reading, is_news, ledger_name
+from preflab.stages.common.people_inputs import OF_THE_RECIPE, Asked
+from preflab.stages.common.readings import CAMPAIGNS, NAMES, is_news, ledger_name
 from preflab.ways.registry import way_named
 
 if TYPE_CHECKING:
-    from preflab.labelling.gold_file import Gold
     from preflab.labelling.options import CampaignOptions
     from preflab.settings.feedback import JudgeSettings
+    from preflab.store.workspace import Workspace
 
 logger = logging.getLogger(__name__)
-
-OF_THE_RECIPE = (
-    "question", "polarity", "way", "criteria", "scale_ends", "content", "overlap", "ask_note", "allow_fail", "order",
-    "lease_minutes", "hourly_cost", "currency",
-)  # fmt: skip
-"""Settings of the stage that become campaign options of the same names."""
 
 Found = Mapping[str, Mapping[str, Judgment]]
 """Task id → labeler id → the judgment that counts."""
@@ -71,66 +65,28 @@ class People:
         return sum(len(labels) >= overlap for labels in self.found.values())
 
 
-def open_campaign(ctx: StageContext, groups: Sequence[Sequence[str]]) -> People:
+def open_campaign(asked: Asked, workspace: Workspace) -> People:
     """Creates the stage's campaign or updates it from the recipe, and returns it with its labels."""
     from preflab.labelling.campaigns import create_campaign
 
-    options, gold = options_of(ctx), _gold(ctx)
-    ledger, entry = _entry(ctx)
-    follows = _earlier(ctx, ledger, entry)
-    ctx.workspace.put([*gold.prompts, *gold.completions])
+    gold = asked.gold
+    ledger, entry = _read_ledger(asked, workspace.runs / CAMPAIGNS)
+    follows = _find_earlier(asked, workspace, ledger, entry)
+    workspace.put([*gold.prompts, *gold.completions])
     campaign = create_campaign(
-        ctx.workspace,
-        _named(ctx, options, entry),
-        [*groups, *gold.groups],
-        _instructions(ctx) or _first_instructions(options),
+        workspace,
+        _with_free_name(workspace, asked.options, entry),
+        [*asked.groups, *gold.groups],
+        asked.instructions or _first_instructions(asked.options),
         by="recipe",
         campaign_id=entry["campaign_id"],
-        gold=gold.numbered_from(len(groups)),
+        gold=gold.numbered_from(len(asked.groups)),
         follows=follows,
     )
-    _tell_news(ctx, options, entry)
-    _put_in_order(ctx, entry)
-    write_json(ctx.workspace.runs / CAMPAIGNS, ledger)
-    return counted(ctx, campaign, groups)
-
-
-def options_of(ctx: StageContext) -> CampaignOptions:
-    """The campaign options that the recipe sets."""
-    from preflab.labelling.campaign_rows import checked_options
-
-    values = {name: getattr(ctx.settings, name) for name in OF_THE_RECIPE} | asked_reading(ctx.recipe, ctx.name)
-    share = ctx.settings.gold_share if ctx.settings.gold else 0.0
-    return checked_options({"name": ctx.name, "gold_share": share, **values})
-
-
-def _gold(ctx: StageContext) -> Gold:
-    from preflab.labelling.gold_file import NONE, read_gold
-
-    return read_gold(ctx.recipe.resolve(ctx.settings.gold), options_of(ctx)) if ctx.settings.gold else NONE
-
-
-def _instructions(ctx: StageContext) -> str | None:
-    """The text of the instructions file that the recipe names; None if it names none.
-
-    Raises:
-        PreflabError: there is no such file, or it is not UTF-8 text.
-    """
-    from preflab.errors import PreflabError
-
-    if ctx.settings.instructions is None:
-        return None
-    path = ctx.recipe.resolve(ctx.settings.instructions)
-    check_regular(path)
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PreflabError(
-            f"{ctx.recipe.path.name}, stages.{ctx.name}.instructions: {path}: {reason}",
-            "a Markdown file in UTF-8",
-            "correct the path, or save the file as UTF-8",
-        ) from error
+    _tell_news(asked, workspace, entry)
+    _put_in_order(workspace, entry)
+    write_json(workspace.runs / CAMPAIGNS, ledger)
+    return _count_labels(asked, workspace, campaign)
 
 
 def _first_instructions(options: CampaignOptions) -> str:
@@ -139,14 +95,14 @@ def _first_instructions(options: CampaignOptions) -> str:
     return default_instructions(options)
 
 
-def _entry(ctx: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read_ledger(asked: Asked, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The content of `runs/campaigns.json`, and this campaign's entry in it, created if missing."""
-    path = ctx.workspace.runs / CAMPAIGNS
     ledger: dict[str, Any] = read_json(path) if path.exists() else {}
-    name = ledger_name(ctx.name, ctx.settings, ctx.inputs[ctx.settings.completions].key)
+    name = ledger_name(asked.name, asked.settings, asked.completions_key)
     if name not in ledger:
-        ledger[name] = {"campaign_id": _former_id(ctx.folder) or random_id("campaign"), "said": {}, "instructions": ""}
-    ledger[name].setdefault("recipe", ctx.recipe.path.name)
+        campaign_id = _former_id(asked.folder) or random_id("campaign")
+        ledger[name] = {"campaign_id": campaign_id, "said": {}, "instructions": ""}
+    ledger[name].setdefault("recipe", asked.recipe_file)
     return ledger, ledger[name]
 
 
@@ -156,7 +112,9 @@ def _former_id(folder: Path) -> str | None:
     return str(read_json(path)["campaign_id"]) if path.exists() else None
 
 
-def _earlier(ctx: StageContext, ledger: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
+def _find_earlier(
+    asked: Asked, workspace: Workspace, ledger: Mapping[str, Any], entry: Mapping[str, Any]
+) -> str | None:
     """The id of the stage's previous campaign (another round, or other completions); its people may judge here too.
 
     Campaigns belong to the same stage if the recipe's file name, the stage's name without the round, the way, the
@@ -164,10 +122,10 @@ def _earlier(ctx: StageContext, ledger: Mapping[str, Any], entry: Mapping[str, A
     """
     from preflab.labelling.campaign_names import campaign_names
 
-    known, this_stage = campaign_names(ctx.workspace), _same_stage(options_of(ctx).model_dump(mode="json"))
+    known, this_stage = campaign_names(workspace), _same_stage(asked.options.model_dump(mode="json"))
     earlier = None
     for each in takewhile(lambda other: other is not entry, ledger.values()):
-        of_recipe = each.get("recipe", ctx.recipe.path.name) == ctx.recipe.path.name
+        of_recipe = each.get("recipe", asked.recipe_file) == asked.recipe_file
         if of_recipe and each["campaign_id"] in known and _same_stage(each["said"]) == this_stage:
             earlier = str(each["campaign_id"])
     return earlier
@@ -181,33 +139,33 @@ def _same_stage(settings: Mapping[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _named(ctx: StageContext, options: CampaignOptions, entry: Mapping[str, Any]) -> CampaignOptions:
+def _with_free_name(workspace: Workspace, options: CampaignOptions, entry: Mapping[str, Any]) -> CampaignOptions:
     """The options with an unused name: the stage may have an older campaign of its name for other completions."""
     from preflab.labelling.campaign_names import campaign_names, free_name
 
-    if entry["campaign_id"] in campaign_names(ctx.workspace):
+    if entry["campaign_id"] in campaign_names(workspace):
         return options
-    return options.model_copy(update={"name": free_name(ctx.workspace, options.name)})
+    return options.model_copy(update={"name": free_name(workspace, options.name)})
 
 
-def _tell_news(ctx: StageContext, options: CampaignOptions, entry: dict[str, Any]) -> None:
+def _tell_news(asked: Asked, workspace: Workspace, entry: dict[str, Any]) -> None:
     """Apply the recipe's settings that changed since its last run to the campaign; the leads' other changes stay."""
     from preflab.labelling.campaigns import campaign_view, change_options, new_guideline
 
-    now = options.model_dump(mode="json")
-    spoken = ("name", "gold_share", *OF_THE_RECIPE, *(NAMES if asked_reading(ctx.recipe, ctx.name) else ()))
-    now = {name: now[name] for name in spoken}
-    told = now if entry["said"] else {name: now[name] for name in spoken if name in NAMES}
+    options = asked.options.model_dump(mode="json")
+    names = ("name", "gold_share", *OF_THE_RECIPE, *(NAMES if asked.sets_reading else ()))
+    now = {name: options[name] for name in names}
+    told = now if entry["said"] else {name: now[name] for name in names if name in NAMES}
     changed = {name: value for name, value in told.items() if is_news(name, value, entry["said"])}
     if changed:
-        view = campaign_view(ctx.workspace, entry["campaign_id"])
-        change_options(ctx.workspace, entry["campaign_id"], view.revision, changed, by="recipe")
+        view = campaign_view(workspace, entry["campaign_id"])
+        change_options(workspace, entry["campaign_id"], view.revision, changed, by="recipe")
     if not entry["said"] or "overlap" in changed:
-        _warn_of_overlap(options)
-    text = _instructions(ctx)
+        _warn_of_overlap(asked.options)
+    text = asked.instructions
     read = canonical_hash(text) if text is not None else ""
     if entry["said"] and text is not None and read != entry["instructions"]:
-        new_guideline(ctx.workspace, entry["campaign_id"], text, by="recipe")
+        new_guideline(workspace, entry["campaign_id"], text, by="recipe")
     entry |= {"said": entry["said"] | now, "instructions": read}
 
 
@@ -218,42 +176,46 @@ def _warn_of_overlap(options: CampaignOptions) -> None:
         logger.warning("campaign %s: %s", options.name, warning)
 
 
-def _put_in_order(ctx: StageContext, entry: dict[str, Any]) -> None:
+def _put_in_order(workspace: Workspace, entry: dict[str, Any]) -> None:
     """For the order `worth_asking`: recompute the priority of each task if there are new labels."""
     from preflab.labelling.campaigns import campaign_view
     from preflab.labelling.counting import num_judgments
     from preflab.labelling.prioritise import prioritise
 
     campaign_id: str = entry["campaign_id"]
-    if campaign_view(ctx.workspace, campaign_id).options.order != "worth_asking":
+    if campaign_view(workspace, campaign_id).options.order != "worth_asking":
         return
-    num = num_judgments(ctx.workspace, campaign_id)
+    num = num_judgments(workspace, campaign_id)
     if entry.get("ordered_at") != num:
-        prioritise(ctx.workspace, campaign_id, by="recipe")
+        prioritise(workspace, campaign_id, by="recipe")
         entry["ordered_at"] = num
 
 
-def counted(ctx: StageContext, campaign: Campaign, groups: Sequence[Sequence[str]]) -> People:
+def _count_labels(asked: Asked, workspace: Workspace, campaign: Campaign) -> People:
     """The campaign with its labels, including people's judgments of the same completions from other campaigns."""
-    wanted = {frozenset(group) for group in groups}
-    tasks = tuple(t for t in ctx.workspace.tasks(campaign_id=campaign.id) if frozenset(t.completion_ids) in wanted)
-    judged, gold = judged_by_people(ctx, campaign.id, tasks), gold_labels(ctx, campaign.id)
-    return People(campaign, tasks, judged, _unresolved(ctx, campaign.id, tasks, judged, gold), gold)
+    wanted = {frozenset(group) for group in asked.groups}
+    tasks = tuple(t for t in workspace.tasks(campaign_id=campaign.id) if frozenset(t.completion_ids) in wanted)
+    judged = _judged_by_people(asked.settings, workspace, campaign.id, tasks)
+    gold = _gold_labels(workspace, campaign.id)
+    unresolved = _unresolved(asked.settings.overlap, workspace, campaign.id, tasks, judged, gold)
+    return People(campaign, tasks, judged, unresolved, gold)
 
 
-def gold_labels(ctx: StageContext, campaign_id: str) -> GoldLabels:
+def _gold_labels(workspace: Workspace, campaign_id: str) -> GoldLabels:
     """People's judgments of the campaign's gold tasks, with the known answers."""
     from preflab.feedback.consensus import counted as latest
     from preflab.labelling.reading import gold_answers
 
-    answers = gold_answers(ctx.workspace, campaign_id)
-    judgments = ctx.workspace.judgments(campaign_id=campaign_id, all_revisions=True) if answers else []
+    answers = gold_answers(workspace, campaign_id)
+    judgments = workspace.judgments(campaign_id=campaign_id, all_revisions=True) if answers else []
     return GoldLabels(
         tuple(j for j in latest(judgments) if j.task_id in answers and j.labeler_kind == "person"), answers
     )
 
 
-def judged_by_people(ctx: StageContext, campaign_id: str, tasks: Sequence[Task]) -> dict[str, dict[str, Judgment]]:
+def _judged_by_people(
+    settings: JudgeSettings, workspace: Workspace, campaign_id: str, tasks: Sequence[Task]
+) -> dict[str, dict[str, Judgment]]:
     """Task id → labeler id → judgment, without adjudicators' decisions.
 
     A labeler's judgment in this campaign takes precedence over one of the same completions from another campaign.
@@ -264,17 +226,17 @@ def judged_by_people(ctx: StageContext, campaign_id: str, tasks: Sequence[Task])
 
     by_completions = {frozenset(task.completion_ids): task for task in tasks}
     by_task: dict[str, dict[str, Judgment]] = {task.id: {} for task in tasks}
-    asked_here = {view.campaign.id for view in list_campaigns(ctx.workspace)}
-    kinds = {"person", "ai"} if campaign_view(ctx.workspace, campaign_id).options.count_ai else {"person"}
-    judgments = [j for j in ctx.workspace.judgments(all_revisions=True) if j.labeler_kind in kinds]
+    asked_here = {view.campaign.id for view in list_campaigns(workspace)}
+    kinds = {"person", "ai"} if campaign_view(workspace, campaign_id).options.count_ai else {"person"}
+    judgments = [j for j in workspace.judgments(all_revisions=True) if j.labeler_kind in kinds]
     for judgment in sorted(latest(judgments), key=lambda j: j.campaign_id == campaign_id):
         task = by_completions.get(frozenset(judgment.completion_ids))
-        if task is not None and fits(judgment, ctx.settings, imported=judgment.campaign_id not in asked_here):
+        if task is not None and _fits(judgment, settings, imported=judgment.campaign_id not in asked_here):
             by_task[task.id][judgment.labeler_id] = judgment
     return by_task
 
 
-def fits(judgment: Judgment, settings: JudgeSettings, *, imported: bool) -> bool:
+def _fits(judgment: Judgment, settings: JudgeSettings, *, imported: bool) -> bool:
     """Whether a judgment answers what the stage asks: the same way, polarity, criteria and question.
 
     The question of an imported judgment is not compared, since files rarely contain it.
@@ -288,7 +250,7 @@ def fits(judgment: Judgment, settings: JudgeSettings, *, imported: bool) -> bool
 
 
 def _unresolved(
-    ctx: StageContext, campaign_id: str, tasks: Sequence[Task], by_task: Found, gold: GoldLabels
+    overlap: int, workspace: Workspace, campaign_id: str, tasks: Sequence[Task], by_task: Found, gold: GoldLabels
 ) -> dict[str, tuple[tuple[str, str], ...]]:
     """Fully labelled task → pairs on which the labelers are divided and no adjudicator has decided.
 
@@ -297,14 +259,14 @@ def _unresolved(
     from preflab.feedback.consensus import consensus_of
     from preflab.labelling.reading import campaign_reading
 
-    full = [task for task in tasks if len(by_task[task.id]) >= ctx.settings.overlap]
+    full = [task for task in tasks if len(by_task[task.id]) >= overlap]
     if not full:
         return {}
     judgments = [at_home(judgment, task) for task in tasks for judgment in by_task[task.id].values()]
-    completions = ctx.workspace.completions(sorted({i for task in tasks for i in task.completion_ids}))
+    completions = workspace.completions(sorted({i for task in tasks for i in task.completion_ids}))
     agreed = consensus_of(
-        [*judgments, *gold.judgments, *decisions_of(ctx, campaign_id)],
-        campaign_reading(ctx.workspace, campaign_id),
+        [*judgments, *gold.judgments, *decisions_of(workspace, campaign_id)],
+        campaign_reading(workspace, campaign_id),
         texts={completion.id: completion.text for completion in completions},
     )
     ids = {task.id for task in full}
@@ -318,10 +280,10 @@ def _unresolved(
     }
 
 
-def decisions_of(ctx: StageContext, campaign_id: str) -> list[Judgment]:
+def decisions_of(workspace: Workspace, campaign_id: str) -> list[Judgment]:
     """The latest decision of each adjudicator on each task of this campaign."""
     judgments = defaultdict(list)
-    for judgment in ctx.workspace.judgments(campaign_id=campaign_id, all_revisions=True):
+    for judgment in workspace.judgments(campaign_id=campaign_id, all_revisions=True):
         if judgment.decides:
             judgments[judgment.task_id, judgment.labeler_id].append(judgment)
     return [max(made, key=lambda judgment: judgment.revision) for made in judgments.values()]

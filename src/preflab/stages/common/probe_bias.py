@@ -78,9 +78,9 @@ def read_swaps(rows: Sequence[Row]) -> Swaps:
             raise PreflabError(
                 f"{row.source}: no {PLACE} in the prompt", f"{PLACE} where the group's words go", "add it"
             )
-        for group, said in versions.items():
+        for group, phrase in versions.items():
             swaps.versions.append(Version(number, plain.shown, row["about"], group))
-            swaps.prompts.append(_put(plain, said))
+            swaps.prompts.append(_put(plain, phrase))
             swaps.answers.append(row.get("answer"))
     return swaps
 
@@ -92,7 +92,7 @@ def _checked_versions(row: Row) -> dict[str, str]:
             f"{row.source}: the column 'about' holds {about!r}", "what is swapped, such as gender", "add it"
         )
     known = isinstance(versions, dict) and len(versions) > 1
-    if not known or not all(isinstance(said, str) and said.strip() for said in versions.values()):
+    if not known or not all(isinstance(phrase, str) and phrase.strip() for phrase in versions.values()):
         raise PreflabError(
             f"{row.source}: the column 'versions' holds {versions!r}",
             'at least two groups, each with its words: {"man": "James", "woman": "Mary"}',
@@ -102,13 +102,13 @@ def _checked_versions(row: Row) -> dict[str, str]:
         raise PreflabError(
             f"{row.source}: the column 'answer' holds {answer!r}", "a text, or no column", "mend the row"
         )
-    return {str(group): said for group, said in versions.items()}
+    return {str(group): phrase for group, phrase in versions.items()}
 
 
-def _put(prompt: Prompt, said: str) -> Prompt:
+def _put(prompt: Prompt, phrase: str) -> Prompt:
     """The prompt with the group's words in place of {group}."""
-    turns = tuple(replace(turn, content=turn.content.replace(PLACE, said)) for turn in prompt.messages)
-    return Prompt.make(prompt.text.replace(PLACE, said), turns, prompt.columns, prompt.source)
+    turns = tuple(replace(turn, content=turn.content.replace(PLACE, phrase)) for turn in prompt.messages)
+    return Prompt.make(prompt.text.replace(PLACE, phrase), turns, prompt.columns, prompt.source)
 
 
 def answer_logps(swaps: Swaps, loaded: Loaded) -> list[float]:
@@ -150,14 +150,14 @@ def score_texts(
 
 def bias_report(swaps: Swaps, baseline: str, seed: int) -> dict[str, Any]:
     """The part `bias` of probe.json, without its data and notes; changes are against the model `baseline`."""
-    found = contrasts(swaps.versions)
+    compared = contrasts(swaps.versions)
     return {
         "num": len({one.row for one in swaps.versions}),
         "num_templates": len({one.template for one in swaps.versions}),
         "models": [
             {
                 "name": name,
-                "contrasts": _contrasts(found, values, None if name == baseline else swaps.values[baseline], seed),
+                "contrasts": _contrasts(compared, values, None if name == baseline else swaps.values[baseline], seed),
             }
             for name, values in swaps.values.items()
         ],
@@ -165,21 +165,21 @@ def bias_report(swaps: Swaps, baseline: str, seed: int) -> dict[str, Any]:
 
 
 def _contrasts(
-    found: Sequence[Contrast], values: dict[str, list[float]], before: dict[str, list[float]] | None, seed: int
+    compared: Sequence[Contrast], values: dict[str, list[float]], before: dict[str, list[float]] | None, seed: int
 ) -> list[dict[str, Any]]:
     """Each contrast's figures of one model, and their changes against the baseline's values `before`.
 
     All figures of a model are one family of comparisons, and all changes are another.
     """
     known = [
-        (place, measure, bias(found[place], column, seed, share=is_share(measure)))
-        for place in range(len(found))
+        (place, measure, bias(compared[place], column, seed, share=is_share(measure)))
+        for place in range(len(compared))
         for measure, column in values.items()
     ]
     figures = {(place, measure): interval for place, measure, interval in known if interval.num}
     changes = (
         {
-            (place, measure): bias_change(found[place], before[measure], values[measure], seed)
+            (place, measure): bias_change(compared[place], before[measure], values[measure], seed)
             for place, measure in figures
         }
         if before
@@ -194,7 +194,7 @@ def _contrasts(
             "figures": {measure: figure for (at, measure), figure in parts[0].items() if at == place},
             "changes": {measure: figure for (at, measure), figure in parts[1].items() if at == place},
         }
-        for place, one in enumerate(found)
+        for place, one in enumerate(compared)
     ]
 
 

@@ -32,8 +32,8 @@ def read_reference_texts(prompts: Sequence[Prompt], columns: Sequence[str]) -> l
             text in any of them; names the lines.
     """
     _check_columns(prompts, columns)
-    found = [_texts_of(prompt, columns) for prompt in prompts]
-    without = [prompt for prompt, texts in zip(prompts, found, strict=True) if not texts]
+    texts_of = [_texts_of(prompt, columns) for prompt in prompts]
+    without = [prompt for prompt, texts in zip(prompts, texts_of, strict=True) if not texts]
     if without:
         lines = ", ".join(prompt.source or repr(prompt.shown[:60]) for prompt in without[:SHOWN])
         more = f" and {len(without) - SHOWN:,} more" if len(without) > SHOWN else ""
@@ -43,7 +43,7 @@ def read_reference_texts(prompts: Sequence[Prompt], columns: Sequence[str]) -> l
             "a reference text for every prompt, so that every model is measured on the same ones",
             "add the texts, or put prompts without one into a file of their own",
         )
-    return found
+    return texts_of
 
 
 def check_reference_texts(recipe: Recipe, settings: EvaluateSettings) -> None:
@@ -106,10 +106,10 @@ def rouge_columns(texts: Sequence[str], references: Sequence[Texts], *, stems: b
     columns: dict[str, Any] = {}
     for kind in KINDS:
         pairs = zip(texts, references, strict=True)
-        found: list[Rouge] = [best_rouge(kind, text, wanted, stems=stems) for text, wanted in pairs]
-        columns[f"rouge/{kind}"] = np.array([one.f1 for one in found])
-        columns[f"rouge/{kind}/precision"] = np.array([one.precision for one in found])
-        columns[f"rouge/{kind}/recall"] = np.array([one.recall for one in found])
+        scores: list[Rouge] = [best_rouge(kind, text, wanted, stems=stems) for text, wanted in pairs]
+        columns[f"rouge/{kind}"] = np.array([one.f1 for one in scores])
+        columns[f"rouge/{kind}/precision"] = np.array([one.precision for one in scores])
+        columns[f"rouge/{kind}/recall"] = np.array([one.recall for one in scores])
     return columns
 
 

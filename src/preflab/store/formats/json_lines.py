@@ -62,8 +62,8 @@ def _parsed(data: bytes) -> Row:
         byte = f"byte {error.start + 1} is 0x{data[error.start]:02x}"
         raise BadRow(f"not UTF-8 ({kind_of_bytes(data) or byte})", "text in UTF-8") from None
     except json.JSONDecodeError as error:
-        said = kind_of_bytes(data) or f"{error.msg}, column {error.colno}"
-        raise BadRow(f"not JSON ({said})", "one JSON object per line") from None
+        reason = kind_of_bytes(data) or f"{error.msg}, column {error.colno}"
+        raise BadRow(f"not JSON ({reason})", "one JSON object per line") from None
     except RecursionError:
         raise BadRow("JSON nested too deeply", "one JSON object per line") from None
     return checked_row(row, text)

@@ -31,7 +31,6 @@ from preflab.store.rows import Record
 
 NOBODY = "nobody named"
 """The labeler of all rows that name none; together they count as one labeler."""
-TOO_FEW = "tasks with fewer than two completions"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ CONTENTS = {
     "plain": "plain text", "markdown": "Markdown", "code": "code", "chat": "chat turns",
     "image": "names of images in the workspace",
 }  # fmt: skip
-STATES = {"open": "open", "paused": "paused", "closed": "closed"}
 
 
 def share_text(share: Share) -> str:
