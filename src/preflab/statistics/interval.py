@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,10 @@ class Interval:
         """
         z = float(norm.ppf(0.975))
         return (z + float(norm.ppf(POWER))) * (self.high - self.low) / (2 * z)
+
+    def within(self, least: float, most: float) -> Interval:
+        """The interval cut to the values that the figure can have, which never excludes a true value."""
+        return replace(self, low=max(self.low, least), high=min(self.high, most)) if self.defined else self
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; nan becomes None."""
