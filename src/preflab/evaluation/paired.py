@@ -26,6 +26,8 @@ NUM_DISTINCT = (1, 2)
 """The n for which distinct-n is reported."""
 FROM_0_TO_1 = ("probability/", "rouge/", "repeat/")
 """How the names of means begin whose values all lie between 0 and 1."""
+BOUNDED = (*FROM_0_TO_1, "distinct/")
+"""Prefixes of the measures between 0 and 1 that are no shares; shares have such intervals anyway."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def figures(sheet: Sheet, *, seed: int = 0) -> dict[str, Interval]:
         measured["entropy/token"] = mean_interval(
             -np.array(sheet.sum_logps), sheet.prompt_ids, weights=sheet.num_tokens, seed=seed
         )
-    return measured
+    return {name: one.within(0.0, 1.0) if _is_bounded(name) else one for name, one in measured.items()}
 
 
 def differences(first: Sheet, second: Sheet, *, seed: int = 0) -> dict[str, Interval]:
@@ -128,7 +130,12 @@ def differences(first: Sheet, second: Sheet, *, seed: int = 0) -> dict[str, Inte
             weights=(first.num_tokens, second.num_tokens),
             seed=seed,
         )
-    return measured
+    return {name: one.within(-1.0, 1.0) if _is_bounded(name) else one for name, one in measured.items()}
+
+
+def _is_bounded(name: str) -> bool:
+    """Whether a measure lies between 0 and 1; the interval of few and skewed values may reach far beyond."""
+    return name.startswith(BOUNDED)
 
 
 def _common(columns: Mapping[str, Array], others: Mapping[str, Array]) -> Iterator[tuple[str, Array, Array]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from preflab.words import ALL_EQUAL
 LEVEL = 0.95
 POWER = 0.8
 """Probability with which a true difference of size `detectable` is found."""
+ROUNDING = 1e-12
+"""Values that differ by less, absolutely and as a share of the largest, are equal."""
 FEWEST = 10
 """Fewest prompts, tasks or questions for an interval of a mean, of a coefficient or of a figure of a set.
 
@@ -27,8 +29,6 @@ NOTHING = "no interval: nothing was measured"
 NO_VARIATION = ALL_EQUAL
 ONE_DECIDES = "no interval: a single prompt makes most of it"
 """The reason for no interval of a standard deviation that halves without one prompt."""
-ROUNDING = 1e-12
-"""Values that differ by less, absolutely and as a share of the largest, are equal."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,10 @@ class Interval:
         """
         z = float(norm.ppf(0.975))
         return (z + float(norm.ppf(POWER))) * (self.high - self.low) / (2 * z)
+
+    def within(self, least: float, most: float) -> Interval:
+        """The interval cut to the values that the figure can have, which never excludes a true value."""
+        return replace(self, low=max(self.low, least), high=min(self.high, most)) if self.defined else self
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; nan becomes None."""

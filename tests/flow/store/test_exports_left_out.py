@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from imported_files import import_into
 from preflab.records import Completion, PairOutcome, Preference, Prompt
 from preflab.store.exports import EXPORTS
 from preflab.store.exports.base import Settings
 from preflab.store.formats import FORMATS, read_file
-from preflab.store.transfer import ExportSummary, export_from, import_into
+from preflab.store.transfer import ExportSummary, export_from
 from preflab.store.workspace import Workspace
 
 Row = dict[str, Any]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from imported_files import import_into
 from preflab.errors import PreflabError
 from preflab.records import (
     Answer,
@@ -31,7 +32,7 @@ from preflab.records import (
 from preflab.store.exports.base import Settings
 from preflab.store.formats import read_file
 from preflab.store.rows import Record
-from preflab.store.transfer import Selection, export_from, import_into
+from preflab.store.transfer import Selection, export_from
 from preflab.store.workspace import Workspace
 
 PROMPT = Prompt.make(messages=(Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "Where?")))

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from imported_files import import_into
 from preflab.errors import PreflabError
 from preflab.store.exports.base import Settings
 from preflab.store.formats import read_file
-from preflab.store.transfer import export_from, import_into
+from preflab.store.transfer import export_from
 from preflab.store.workspace import Workspace
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from imported_files import import_into
 from preflab.errors import PreflabError
 from preflab.records import (
     Campaign,
@@ -37,7 +38,7 @@ from preflab.store.exports.decided_pairs import EQUAL, TIED
 from preflab.store.exports.verdicts import NO_VERDICT, UNDECIDED
 from preflab.store.formats import FORMATS, read_file
 from preflab.store.rows import Record
-from preflab.store.transfer import Selection, export_from, import_into
+from preflab.store.transfer import Selection, export_from
 from preflab.store.workspace import Workspace
 
 TURNS = (
