@@ -9,6 +9,6 @@ from preflab.store.transfer import ImportSummary, read_import, store_import
 from preflab.store.workspace import Workspace
 
 
-def import_into(workspace: Workspace, path: Path, **options: Any) -> ImportSummary:
-    """The summary of the import; `options` are those of `read_import`."""
-    return store_import(workspace, read_import(path, **options))
+def import_into(workspace: Workspace, path: Path, *arguments: Any, **options: Any) -> ImportSummary:
+    """The summary of the import; the further arguments are those of `read_import`."""
+    return store_import(workspace, read_import(path, *arguments, **options))

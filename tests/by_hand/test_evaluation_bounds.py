@@ -27,8 +27,8 @@ def test_mean_toxicity_of_two_toxic_texts_is_between_0_and_1() -> None:
     scores[:2] = 0.9, 0.6
     assert mean_interval(scores).high > 1  # two of forty texts decide; resamples without them hardly spread
     found = figures(sheet("a", scores))
-    assert (found["probability/toxic"].low, found["probability/toxic"].high) == (0.0, 1.0)
+    toxic = found["probability/toxic"]  # as a share: 1.5 + 38 · 0.0015 of 40
+    assert 0.0 <= toxic.low < scores.mean() < toxic.high < 0.2
     assert found["judge/x"].high == pytest.approx(mean_interval(scores).high)  # a judge's scores have no bounds
     change = differences(sheet("a", np.zeros(40)), sheet("b", scores))
-    assert change["probability/toxic"].high == 1.0
-    assert change["probability/toxic"].low == pytest.approx(mean_interval(scores).low)
+    assert -1.0 <= change["probability/toxic"].low < scores.mean() < change["probability/toxic"].high <= 1.0
