@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, norm, t
 
+from preflab.evaluation.diversity import without_overstating
 from preflab.evaluation.spread import spread_difference, spread_interval
 from preflab.feedback.alpha import Level, alpha_of, count_coincidences
 from preflab.feedback.kappa import fleiss, fleiss_addends
@@ -277,7 +278,8 @@ def distinct(vocabulary: int, length: int) -> Callable[[Generator, int, int], Co
         holders = seen.sum(axis=1)
         num_own_words = (seen & (holders == 1)[:, None]).sum(axis=2)
         kinds = (holders > 0).sum(axis=1)
-        value, left_out = kinds / (num * length), (kinds[:, None] - num_own_words) / ((num - 1) * length)
+        own = without_overstating(num_own_words, (holders == 2).sum(axis=1), (holders == 3).sum(axis=1))
+        value, left_out = kinds / (num * length), (kinds[:, None] - own) / ((num - 1) * length)
         half = t.ppf(0.975, num - 1) * jackknife_error(left_out)
         return _covered(value - half, value + half, truth)
 

@@ -14,6 +14,7 @@ from preflab.evaluation.diversity import (
     distinct_interval,
     distinct_n_left_out,
     repeated_share,
+    without_overstating,
     words,
 )
 from preflab.evaluation.paired import Sheet, binary_as_shares, differences, figures, label_columns
@@ -53,9 +54,10 @@ def test_left_out_where_little_is_left() -> None:
 
 
 def test_left_out_equals_counting_again() -> None:
+    """Of five prompts, where nothing is taken off the jackknife's variance."""
     generator = np.random.default_rng(0)
-    texts = [tuple(generator.integers(0, 4, size=generator.integers(0, 7)).tolist()) for _ in range(12)]
-    prompts = [i // 2 for i in range(12)]
+    texts = [tuple(generator.integers(0, 4, size=generator.integers(0, 7)).tolist()) for _ in range(10)]
+    prompts = [i // 2 for i in range(10)]
     _, rest = distinct_n_left_out(texts, 2, prompts)
 
     def distinct_without(left: int) -> float:
@@ -63,8 +65,35 @@ def test_left_out_equals_counting_again() -> None:
         bigrams = [pair for text in kept for pair in pairwise(text)]
         return len(set(bigrams)) / len(bigrams)
 
-    again = [distinct_without(left) for left in range(6)]
+    again = [distinct_without(left) for left in range(5)]
     assert rest == pytest.approx(again)
+
+
+def test_what_clusters_share_is_taken_off_the_variance_by_hand() -> None:
+    # Ten clusters, own = 1, 0, …, 0: mean 0.1, Σ (own − mean)² = 0.81 + 9 · 0.01 = 0.9; one n-gram of two clusters:
+    # share = 1 − ½ · 1 / 0.9 = 4/9, so deviations shrink to 2/3.
+    own = np.array([1.0] + [0.0] * 9)
+    expected = [0.1 + 2 / 3 * 0.9, *[0.1 - 2 / 3 * 0.1] * 9]
+    assert without_overstating(own, 1, 0) == pytest.approx(expected)
+    assert without_overstating(own, 2, 1) == pytest.approx(expected), "one of three clusters puts one back"
+    assert without_overstating(own, 0, 7) == pytest.approx(own), "never more than the jackknife"
+    least = [0.1 + 0.5 * 0.9, *[0.1 - 0.5 * 0.1] * 9]
+    assert without_overstating(own, 50, 0) == pytest.approx(least), "at least a quarter of the variance"
+    assert without_overstating(np.ones(10), 3, 0) == pytest.approx(np.ones(10))
+    both = without_overstating(np.stack([own, own]), [1, 0], [0, 7])
+    assert both == pytest.approx(np.stack([expected, own]))
+
+
+def test_shared_words_make_the_interval_of_distinct_n_narrower() -> None:
+    # Ten prompts with a word of their own, the first with two: own = 2, 1, …, 1; five words of two prompts each.
+    texts = [[f"own{i}", f"of two {i // 2}"] for i in range(10)]
+    texts[0] = [*texts[0], "another"]
+    value, rest = distinct_n_left_out(texts, 1, range(10))
+    assert value == pytest.approx(16 / 21)
+    share = 1 - 0.5 * 5 / 0.9  # below a quarter, the least
+    assert share < 0.25
+    own = 1.1 + 0.5 * np.array([0.9] + [-0.1] * 9)
+    assert rest == pytest.approx((16 - own) / (21 - np.array([3] + [2] * 9)))
 
 
 def test_distinct_interval_and_difference() -> None:
@@ -171,14 +200,16 @@ def test_differences_in_variety_and_entropy_by_hand() -> None:
 def test_interval_of_a_difference_in_variety_by_hand() -> None:
     """Ten prompts: two of them say "a" before, nothing else is said twice: 9 of 10 words, then 10 of 10.
 
-    Without one of the two the gain is 0, without another 1/9: mean 4/45. Σ = 2 (4/45)² + 8 (1/45)² = 40/2025, and
-    SE² = 9/10 · 40/2025 = 4/225. t of nine degrees of freedom is 2.262157.
+    Without one of the two the gain is 0, without another 1/9: mean 4/45. Σ = 2 (4/45)² + 8 (1/45)² = 40/2025, and the
+    jackknife's SE² = 9/10 · 40/2025 = 4/225. One word of two prompts, own words 0, 0, 1, …, 1, Σ (own − 0.8)² = 1.6:
+    11/16 = 1 − ½ / 1.6 of it is kept, SE² = 11/900. t of nine degrees of freedom is 2.262157.
     """
     prompts, tokens = tuple("0123456789"), (1,) * 10
     before = Sheet("sft", prompts, ("a", *"abcdefghi"), tokens)
     found = differences(before, Sheet("ppo", prompts, tuple("abcdefghij"), tokens))["distinct/1"]
     assert found.value == pytest.approx(0.1)
-    assert (found.low, found.high) == pytest.approx((0.1 - 2.262157 * 2 / 15, 0.1 + 2.262157 * 2 / 15), abs=1e-6)
+    half = 2.262157 * math.sqrt(11) / 30
+    assert (found.low, found.high) == pytest.approx((0.1 - half, 0.1 + half), abs=1e-6)
 
 
 def test_judges_that_say_yes_or_no_have_shares() -> None:

@@ -7,12 +7,15 @@ from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from preflab.statistics.interval import Interval
 from preflab.statistics.jackknife import jackknife_interval
 
 Item = TypeVar("Item", bound=Hashable)
+Array = NDArray[np.float64]
+LEAST_SHARE = 0.25
+"""Least share of the jackknife's variance that is kept: where nearly every n-gram recurs, the terms are uncertain."""
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 
 
@@ -26,37 +29,58 @@ def ngrams(items: Sequence[Item], n: int) -> list[tuple[Item, ...]]:
     return [tuple(items[i : i + n]) for i in range(len(items) - n + 1)]
 
 
-def distinct_n_left_out(
-    texts: Sequence[Sequence[Item]], n: int, clusters: Sequence[Hashable]
-) -> tuple[float, NDArray[np.float64]]:
-    """distinct_n of the whole set, and (C,) distinct_n with each cluster left out; nan if the set has no n-grams.
+def distinct_n_left_out(texts: Sequence[Sequence[Item]], n: int, clusters: Sequence[Hashable]) -> tuple[float, Array]:
+    """distinct_n of the whole set, and (C,) values for the jackknife's interval; nan if the set has no n-grams.
 
     distinct_n = U / N: distinct n-grams of the set over all n-grams of the set (Li et al. 2016).
 
     Leaving out cluster i removes its n_i n-grams, and of the distinct ones the own_i that no other cluster has:
-    U₋ᵢ / N₋ᵢ = (U − own_i) / (N − n_i).
+    U₋ᵢ / N₋ᵢ = (U − own_i) / (N − n_i). In these values own_i is drawn to its mean, see `without_overstating`.
     """
     order: dict[Hashable, int] = {}
     index = [order.setdefault(cluster, len(order)) for cluster in clusters]
     sizes = np.zeros(len(order))
-    owner: dict[tuple[Item, ...], int] = {}
+    holders: dict[tuple[Item, ...], set[int]] = {}
     for cluster, text in zip(index, texts, strict=True):
         for gram in ngrams(text, n):
             sizes[cluster] += 1
-            owner[gram] = cluster if owner.get(gram, cluster) == cluster else -1
+            holders.setdefault(gram, set()).add(cluster)
     own = np.zeros(len(order))
-    for cluster in owner.values():
-        if cluster >= 0:
-            own[cluster] += 1
+    for held in holders.values():
+        if len(held) == 1:
+            own[next(iter(held))] += 1
     total = sizes.sum()
     if total == 0:
         return float("nan"), np.full(len(order), np.nan)
-    remaining = np.maximum(total - sizes, 1)
-    return len(owner) / float(total), (len(owner) - own) / remaining
+    num_held = [len(held) for held in holders.values()]
+    own = without_overstating(own, num_held.count(2), num_held.count(3))
+    return len(holders) / float(total), (len(holders) - own) / np.maximum(total - sizes, 1)
+
+
+def without_overstating(own: ArrayLike, num_of_two: ArrayLike, num_of_three: ArrayLike) -> Array:
+    """(…, C) own_i drawn to their mean, so that the jackknife does not overstate the variance of U.
+
+    The jackknife's variance is too large by the n-grams that two clusters share, and too small by those of three; the
+    terms after that are left out (Efron and Stein 1981). With few clusters these counts say little, hence 5 / C:
+
+        own_i → mean + √share · (own_i − mean)
+        share = 1 − (1 − 5 / C) · (f_2 − f_3) / Σ (own_i − mean)²,  between LEAST_SHARE and 1
+
+    Args:
+        own: (…, C) distinct n-grams that cluster i alone has.
+        num_of_two: (…) f_2, distinct n-grams of exactly two clusters.
+        num_of_three: (…) f_3, those of exactly three.
+    """
+    values = np.asarray(own, dtype=np.float64)
+    mean = values.mean(axis=-1, keepdims=True)
+    spread = ((values - mean) ** 2).sum(axis=-1)
+    surplus = max(0.0, 1 - 5 / values.shape[-1]) * (np.asarray(num_of_two) - np.asarray(num_of_three))
+    share = np.clip(1 - surplus / np.maximum(spread, np.finfo(np.float64).tiny), LEAST_SHARE, 1)
+    return np.asarray(mean + np.sqrt(share)[..., None] * (values - mean), dtype=np.float64)
 
 
 def distinct_interval(texts: Sequence[Sequence[Item]], n: int, clusters: Sequence[Hashable]) -> Interval:
-    """distinct_n with a jackknife interval over clusters."""
+    """distinct_n with an interval over clusters by the jackknife, whose overstatement is taken off."""
     return jackknife_interval(*distinct_n_left_out(texts, n, clusters))
 
 
