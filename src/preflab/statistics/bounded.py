@@ -1,8 +1,8 @@
 """Means of values from 0 to 1, such as probabilities: bootstrap-t, or a share's interval where it is far narrower.
 
 Bootstrap-t has no bound. If 397 of 400 probabilities are nearly equal, 5 % of the resamples hold none of the other 3
-and have hardly any spread, and an end lands far outside 0 to 1. Values from 0 to 1 never spread more than shares of the
-same mean do, so a share's interval is wide enough for them.
+and have hardly any spread, and an end lands far outside 0 to 1, or there is none. Values from 0 to 1 never spread more
+than shares of the same mean do, so a share's interval is wide enough for them.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ from preflab.statistics.interval import (
 
 NUM_RESAMPLES = 1999
 """With 1999 the 2.5 % ends are the 50th values from either side, and p ≤ 0.05 where the interval excludes 0."""
+MOST_ERRORS = 50
+"""Most standard errors between a value and its ends: farther ones come from resamples whose values are nearly equal."""
 CHUNK = 4_000_000
 """Most cells of a resampling matrix in memory at once (32 MB)."""
 Terms = Sequence[tuple[Array, Array]]
@@ -109,6 +111,9 @@ def _interval(terms: Terms, fewest: int, level: float, seed: int) -> Interval:
 def mean_ends(terms: Terms, level: float = LEVEL, seed: int = 0) -> tuple[Array, Array, Array]:
     """(low, high, p-value), each (…), of Σ_terms (Σ sums / Σ totals); an end is infinite where resamples lack spread.
 
+    They lack it if 2.5 % of them have none, or so little that an end is more than `MOST_ERRORS` errors away: if one of
+    30 values is large and the others are nearly equal, a third of the resamples miss it.
+
         low  = value − max(t*₍₉₇.₅₎, t₉₇.₅) · error,  high = value − min(t*₍₂.₅₎, −t₉₇.₅) · error
         t*   = (a resample's value − value) / (its own standard error), of 1999 resamples of the clusters
         p    = the larger of bootstrap-t's 2 · (1 + number of t* beyond value / error) / 2000 and Student's
@@ -124,12 +129,18 @@ def mean_ends(terms: Terms, level: float = LEVEL, seed: int = 0) -> tuple[Array,
     ordered = np.partition(drawn, [place - 1, NUM_RESAMPLES - place], axis=0)
     least = float(t.ppf((1 + level) / 2, num - 1))
     error = np.where(error > 0, error, math.nan)  # equal values have no interval
-    low = value - np.maximum(ordered[NUM_RESAMPLES - place], least) * error
-    high = value - np.minimum(ordered[place - 1], -least) * error
+    above, below = (_unless_far(ordered[at]) for at in (NUM_RESAMPLES - place, place - 1))
+    low = value - np.maximum(above, least) * error
+    high = value - np.minimum(below, -least) * error
     ratio = value / error
     beyond = np.where(ratio > 0, (drawn >= ratio).sum(axis=0), (drawn <= ratio).sum(axis=0))
     p = np.maximum(2 * (1 + beyond) / (NUM_RESAMPLES + 1), 2 * t.sf(np.abs(ratio), num - 1))
     return low, high, np.minimum(p, 1.0)
+
+
+def _unless_far(quantiles: Array) -> Array:
+    """Quantiles of t*, infinite where they are more than `MOST_ERRORS` from 0."""
+    return np.where(np.abs(quantiles) > MOST_ERRORS, np.copysign(math.inf, quantiles), quantiles)
 
 
 def resample_counts(num_clusters: int, seed: int) -> Iterator[Array]:
