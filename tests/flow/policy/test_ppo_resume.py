@@ -16,6 +16,7 @@ from preflab.policy.ppo import train_ppo
 from preflab.settings.learning import LoraSettings
 from preflab.training.metrics import is_time
 from preflab.training.state import RunState, checkpoints
+from tiny_encoder_decoders import tiny_t5
 from tiny_worlds import tiny_ppo, tiny_trunk
 
 LORA = LoraSettings(rank=2, alpha=4)
@@ -26,8 +27,8 @@ def reward(ids: tuple[int, ...]) -> float:
     return float(ids.count(1))
 
 
-def train(folder: Path, lora: LoraSettings | None, num_steps: int) -> Trunk:
-    trunk = tiny_trunk(lora=lora)
+def train(folder: Path, lora: LoraSettings | None, num_steps: int, *, t5: bool = False) -> Trunk:
+    trunk = tiny_trunk(lora=lora, model=tiny_t5(8) if t5 else None, sharpen=1.0 if t5 else 8.0)
     train_ppo(tiny_ppo(folder, trunk, reward, num_steps=num_steps, kl_target=1.0, kl_horizon=50))
     return trunk
 
@@ -44,6 +45,16 @@ def test_n_restart_n_is_2n(lora: LoraSettings | None, tmp_path: Path) -> None:
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
     assert without_times(tmp_path / "whole") == without_times(tmp_path / "cut")
+    assert (tmp_path / "whole" / "rollouts.jsonl").read_text() == (tmp_path / "cut" / "rollouts.jsonl").read_text()
+
+
+@pytest.mark.parametrize("lora", [None, LoraSettings(rank=2, alpha=4, where="decoder")])
+def test_an_encoder_decoder_is_resumed_bit_for_bit(lora: LoraSettings | None, tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", lora, 4, t5=True)
+    train(tmp_path / "cut", lora, 2, t5=True)
+    resumed = train(tmp_path / "cut", lora, 4, t5=True)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
     assert (tmp_path / "whole" / "rollouts.jsonl").read_text() == (tmp_path / "cut" / "rollouts.jsonl").read_text()
 
 

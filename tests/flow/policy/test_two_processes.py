@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -32,10 +33,20 @@ def tiny_mixture(name: str, lora: LoraSettings | None) -> Trunk:
     return Trunk(build(name), SimpleNamespace(pad_token_id=0), lora=lora, roles=("policy", "reference", "value"))
 
 
+def tiny_encoder_decoder(lora: LoraSettings | None) -> Trunk:
+    from tiny_encoder_decoders import tiny_t5
+
+    return tiny_trunk(lora=lora, model=tiny_t5(8), sharpen=1.0)
+
+
 def learn(folder: Path, adapters: str, treatment: str, precision: str, mixture: str = "") -> None:
     """Two steps of PPO, in as many processes as call it; the main one writes what was learned."""
-    lora = LoraSettings(rank=2, alpha=4) if adapters == "lora" else None
-    trunk = tiny_mixture(mixture, lora) if mixture else tiny_trunk(lora=lora, precision=precision)
+    where: Any = "decoder" if adapters == "decoder" else "all"
+    lora = None if adapters == "full" else LoraSettings(rank=2, alpha=4, where=where)
+    if mixture == "t5":
+        trunk = tiny_encoder_decoder(lora)
+    else:
+        trunk = tiny_mixture(mixture, lora) if mixture else tiny_trunk(lora=lora, precision=precision)
     run = tiny_ppo(
         folder,
         trunk,
@@ -84,6 +95,15 @@ def test_two_processes_learn_what_one_learns(adapters: str, treatment: str, tmp_
     for first, second in zip(*rows, strict=True):
         for name in SAME:
             assert second[name] == pytest.approx(first[name], abs=1e-4), name
+
+
+@pytest.mark.parametrize(
+    "adapters", ["decoder", pytest.param("lora", marks=pytest.mark.slow), pytest.param("full", marks=pytest.mark.slow)]
+)
+def test_two_processes_learn_on_a_t5_what_one_learns(adapters: str, tmp_path: Path) -> None:
+    one = start(tmp_path / "one", 1, adapters, "reward_k1", "float32", "t5")
+    two = start(tmp_path / "two", 2, adapters, "reward_k1", "float32", "t5")
+    assert two == pytest.approx(one, abs=5e-4)
 
 
 @pytest.mark.slow
