@@ -18,15 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from preflab.errors import PreflabError
 from preflab.models.decoder_start import force_first_tokens
 from preflab.models.facts import ModelFacts, context_length, model_facts, token_limits
 from preflab.models.kinds import family_of, reads_prompts_apart
-from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer
+from preflab.models.loading import TOKENIZERS, load_causal_lm, load_encoder, load_tokenizer
 from preflab.models.packages import resolve_package
 from preflab.models.trunk import Pooling, Role, Trunk
 from preflab.models.weights_id import base_hash
 from preflab.settings.learning import LoraSettings
 from preflab.training.token_limits import TokenLimits
+from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.conversations.renderer import Renderer
@@ -76,12 +78,26 @@ class LanguageModel:
         """Open the model at `ref`, for use as a reference, in the same type and with this model's tokenizer.
 
         Raises:
-            PreflabError: as `open_language_model`.
+            PreflabError: as `open_language_model`, or its tokenizer has another vocabulary.
         """
         place = resolve_package(ref)
+        self._check_vocabulary(place)
         model = load_causal_lm(place, dtype=self.dtype)
         _fit_decoder_start(model, self.tokenizer)
         return LanguageModel(place, model, self.tokenizer, self.dtype)
+
+    def _check_vocabulary(self, place: Path | str) -> None:
+        """Refuse a model whose own tokenizer has other tokens: this model's ids would mean other words to it."""
+        if Path(place).is_dir() and not any((Path(place) / name).is_file() for name in TOKENIZERS):
+            return
+        ours, theirs = self.tokenizer.get_vocab(), load_tokenizer(place, writes=False).get_vocab()
+        if ours != theirs:
+            differing = len(ours.items() ^ theirs.items())
+            raise PreflabError(
+                f"{place}: a reference with another vocabulary ({count(differing, 'entry', 'entries')} of both differ)",
+                "a reference with the tokenizer of the policy",
+                "choose another reference, or leave it out",
+            )
 
     def trunk(
         self,

@@ -12,10 +12,12 @@ import torch
 from typer.testing import CliRunner
 
 from preflab.cli import app
+from preflab.errors import PreflabError
 from preflab.files import read_json, write_json
 from preflab.models.export import export_reward
 from preflab.models.families import token_logits
 from preflab.models.kinds import family_of
+from preflab.models.language_model import open_language_model
 from preflab.models.loading import load_causal_lm, load_tokenizer
 from preflab.rewards.score import load_reward_model
 from preflab.training.batches import TokenSequence
@@ -172,3 +174,14 @@ def test_models_whose_decoders_start_otherwise_are_evaluated_without_kl(run_fold
     preflab("run", str(tmp_path / "recipe.yaml"))
     notes = read_json(stage_folder(tmp_path, "eval") / "evaluation.json")["notes"]
     assert [note for note in notes if "no KL" in note and "start token" in note and str(other) in note]
+
+
+def test_a_reference_with_another_vocabulary_is_refused(tmp_path: Path) -> None:
+    """Both start with the same token, and the ids of one are other words to the other."""
+    texts = ["where is my parcel ?", "the parcel is late ."] * 4
+    first = save_encoder_decoder("bart", tmp_path / "first", texts)
+    second = save_encoder_decoder("bart", tmp_path / "second", ["wir suchen das paket ."] * 8)
+    opened = open_language_model(first, dtype="float32")
+    with pytest.raises(PreflabError, match="a reference with another vocabulary"):
+        opened.another(second)
+    assert opened.another(first).tokenizer is opened.tokenizer
