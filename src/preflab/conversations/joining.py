@@ -29,6 +29,9 @@ PROBES = (
 )
 """Test cases: a text and its continuation."""
 
+WARNED_OF_LENGTH = "sequence-length-is-longer-than-the-specified-maximum"
+"""Name under which transformers remembers that it has warned of a long text."""
+
 NUM_PROBES = 3
 """Fewest probes that must survive a round trip as one text; probes with characters unknown to the tokenizer do not."""
 
@@ -44,6 +47,8 @@ class Joining:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self.marks = Marks(tokenizer)
+        # transformers would warn once of a text longer than `model_max_length`; preflab names all such rows itself.
+        getattr(tokenizer, "deprecation_warnings", {})[WARNED_OF_LENGTH] = True
 
     def ids(self, text: str) -> Ids:
         """Tokens of a text on its own, without BOS or EOS; a special token's spelling with a break stays text."""

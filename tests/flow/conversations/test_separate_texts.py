@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from preflab.conversations.joining import WARNED_OF_LENGTH
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.models.decoder_start import force_first_tokens, start_tokens, target_frame
@@ -156,3 +157,14 @@ def test_encoder_and_decoder_without_a_head_are_of_the_same_family() -> None:
     assert family_of(body).name == family.name == "encoder–decoder"
     assert start_tokens(body) == start_tokens(model)
     assert not hasattr(model.config, "preflab_decoder_start")
+
+
+def test_transformers_does_not_warn_of_long_texts_that_preflab_names() -> None:
+    """It warns unless a tokenizer remembers that it has warned."""
+    tokenizer, long = unigram_tokenizer(TEXTS), "where is my parcel ? " * 40
+    assert len(Renderer(tokenizer, apart=True).prompt_ids(Prompt.make(text=long))) > tokenizer.model_max_length
+    assert tokenizer.deprecation_warnings[WARNED_OF_LENGTH]
+    other = unigram_tokenizer(TEXTS)
+    assert WARNED_OF_LENGTH not in other.deprecation_warnings
+    other(long)
+    assert other.deprecation_warnings[WARNED_OF_LENGTH], "the name under which transformers remembers it"
