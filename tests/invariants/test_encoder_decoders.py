@@ -82,7 +82,7 @@ def test_log_probabilities_in_a_batch_are_those_of_the_model_alone(name: str) ->
             expected = [alone(trunk.model, row) for row in ROWS]
     assert (trunk.plain_because is None) == (name != "t5gemma")
     for row, wanted in zip(logps, expected, strict=True):
-        assert torch.allclose(row[: len(wanted)], wanted, atol=1e-5)
+        assert torch.allclose(row[: len(wanted)], wanted, rtol=1e-6, atol=1e-6)
         assert not row[len(wanted) :].any()
 
 

@@ -185,3 +185,23 @@ def test_a_reference_with_another_vocabulary_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PreflabError, match="a reference with another vocabulary"):
         opened.another(second)
     assert opened.another(first).tokenizer is opened.tokenizer
+
+
+def test_constitution_and_ai_judge_with_a_t5(tmp_path: Path) -> None:
+    """Critiques and questions are longer prompts; the judge's verdict is read from likelihoods of the decoder."""
+    folder = save_encoder_decoder("t5 1.1", tmp_path / "model", [*PROMPTS, *SUMMARIES, "A B C D E good answer"])
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"n_positions": 2048}), encoding="utf-8")
+    write_rows(tmp_path / "prompts.jsonl", [{"prompt": prompt} for prompt in PROMPTS[:3]])
+    text = """
+recipe: 1
+data: {prompts: {path: prompts.jsonl}}
+stages:
+  answers: {kind: sample, model: ./model, prompts: prompts, num_completions: 2, max_new_tokens: 4}
+  revised: {kind: revise, model: ./model, prompts: prompts, max_new_tokens: 4}
+  labels: {kind: ai_judge, completions: answers, judge: {model: ./model}}
+"""
+    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+    output = preflab("run", str(tmp_path / "recipe.yaml"))
+    assert "3 of 3 answers revised" in output
+    assert "3 tasks judged by an AI" in output
