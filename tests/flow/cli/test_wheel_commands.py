@@ -56,7 +56,9 @@ data:
   pairs: {path: pairs.jsonl}
   ratings: {path: ratings.jsonl}
   questions: {path: questions.jsonl}
+  labels: {path: labels.jsonl}
 stages:
+  tone: {kind: classifier, labels: labels, num_layers: 1, hidden_size: 16, num_heads: 2, num_epochs: 1, held_out: 0}
   answers: {kind: sample, model: MODEL, prompts: prompts, num_completions: 2, max_new_tokens: 6}
   asked: {kind: ai_judge, completions: answers, judge: {model: MODEL}}
   prefs: {kind: preferences, judgments: asked}
@@ -74,6 +76,11 @@ stages:
   report: {kind: report, of: [dpo, grpo]}
 """
 ROWS: dict[str, list[dict[str, Any]]] = {
+    "labels": [
+        {"text": text, "label": label}
+        for n in range(4)
+        for text, label in ((f"parcel {n} is on its way .", "polite"), (f"no idea {n} .", "rude"))
+    ],
     "few": [{"prompt": f"where is my {thing} ?"} for thing in ("parcel", "lamp", "chair", "order")],
     "pairs": [{"prompt": f"where is {n} ?", "chosen": "on its way .", "rejected": "no idea ."} for n in range(4)],
     "ratings": [
@@ -229,7 +236,7 @@ def _a_second_recipe(shell: Shell) -> None:
     (shell.folder / "more.yaml").write_text(MORE.replace("MODEL", str(model)), encoding="utf-8")
     for words in ("ai-judge", "best-of-n", "revise", "probe", "report"):
         assert shell.said(words, "--recipe", "more.yaml")["stages"][-1]["state"] == "done"
-    for words in ("rating", "dpo", "grpo", "online-dpo"):
+    for words in ("classifier", "rating", "dpo", "grpo", "online-dpo"):
         assert shell.said("train", words, "--recipe", "more.yaml")["stages"][-1]["state"] == "done"
 
 

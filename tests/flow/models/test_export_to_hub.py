@@ -62,7 +62,7 @@ def test_no_token_and_a_wrong_one_are_refused_before_anything_is_written(here: P
     with hub_server() as hub:
         ended = exported(here, "--to-hub", "ann/bot", HF_ENDPOINT=hub.url)
         assert ended.returncode == 2
-        assert ended.stderr.startswith("error: no token for the Hub\n       HF_TOKEN in the environment")
+        assert ended.stderr.startswith("error: there is no token for the Hub\n       HF_TOKEN in the environment")
         assert hub.asked == []
         ended = exported(here, "--to-hub", "ann/bot", HF_ENDPOINT=hub.url, HF_TOKEN="hf_wrong")
         assert ended.returncode == 2
