@@ -18,11 +18,11 @@ import numpy as np
 from coverage_worlds import COEFFICIENTS, DIFFERENCES, MEANS, SETS, SHARE_DIFFERENCES, SHARES, SPREADS, Covered
 from numpy.typing import NDArray
 
-from preflab.statistics.families import holm
+from preflab.statistics.holm import holm
 from preflab.statistics.interval import FEWEST_PAIRED
 from preflab.statistics.means import mean_ends
-from preflab.statistics.runs import mean_over_runs
-from preflab.statistics.sizes import prompts_needed
+from preflab.statistics.sample_sizes import prompts_needed
+from preflab.statistics.training_runs import mean_over_runs
 
 Array = NDArray[np.float64]
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "experiments" / "intervals.md"

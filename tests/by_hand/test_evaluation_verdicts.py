@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from preflab.errors import PreflabError
-from preflab.evaluation.verdicts import as_family, with_verdicts
+from preflab.evaluation.corrected_verdicts import as_family, with_verdicts
 from preflab.report.measures import has_side, is_better, primary_of
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.stages.common.primary_measure import primary_measure

@@ -9,11 +9,11 @@ import pytest
 
 from preflab.errors import PreflabError
 from preflab.statistics.agreement import coefficient_ends, coefficient_interval
-from preflab.statistics.families import holm
+from preflab.statistics.holm import holm
 from preflab.statistics.interval import NO_VARIATION, NOTHING, Interval, sentence
 from preflab.statistics.jackknife import jackknife_error, jackknife_interval
-from preflab.statistics.runs import mean_over_runs
-from preflab.statistics.sizes import deviation_of, prompts_needed
+from preflab.statistics.sample_sizes import deviation_of, prompts_needed
+from preflab.statistics.training_runs import mean_over_runs
 
 T9 = 2.262157
 """97.5 % quantile of Student's t with nine degrees of freedom."""

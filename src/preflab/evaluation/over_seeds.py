@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from preflab.evaluation.verdicts import with_verdicts
+from preflab.evaluation.corrected_verdicts import with_verdicts
 from preflab.seeds import split_seed
 from preflab.statistics.interval import NO_VARIATION, NOTHING, Interval, undefined
-from preflab.statistics.runs import mean_over_runs
+from preflab.statistics.training_runs import mean_over_runs
 
 Compared = Mapping[str, Mapping[str, Interval]]
 """Model → measure → difference to the baseline."""

@@ -239,7 +239,7 @@ def _measures(evaluation: dict[str, Any], name: str) -> str:
 def _size(difference: dict[str, Any], form: Form) -> str:
     """If nothing was found: how many prompts would find half of what could have been seen; else ""."""
     from preflab.statistics.interval import Interval
-    from preflab.statistics.sizes import deviation_of, prompts_needed
+    from preflab.statistics.sample_sizes import deviation_of, prompts_needed
 
     if difference["low"] is None or is_found(difference):
         return ""

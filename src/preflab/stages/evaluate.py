@@ -24,7 +24,7 @@ evaluation.json  {"schema": 1, "baseline", "reference", "decoding", "notes": [se
                             "models": [{"model", "value", "kl", "nats_needed"}]}}
 
 An interval is {"value", "low", "high", "num", "note", "p"}; where low and high are null, `note` says why. `p` is the
-p-value of a difference, `p_holm` the same corrected within its family (`evaluation.verdicts`).
+p-value of a difference, `p_holm` the same corrected within its family (`evaluation.corrected_verdicts`).
 Measures: judge/<name>, fail/<name> (share of F), label/<class> (share), reward/<stage>, kl/exact (nats per completion),
 length/tokens, length/words, repeat/share, distinct/1, distinct/2, entropy/token, finished/share; of a classifier
 probability/<name> (mean), spread/<name> (standard deviation), above/<name> (share above the threshold); with reference

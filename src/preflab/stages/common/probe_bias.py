@@ -9,10 +9,10 @@ from typing import Any
 
 from preflab.errors import PreflabError
 from preflab.evaluation.bias import Contrast, Version, bias, bias_change, contrasts
+from preflab.evaluation.corrected_verdicts import as_family
 from preflab.evaluation.diversity import words
 from preflab.evaluation.likelihood import completion_logps
 from preflab.evaluation.texts import Judge
-from preflab.evaluation.verdicts import as_family
 from preflab.records import Prompt
 from preflab.report.measures import is_share
 from preflab.rewards.functions import RewardFunction

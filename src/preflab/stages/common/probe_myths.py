@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from preflab.evaluation.corrected_verdicts import as_family
 from preflab.evaluation.misinformation import Myth, Verdict, by_score, classify, verdict_differences, verdict_shares
-from preflab.evaluation.verdicts import as_family
 from preflab.progress import progress
 from preflab.records import Prompt
 from preflab.settings.ai import JudgeSource

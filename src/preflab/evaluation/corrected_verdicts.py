@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Mapping
 from typing import Any, TypeVar
 
-from preflab.statistics.families import holm
+from preflab.statistics.holm import holm
 from preflab.statistics.interval import Interval
 
 Name = TypeVar("Name", bound=Hashable)
