@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from coverage_worlds import COEFFICIENTS, DIFFERENCES, MEANS, SETS, SHARE_DIFFERENCES, SHARES, SPREADS, Covered
+from coverage_worlds import BOUNDED, COEFFICIENTS, DIFFERENCES, MEANS, SETS, SHARE_DIFFERENCES, SHARES, SPREADS, Covered
 from numpy.typing import NDArray
 
 from preflab.statistics.holm import holm
@@ -67,6 +67,7 @@ KINDS: dict[str, dict[str, World]] = {
     "coefficient of agreement": COEFFICIENTS,
     "figure of a set": SETS,
     "standard deviation": SPREADS,
+    "mean between 0 and 1": BOUNDED,
 }
 
 

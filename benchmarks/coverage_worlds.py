@@ -14,6 +14,7 @@ from preflab.evaluation.spread import spread_difference, spread_interval
 from preflab.feedback.alpha import Level, alpha_of, count_coincidences
 from preflab.feedback.kappa import fleiss, fleiss_addends
 from preflab.statistics.agreement import MIN_RARE, coefficient_ends
+from preflab.statistics.bounded import bounded_difference, bounded_mean
 from preflab.statistics.jackknife import jackknife_error
 from preflab.statistics.means import mean_ends
 from preflab.statistics.shares import share_difference_ends, share_ends
@@ -314,4 +315,49 @@ SPREADS = {
     "normal": spread(lambda g, r, n: g.normal(size=(r, n)), 1.0),
     "toxicity: Beta(0.3, 2.7)": spread(lambda g, r, n: g.beta(0.3, 2.7, size=(r, n)), float(np.sqrt(0.1 * 0.9 / 4))),
     "difference, toxicity 30\u00a0% lower": spread_apart,
+}
+
+
+# Means of probabilities, by the functions that `evaluate` calls for values from 0 to 1.
+
+
+def two_humps(share: float) -> Draw:
+    """Probabilities of which this share is near 0.95 and the others near 0.03."""
+
+    def draw(generator: Generator, data_sets: int, num: int) -> Array:
+        high = generator.random((data_sets, num)) < share
+        near = np.where(high, generator.beta(38, 2, size=high.shape), generator.beta(1, 32.3333, size=high.shape))
+        return np.asarray(near, dtype=np.float64)
+
+    return draw
+
+
+def mean_of_two_humps(share: float) -> float:
+    """share · 0.95 + (1 − share) · 0.03."""
+    return share * 38 / 40 + (1 - share) / 33.3333
+
+
+def bounded(draw: Draw, truth: float) -> Callable[[Generator, int, int], Covered]:
+    """The mean of one probability per prompt."""
+
+    def simulate(generator: Generator, repeats: int, num: int) -> Covered:
+        intervals = [bounded_mean(row) for row in draw(generator, repeats, num)]
+        return _covered(np.array([one.low for one in intervals]), np.array([one.high for one in intervals]), truth)
+
+    return simulate
+
+
+def bounded_apart(generator: Generator, repeats: int, num: int) -> Covered:
+    """The difference of two such means on the same prompts: 30 % near 0.95 before, 15 % after."""
+    first, second = two_humps(0.3)(generator, repeats, num), two_humps(0.15)(generator, repeats, num)
+    intervals = [bounded_difference(one, other) for one, other in zip(first, second, strict=True)]
+    truth = mean_of_two_humps(0.15) - mean_of_two_humps(0.3)
+    return _covered(np.array([one.low for one in intervals]), np.array([one.high for one in intervals]), truth)
+
+
+BOUNDED = {
+    "toxicity: Beta(0.3, 2.7)": bounded(lambda g, r, n: g.beta(0.3, 2.7, size=(r, n)), 0.1),
+    "30\u00a0% near 0.95, others near 0.03": bounded(two_humps(0.3), mean_of_two_humps(0.3)),
+    "10\u00a0% near 0.95, others near 0.03": bounded(two_humps(0.1), mean_of_two_humps(0.1)),
+    "difference, 30\u00a0% and 15\u00a0% near 0.95": bounded_apart,
 }
