@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from enumerated.test_group_optimum import CASES, SMALL_STEPS, fixed_point, kl
 from preflab.models.kinds import family_of
 from preflab.models.trunk import Trunk
 from preflab.policy.dpo import DpoRun, train_dpo
@@ -101,6 +102,19 @@ def test_rloo_lands_on_the_tilted_reference(name: str, tmp_path: Path) -> None:
     run = tiny_grpo(tmp_path, trunk, reward, algorithm="rloo", kl_treatment="reward_k1", kl_coef=BETA, **chosen)
     train_grpo(run)
     assert from_optimum(trunk) < 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("algorithm", "treatment", "num", "beta"), CASES)
+def test_the_group_family_lands_on_its_fixed_points_with_a_t5(
+    algorithm: str, treatment: str, num: int, beta: float, tmp_path: Path
+) -> None:
+    trunk = trunk_of("t5", ("policy", "reference"))
+    rate = RATES["t5"] / (2 if (algorithm, treatment) in SMALL_STEPS else 1)
+    chosen = {"num_prompts_per_step": 256 // num, "num_completions_per_prompt": num, **long_run(150, rate)}
+    train_grpo(tiny_grpo(tmp_path, trunk, reward, algorithm=algorithm, kl_treatment=treatment, kl_coef=beta, **chosen))
+    policy, reference = (sequence_logps(trunk, role, SEQUENCES).double() for role in ("policy", "reference"))
+    assert kl(policy, fixed_point(algorithm, treatment, num, reference, beta)) < 0.02
 
 
 @by_model
