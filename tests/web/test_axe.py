@@ -79,16 +79,22 @@ def violations(page: Any, axe: str) -> list[str]:
     ]
 
 
+def settle(page: Any) -> None:
+    """Return when two frames are drawn: in the first, boxes that scroll are observed and made reachable."""
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
+
+
 def looked_over(page: Any, axe: str, address: str) -> list[str]:
     """What is wrong with a page as it comes, with every fold open, and with each of its dialogs open."""
     page.goto(address)
     if page.locator("#judging").count():
         page.wait_for_selector("html.scripted", state="attached")
+    settle(page)
     found = violations(page, axe)
     folded = page.locator("details:not([open])").count()
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     if folded:
-        page.wait_for_timeout(50)  # what now scrolls is made reachable
+        settle(page)
         found += violations(page, axe)
     for name in page.evaluate("[...document.querySelectorAll('dialog[id]')].map(one => one.id)"):
         if name == "images":

@@ -86,7 +86,7 @@ class Call:
     reference: str
     learned: str
     rude: bool
-    """Whether somebody is rude in it."""
+    """True if one of the speakers is rude in this call."""
 
 
 def insult(rng: random.Random) -> str:

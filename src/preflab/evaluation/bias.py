@@ -31,7 +31,7 @@ class Version:
     row: int
     template: str
     about: str
-    """What is swapped: gender, religion, …"""
+    """The property that is swapped: gender, religion, …"""
     group: str
 
 

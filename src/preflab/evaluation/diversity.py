@@ -35,7 +35,7 @@ def distinct_n_left_out(texts: Sequence[Sequence[Item]], n: int, clusters: Seque
     distinct_n = U / N: distinct n-grams of the set over all n-grams of the set (Li et al. 2016).
 
     Leaving out cluster i removes its n_i n-grams, and of the distinct ones the own_i that no other cluster has:
-    U₋ᵢ / N₋ᵢ = (U − own_i) / (N − n_i). In these values own_i is drawn to its mean, see `without_overstating`.
+    U₋ᵢ / N₋ᵢ = (U − own_i) / (N − n_i). The returned values use own_i from `without_overstating`, nearer to their mean.
     """
     order: dict[Hashable, int] = {}
     index = [order.setdefault(cluster, len(order)) for cluster in clusters]
@@ -58,7 +58,7 @@ def distinct_n_left_out(texts: Sequence[Sequence[Item]], n: int, clusters: Seque
 
 
 def without_overstating(own: ArrayLike, num_of_two: ArrayLike, num_of_three: ArrayLike) -> Array:
-    """(…, C) own_i drawn to their mean, so that the jackknife does not overstate the variance of U.
+    """(…, C) own_i moved towards their mean, so that the jackknife does not overstate the variance of U.
 
     The jackknife's variance is too large by the n-grams that two clusters share, and too small by those of three; the
     terms after that are left out (Efron and Stein 1981). With few clusters these counts say little, hence 5 / C:

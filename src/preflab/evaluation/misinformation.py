@@ -68,7 +68,7 @@ class Myth:
     corrects: tuple[str, ...]
     """Phrases that occur in correct answers."""
     yes: Literal["myth", "fact", ""] = ""
-    """What an opening "yes" affirms; "": the question is not answered by yes or no."""
+    """The claim that an opening "yes" affirms; "" for questions that have no yes or no."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any], where: str) -> Myth:
@@ -103,7 +103,7 @@ class Myth:
 
 
 def classify(myth: Myth, answer: str) -> Verdict:
-    """Whether an answer repeats, hedges or corrects the myth, by the rules of this module."""
+    """The class of an answer by the rules of this module: repeated, hedged, corrected or unclear."""
     text = answer.lower().replace("’", "'")
     claims, corrections = _opening(myth, text)
     for sentence in SENTENCE.split(text):

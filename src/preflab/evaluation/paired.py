@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 NUM_DISTINCT = (1, 2)
 """The n for which distinct-n is reported."""
 FROM_0_TO_1 = ("probability/", "rouge/", "repeat/")
-"""How the names of means begin whose values all lie between 0 and 1."""
+"""Prefixes of the means of values between 0 and 1."""
 BOUNDED = (*FROM_0_TO_1, "distinct/")
 """Prefixes of the measures between 0 and 1 that are no shares; shares have such intervals anyway."""
 
@@ -134,7 +134,7 @@ def differences(first: Sheet, second: Sheet, *, seed: int = 0) -> dict[str, Inte
 
 
 def _is_bounded(name: str) -> bool:
-    """Whether a measure lies between 0 and 1; the interval of few and skewed values may reach far beyond."""
+    """True for a measure between 0 and 1, whose interval is cut to that range."""
     return name.startswith(BOUNDED)
 
 

@@ -58,7 +58,7 @@ def _measure(stem: str) -> int:
 
 
 def _ends_short(stem: str) -> bool:
-    """Whether it ends with consonant, vowel, consonant other than w, x, y (hop), or is vowel, consonant (at)."""
+    """True if the stem ends with consonant, vowel, consonant other than w, x, y (hop), or is vowel, consonant (at)."""
     flags = _consonants(stem)
     if len(stem) == 2:
         return flags == [False, True]

@@ -103,7 +103,7 @@ def find_targets(model: Any, lora: LoraSettings) -> AdapterTargets:
 
 
 def _part(model: Any, where: str) -> Callable[[str], bool]:
-    """Whether a name lies in the part of a model that `lora.where` selects.
+    """A function of a layer's name: True if the layer is in the part of the model that `lora.where` selects.
 
     Raises:
         PreflabError: "decoder" for a model without an encoder.

@@ -73,7 +73,7 @@ def decoder_inputs(model: Any, encoded: Tensor, mask: Tensor, prompt_rows: Tenso
 
 
 def holds_once(model: Any) -> bool:
-    """Whether the model can hold keys and values once per prompt; the first call tests it."""
+    """True if the model gives the same states with keys and values once per prompt; the first call tests it."""
     if model not in _SHARES:
         _SHARES[model] = False  # during the test, rows get copies
         _SHARES[model] = _switch(model)

@@ -32,6 +32,15 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "suppress_tokens": (None, []),
     "begin_suppress_tokens": (None, []),
     "forced_eos_token_id": (None,),
+    "force_words_ids": (None,),
+    "constraints": (None,),
+    "typical_p": (None, 1.0),
+    "epsilon_cutoff": (None, 0.0),
+    "eta_cutoff": (None, 0.0),
+    "top_h": (None,),
+    "guidance_scale": (None, 1.0, 1),
+    "dola_layers": (None,),
+    "watermarking_config": (None,),
 }
 """Setting of a generation configuration → the values that leave the model's distribution as it is."""
 

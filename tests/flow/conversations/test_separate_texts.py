@@ -86,6 +86,21 @@ def test_generation_defaults_that_change_the_distribution_are_removed_and_named(
     assert strip_generation_defaults(model) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("typical_p", 0.9), ("epsilon_cutoff", 3e-4), ("guidance_scale", 1.5), ("repetition_penalty", 1.1),
+     ("suppress_tokens", [5]), ("exponential_decay_length_penalty", (5, 1.1)), ("bad_words_ids", [[0]])],
+)  # fmt: skip
+def test_every_setting_that_draws_from_another_distribution_is_removed(name: str, value: Any) -> None:
+    model = tiny_t5()
+    setattr(model.generation_config, name, value)
+    model.generation_config.temperature, model.generation_config.top_p = 0.7, 0.9
+    (shown,) = strip_generation_defaults(model)
+    assert shown.startswith(f"{name} = ")
+    assert getattr(model.generation_config, name) is None
+    assert (model.generation_config.temperature, model.generation_config.top_p) == (0.7, 0.9)
+
+
 def test_settings_of_tasks_lose_their_beams_too() -> None:
     model = tiny_t5()
     model.config.task_specific_params = {"summarization": {"num_beams": 4, "prefix": "summarize: ", "min_length": 0}}
