@@ -9,6 +9,7 @@
     def show(state) -> str            the position as text
     def player(state) -> 0 or 1       whose turn it is; required with two players
     def symmetries(state) -> [(state, {move: move})]   optional: equivalent positions, and where each move goes
+    def features(state) -> [number]   optional: what a network reads, from the view of the player whose turn it is
 
 States and moves are hashable and compared by ==: tuples, strings, numbers. All randomness of a game is in `start`.
 Nothing else is needed: players, proofs and lessons use these functions alone. `preflab game check` tests the contract.
@@ -49,6 +50,7 @@ class Game:
     show: Callable[[State], str]
     player: Callable[[State], int]
     symmetries: Callable[[State], Sequence[Symmetry]] | None = None
+    features: Callable[[State], Sequence[float]] | None = None
 
     def is_over(self, state: State) -> bool:
         """Whether the game has ended in this position."""
@@ -105,6 +107,7 @@ def game_of(module: ModuleType, place: str) -> Game:
         **{name: getattr(module, name) for name in REQUIRED},
         player=getattr(module, "player", lambda state: 0),
         symmetries=getattr(module, "symmetries", None),
+        features=getattr(module, "features", None),
     )
 
 

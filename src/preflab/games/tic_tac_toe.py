@@ -52,6 +52,12 @@ def show(state: Board) -> str:
     return "\n".join(" ".join(marks[row : row + 3]) for row in (0, 3, 6))
 
 
+def features(state: Board) -> list[float]:
+    """18 numbers: which cells hold a mark of the player whose turn it is, and which the opponent's."""
+    own = 1 + player(state)
+    return [float(cell == own) for cell in state] + [float(cell == 3 - own) for cell in state]
+
+
 def _all_symmetries() -> list[tuple[int, ...]]:
     found = [MOVES]
     for _ in range(3):

@@ -136,6 +136,9 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines()[-1] == "  2,000  0.00  0.00"
     assert run_command(["game", "learn", "cliff", "--games", "1000"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "  1,000  1.00  1.00"
+    for by in ("ppo", "grpo"):
+        assert run_command(["game", "learn", str(EXAMPLE), "--by", by, "--games", "20480"]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == " 20,480  0.00  0.00"
     with pytest.raises(SystemExit, match="2"):
         run_command(["game", "learn", "cliff", "--alpha", "0"])
     assert "--alpha 0.0" in capsys.readouterr().err
