@@ -76,6 +76,13 @@ def test_kill_between_two_deletions_is_mended(tmp_path: Path) -> None:
     assert steps_in(tmp_path) == [0, 2, 4]
 
 
+def test_empty_file_of_a_power_cut_counts_as_missing(tmp_path: Path) -> None:
+    written(tmp_path, range(4), 150 * KIB)
+    (tmp_path / "step-000003.parquet").write_bytes(b"")
+    assert StepFiles(tmp_path, num_done=4, most_mib=1).every == 2
+    assert steps_in(tmp_path) == [0, 2]
+
+
 def test_step_over_the_bound_alone_has_a_file_without_rows(tmp_path: Path) -> None:
     assert written(tmp_path, range(3), 2 * 2**20) == [0, 1, 2]
     assert [pq.read_table(path).num_rows for path in sorted(tmp_path.iterdir())] == [0, 0, 0]

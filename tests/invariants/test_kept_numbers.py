@@ -71,7 +71,7 @@ def test_columns_of_a_real_run_are_those_of_the_table(kind: str, tmp_path: Path)
 
 @pytest.mark.parametrize("kind", ["ppo", "grpo", "online_dpo"])
 def test_numbers_before_the_update_are_those_of_a_plain_pass(kind: str, tmp_path: Path) -> None:
-    """At 4 tokens the policy is the reference, whose tokens, entropy and likeliest tokens are computed here."""
+    """The policy that writes the first step's rollouts is the reference; a plain pass of it gives all numbers."""
     trunk = trunk_for(kind)
     rows = run(kind, tmp_path, trunk, num_kept_alternatives=3, decoding=HALF)
     assert len(rows) == 4
