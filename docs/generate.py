@@ -217,8 +217,12 @@ def formats_page() -> str:
 
 def _with_tables(name: str, what: str, tables: str) -> str:
     """A hand-written page in which the text between `<!-- what: begin -->` and `<!-- what: end -->` is replaced."""
+    return _replaced(_read(name), what, tables)
+
+
+def _replaced(page: str, what: str, tables: str) -> str:
     begin, end = f"<!-- {what}: begin -->\n", f"<!-- {what}: end -->\n"
-    before, _, rest = _read(name).partition(begin)
+    before, _, rest = page.partition(begin)
     _, _, after = rest.partition(end)
     return "".join([before, begin, tables, end, after])
 
@@ -251,6 +255,37 @@ def _format_row(name: str, read: Any, written: Any) -> tuple[str, str, str, str,
     becomes = read.becomes if read else "–"
     reads = "yes" if read else f"as `{written.read_as}`"
     return f"`{name}`", columns, reads, written.holds if written else "–", becomes
+
+
+# Records of runs
+
+
+def rollouts_page() -> str:
+    """The page of the records of runs: its tables of columns come from the code, its other text is written by hand."""
+    from preflab.training.record_columns import PAIRS, ROLLOUTS
+
+    page = _with_tables("rollouts.md", "rollouts", _column_table(ROLLOUTS))
+    return _replaced(page, "pairs", _column_table(PAIRS))
+
+
+def _column_table(columns: dict[str, Any]) -> str:
+    notes = {
+        "always": "",
+        "ppo": " (PPO only)",
+        "alternatives": " (with `num_kept_alternatives`)",
+        "dpo": " (`dpo` only)",
+    }
+    rows = [
+        (f"`{name}`", f"`{_type_name(column.type)}`", column.unit, column.meaning + notes[column.where])
+        for name, column in columns.items()
+    ]
+    return "\n".join([NOTE, table(("column", "type", "unit", "meaning"), rows), ""])
+
+
+def _type_name(kind: Any) -> str:
+    """A type as readers of Parquet write it: `float32`, `list<int32>`."""
+    inner = getattr(kind, "value_type", None)
+    return {"float": "float32"}.get(str(kind), str(kind)) if inner is None else f"list<{_type_name(inner)}>"
 
 
 # Preference losses
@@ -439,6 +474,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "metrics.md": metrics_page,
     "api.md": api_page,
     "formats.md": formats_page,
+    "rollouts.md": rollouts_page,
     "tree.md": tree_page,
     "chat-templates.md": chat_templates_page,
     LOSSES_PAGE: losses_page,
