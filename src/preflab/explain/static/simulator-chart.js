@@ -8,7 +8,7 @@ function drawChart(holder, sim) {
   const layout = chartLayout(sim, Math.max(280, Math.min(640, holder.clientWidth || 560)));
   const svg = draw("svg", { class: "chart", viewBox: `0 0 ${layout.width} ${layout.height}`, role: "img", "aria-label": chartLabel(sim) });
   svg.append(...axes(layout), ...runTicks(layout));
-  if (sim.parting) svg.append(...upright(layout, sim.parting.point.kl.value, "alarm rule", "the lines part", layout.top + 12));
+  if (sim.parting) svg.append(...upright(layout, sim.parting.point.kl.value, "alarm rule", "the lines part", 2));
   for (const series of layout.series) svg.append(...band(layout, series), ...lines(layout, series));
   for (const series of layout.series) svg.append(...runDots(layout, series));
   svg.append(...standpoint(layout, sim), ...endLabels(layout));
@@ -25,14 +25,15 @@ function chartLayout(sim, width) {
   const runs = sim.data.runs.filter(({ kl }) => kl && kl.value !== null);
   const farthest = Math.max(0.01, ...sim.curve.map(({ kl }) => kl.value), ...runs.map(({ kl }) => kl.high ?? kl.value));
   const names = placeNames(runs, width, farthest);
-  const top = EDGE.top + ROW * names.rows;
+  const top = EDGE.top + ROW * (names.rows + 2);
   const height = top + 250 + EDGE.bottom;
   const levels = series.flatMap(({ points, dots, level }) => [
     ...points.map(({ value }) => level(value)),
     ...dots.flatMap(({ low, high }) => [level(low), level(high)]),
   ]);
-  const low = Math.min(-0.3, ...levels.filter(Number.isFinite));
-  const high = Math.max(0.3, ...levels.filter(Number.isFinite));
+  const ends = [Math.min(-0.3, ...levels.filter(Number.isFinite)), Math.max(0.3, ...levels.filter(Number.isFinite))];
+  const margin = 0.08 * (ends[1] - ends[0]); // room for the lines' names above and below their ends
+  const [low, high] = [ends[0] - margin, ends[1] + margin];
   const x = (kl) => EDGE.left + (width - EDGE.left - EDGE.right) * Math.sqrt(Math.max(0, kl) / farthest);
   const y = (level) => height - EDGE.bottom - ((level - low) / (high - low)) * (height - EDGE.bottom - top);
   return { series, runs, names, width, height, top, low, high, farthest, x, y };
@@ -81,7 +82,7 @@ function axes(layout) {
       if (s === 0) parts.push(draw("line", { class: "grid", x1: x(0), x2: x(farthest), y1: height, y2: height }));
       parts.push(draw("text", { class: `${role} ${s === 0 ? "end" : ""}`, x: at, y: height + 4 }, tickText(tick)));
     }
-    parts.push(draw("text", { class: `${role} ${s === 0 ? "" : "end"}`, x: s === 0 ? 0 : width, y: top - 8 - (layout.names.rows ? 0 : 0) }, label));
+    parts.push(draw("text", { class: `${role} ${s === 0 ? "" : "end"}`, x: s === 0 ? 0 : width, y: top - 8 }, label));
   });
   parts.push(draw("line", { class: "axis", x1: x(0), x2: x(farthest), y1: floor, y2: floor }));
   let end = -Infinity;
@@ -173,30 +174,28 @@ function valueAtKl(points, kl) {
   return NaN;
 }
 
-function upright(layout, kl, style, label, height) {
-  const { x, top, width } = layout;
+/** An upright line at a KL; its label stands above the plot, `row` rows over the axes' names. */
+function upright({ x, top, width, height }, kl, style, label, row) {
   const at = x(kl);
   const left = at > 0.6 * width;
+  const level = top - 8 - ROW * row;
   return [
-    draw("line", { class: `line ${style}`, x1: at, x2: at, y1: top, y2: layout.height - EDGE.bottom }),
-    draw("text", { class: `note ${style.split(" ")[0]} ${left ? "end" : ""}`, x: at + (left ? -6 : 6), y: height }, label),
+    draw("line", { class: `line ${style}`, x1: at, x2: at, y1: level - 10, y2: height - EDGE.bottom }),
+    draw("text", { class: `note ${style.split(" ")[0]} ${left ? "end" : ""}`, x: at + (left ? -6 : 6), y: level }, label),
   ];
 }
 
 function standpoint(layout, sim) {
-  const { x, y, series, height } = layout;
+  const { x, y, series } = layout;
   const { point } = sim;
-  const marks = series.filter(({ of }) => Number.isFinite(of(point).value)).map(({ of, level, role }) => draw("circle", { class: `here ${role}`, cx: x(point.kl.value), cy: y(level(of(point).value)), r: 7 }));
-  return [...upright(layout, point.kl.value, "ink", `you are here, β ${betaText(point.beta)}`, height - EDGE.bottom - 8), ...marks];
+  const seen = series.filter(({ of }) => Number.isFinite(of(point).value));
+  const marks = seen.map(({ of, level, role }) => draw("circle", { class: `here ${role}`, cx: x(point.kl.value), cy: y(level(of(point).value)), r: 7 }));
+  return [...upright(layout, point.kl.value, "ink", `you are here, β ${betaText(point.beta)}`, 1), ...marks];
 }
 
-/** The lines' names at their ends, inside the plot, above or below the line so that they do not meet. */
-function endLabels({ series, x, y, width, top, height }) {
-  const placed = series.filter(({ points }) => points.length).map(({ points, level, label, role }) => ({ label, role, at: y(level(points.at(-1).value)) }));
+/** The lines' names at their ends, away from each other: above the upper line, below the lower one. */
+function endLabels({ series, x, y }) {
+  const placed = series.filter(({ points }) => points.length).map(({ points, level, label, role }) => ({ label, role, last: points.at(-1), at: y(level(points.at(-1).value)) }));
   placed.sort((one, other) => one.at - other.at);
-  return placed.map(({ label, role, at }, j) => {
-    const above = j === 0 && at > top + 22 ? -9 : 18;
-    const floor = height - EDGE.bottom - 24;
-    return draw("text", { class: `label ${role} end`, x: width - EDGE.right - 4, y: Math.min(floor, at + (placed.length > 1 && j === 1 ? -9 : above)) }, label);
-  });
+  return placed.map(({ label, role, last, at }, j) => draw("text", { class: `label ${role} end`, x: x(last.kl) - 12, y: j === 0 ? at - 6 : at + 14 }, label));
 }

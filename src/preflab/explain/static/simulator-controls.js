@@ -73,7 +73,7 @@ function bindReward(sim, state, changed) {
     const [least, most] = weight > 0 ? [0, reach] : weight < 0 ? [-reach, 0] : [-reach, reach];
     const slider = add("weights", {
       id: `weight-${t}`, label: source && source !== name ? `${name} (${source})` : name, least, most, step: (most - least) / 60, value: weight,
-      words: (value) => `weight ${coefficient(value)}`, onInput: (value) => { state.weights[t] = near(value, weight, reach); changed(); },
+      words: (value) => `weight ${coefficient(near(value, weight, reach))}`, onInput: (value) => { state.weights[t] = near(value, weight, reach); changed(); },
     });
     resets.push(() => slider.set(weight));
   });
@@ -100,7 +100,7 @@ function bindReward(sim, state, changed) {
 }
 
 /** A slider's value, drawn to `home` when it is as good as there. */
-const near = (value, home, reach) => (Math.abs(value - home) < 1e-9 * Math.abs(reach) ? home : value);
+const near = (value, home, reach) => (Math.abs(value - home) < 1e-6 * Math.abs(reach) ? home : value);
 
 /** The words that a flaw loves, to be edited; null for a flaw without. */
 function fieldOf(name, state, changed, resets) {

@@ -18,9 +18,9 @@ const plural = (number, one) => `${whole(number)} ${one}${Math.round(number) ===
 const listed = (parts) => (parts.length < 2 ? parts.join("") : `${parts.slice(0, -1).join(", ")} and ${parts.at(-1)}`);
 
 function percent(share) {
-  if (share > 0 && share < 0.001) return "under 0.1 %";
+  if (share > 0 && share < 0.001) return "< 0.1 %";
   if (share < 0.0995) return `${(100 * share).toFixed(1)} %`.replace(".0 ", " ");
-  return share < 1 && share > 0.995 ? "over 99 %" : `${Math.round(100 * share)} %`;
+  return share < 1 && share > 0.995 ? "> 99 %" : `${Math.round(100 * share)} %`;
 }
 
 const betaText = (beta) => (beta === Infinity ? "reference only" : coefficient(beta));
