@@ -15,6 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from preflab.errors import PreflabError
+from preflab.explain.pareto import LIMIT
+from preflab.explain.weights import ERRORS_MOVED, FEWEST_EFFECTIVE, LEAST_MOVED, MOST_THIN, REACH
 
 HERE = Path(__file__).parent
 STYLES = (HERE.parent / "look.css", HERE / "static" / "simulator.css")
@@ -23,6 +25,15 @@ SCRIPTS = (
     "prediction", "controls", "readout", "start",
 )  # fmt: skip
 """Parts of the page's script, in order."""
+LIMITS = {
+    "FEWEST": FEWEST_EFFECTIVE,
+    "MOST_THIN": MOST_THIN,
+    "LARGEST_SHAPE": LIMIT,
+    "ERRORS_MOVED": ERRORS_MOVED,
+    "LEAST_MOVED": LEAST_MOVED,
+    "REACH": REACH,
+}
+"""Constants of the page's script: when a point is unsure."""
 UNSAFE = re.compile("[<>&\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]")
 """Characters that end a script, that could reorder the source, or that UTF-8 cannot store; JSON writes them as \\u…"""
 
@@ -37,7 +48,7 @@ def simulator_page(data: Mapping[str, Any]) -> str:
         PreflabError: the data have another schema, no samples, columns of different lengths or unsorted prompts.
     """
     _check(data)
-    script = "".join((HERE / "static" / f"simulator-{part}.js").read_text(encoding="utf-8") for part in SCRIPTS)
+    script = _script()
     return (
         _environment()
         .get_template("simulator.html.j2")
@@ -48,6 +59,7 @@ def simulator_page(data: Mapping[str, Any]) -> str:
             script=Markup(script),
             data=Markup(json_for_page(data)),
             data_label=data["criteria"][0]["label"] if data["criteria"] else "gold",
+            limits=LIMITS,
             made_by=data["made_by"],
             simulated=data["simulated"],
             num_prompts=len(data["prompts"]),
@@ -70,6 +82,12 @@ def json_for_page(data: Mapping[str, Any]) -> str:
             f"simulator data: {error}", "finite numbers", "write null where a quantity does not exist"
         ) from None
     return UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _script() -> str:
+    constants = "".join(f"const {name} = {value:g};\n" for name, value in LIMITS.items())
+    parts = [(HERE / "static" / f"simulator-{part}.js").read_text(encoding="utf-8") for part in SCRIPTS]
+    return constants + "".join(parts)
 
 
 def _content_policy(script: str, live: bool) -> str:

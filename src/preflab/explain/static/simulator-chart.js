@@ -77,7 +77,7 @@ function axes(layout) {
   parts.push(draw("line", { class: "grid", x1: x(0), x2: x(farthest), y1: y(0), y2: y(0) }));
   series.forEach(({ role, label, start, unit }, s) => {
     const at = s === 0 ? EDGE.left - 6 : width - EDGE.right + 6;
-    for (const tick of ticks(start + low * unit, start + high * unit, 5)) {
+    for (const tick of ticks(start + low * unit, start + high * unit, 8)) {
       const height = y((tick - start) / unit);
       if (s === 0) parts.push(draw("line", { class: "grid", x1: x(0), x2: x(farthest), y1: height, y2: height }));
       parts.push(draw("text", { class: `${role} ${s === 0 ? "end" : ""}`, x: at, y: height + 4 }, tickText(tick)));

@@ -1,6 +1,6 @@
 // One prompt's completions, equal texts as one, sorted by their probability at the point one stands on.
 
-const SHOWN = 8;
+const SHOWN = matchMedia("(max-width: 640px)").matches ? 5 : 8; // completions before the rest is asked for
 const LONGEST = 500; // characters of a text before it is folded
 
 /** The groups of equal texts of a prompt, with probability here and under the reference, highest first. */

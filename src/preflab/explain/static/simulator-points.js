@@ -1,11 +1,6 @@
 // One point of the trade-off (a reward and a β) with everything measured at it, and whether the pool can tell.
+// FEWEST, MOST_THIN, LARGEST_SHAPE, ERRORS_MOVED, LEAST_MOVED and REACH come from explain/weights.py and pareto.py.
 
-const FEWEST = 10; // effective samples that a prompt needs
-const MOST_THIN = 0.1; // share of prompts that may have fewer
-const LARGEST_SHAPE = 0.7;
-const ERRORS_MOVED = 3; // standard errors by which a figure may move when a run leaves the pool
-const LEAST_MOVED = 0.02; // movements below this share of a figure's spread do not count
-const REACH = 1; // nats beyond the farthest pooled policy
 const INTERVAL = 1.96;
 
 /** What a curve is about: the rewards, the criteria, and their spreads within prompts. */

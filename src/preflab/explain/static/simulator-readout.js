@@ -15,8 +15,8 @@ function showFigures(sim) {
     setText(byId("at-criterion"), figure(now));
     setText(byId("criterion-change"), `${signed(now - reference.criteria[at].value)} on the reference`);
   }
-  setText(byId("speaking"), `about ${whole(point.effective)}`);
-  setText(byId("speaking-of"), `of ${plural(pool.size, "sample")} speak here`);
+  setText(byId("speaking"), whole(point.effective));
+  setText(byId("speaking-of"), `of ${plural(pool.size, "sample")}`);
   byId("tiles").classList.toggle("unsure", point.doubts.length > 0);
 }
 
