@@ -113,7 +113,7 @@ def _means(logp: Array, ref: Array, reward: Array, gold: list[float | None]) -> 
 
 def _run(name: str, kl_coef: float, rows: list[list[float]]) -> dict[str, Any]:
     table = np.array(rows)
-    middle, error = table.mean(axis=0), table.std(axis=0, ddof=1) / math.sqrt(len(table))
+    middle, error = table.mean(axis=0), table.std(axis=0) / math.sqrt(max(1, len(table) - 1))
     kl, reward, gold = (
         {"value": round(float(m), 4), "low": round(float(m - 1.96 * e), 4), "high": round(float(m + 1.96 * e), 4)}
         for m, e in zip(middle, error, strict=True)

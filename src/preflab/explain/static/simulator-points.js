@@ -36,8 +36,8 @@ function pointAt(pool, question, beta) {
   return point;
 }
 
-function measure(pool, mixture, question, beta) {
-  const weighted = weightsAt(pool, mixture, question.values[0], beta);
+function measure(pool, mixture, question, beta, weights = new Float64Array(pool.size)) {
+  const weighted = weightsAt(pool, mixture, question.values[0], beta, weights);
   const kl = estimateKl(pool, mixture, weighted, question.values[0]);
   const [reward, ...criteria] = question.values.map((each) => estimate(pool, weighted.weights, each));
   return { weights: weighted.weights, kl, reward, criteria };
@@ -45,8 +45,8 @@ function measure(pool, mixture, question, beta) {
 
 /** The figures that move beyond their error when the samples of one run are left out: reward, criteria, then KL. */
 function movesAt(pool, question, point, mixture) {
-  const whole = mixture.beside ? measure(pool, mixture.beside, question, point.beta) : point;
-  const part = measure(pool, mixture, question, point.beta);
+  const whole = mixture.beside ? measure(pool, mixture.beside, question, point.beta, pool.scratch) : point;
+  const part = measure(pool, mixture, question, point.beta, pool.scratch);
   const pairs = [[whole.reward, part.reward], ...whole.criteria.map((each, c) => [each, part.criteria[c]])];
   return [...pairs, [whole.kl, part.kl]].flatMap(([before, after], j, all) => {
     const moved = Math.abs(after.value - before.value);

@@ -9,6 +9,7 @@ function makePool(data) {
   for (let x = 0; x < prompts.length; x += 1) starts[x + 1] += starts[x];
   const logps = samples.logps.map((column) => Float64Array.from(column, (value) => value ?? -Infinity));
   const pool = { size, starts, logps, policy: Int32Array.from(samples.policy), prompt: Int32Array.from(samples.prompt) };
+  pool.scratch = new Float64Array(size);
   pool.whole = mixtureOf(pool, -1);
   pool.kls = pooledKls(pool);
   pool.farthest = pool.kls.reduce((most, kl) => (kl > most ? kl : most), 0);
@@ -67,11 +68,11 @@ function mixtureOf(pool, left) {
   return { base, sizes, counted };
 }
 
-/** Weights that sum to 1 over the samples of each prompt, and each prompt's log of the mean unnormalised weight. */
-function weightsAt(pool, mixture, rewards, beta) {
+/** Weights that sum to 1 over the samples of each prompt, and each prompt's log of the mean unnormalised weight.
+    They are written into `weights`, if it is given. */
+function weightsAt(pool, mixture, rewards, beta, weights = new Float64Array(pool.size)) {
   const { starts } = pool;
   const { base, sizes } = mixture;
-  const weights = new Float64Array(pool.size);
   const logMeans = new Float64Array(sizes.length).fill(NaN);
   const scale = beta === Infinity ? 0 : 1 / beta;
   for (let x = 0; x < sizes.length; x += 1) {
@@ -99,23 +100,24 @@ function estimate(pool, weights, values) {
   let squares = 0;
   let prompts = 0;
   for (let x = 0; x + 1 < starts.length; x += 1) {
+    const [start, end] = [starts[x], starts[x + 1]];
     let mass = 0;
     let mean = 0;
-    for (let i = starts[x]; i < starts[x + 1]; i += 1) {
-      if (Number.isNaN(values[i])) continue;
+    for (let i = start; i < end; i += 1) {
+      if (values[i] !== values[i]) continue; // NaN
       mass += weights[i];
       mean += weights[i] * values[i];
     }
     if (!(mass > 0)) continue;
     mean /= mass;
     let spread = 0;
-    for (let i = starts[x]; i < starts[x + 1]; i += 1) {
-      if (Number.isNaN(values[i])) continue;
-      const part = (weights[i] / mass) * (values[i] - mean);
+    for (let i = start; i < end; i += 1) {
+      if (values[i] !== values[i]) continue;
+      const part = weights[i] * (values[i] - mean);
       spread += part * part;
     }
     total += mean;
-    squares += spread;
+    squares += spread / (mass * mass);
     prompts += 1;
   }
   if (prompts === 0) return { value: NaN, error: NaN };
