@@ -22,6 +22,7 @@ from preflab.cli import (
     records,
     running,
     scoring,
+    simulating,
     starting,
 )
 from preflab.cli.in_words import describe_error
@@ -54,7 +55,7 @@ def _read_global_options(
     """Read the options that stand before the command."""
 
 
-for room in (starting, records, scoring, running, constitution, labelling, campaigns, accounts, models, games):
+for room in (starting, records, scoring, running, constitution, labelling, campaigns, accounts, models, games, simulating):
     room.add_to(app)
 
 # ClickException of the click that this typer uses: typer may bundle its own copy of click.
