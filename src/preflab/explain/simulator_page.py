@@ -66,6 +66,7 @@ def simulator_page(data: Mapping[str, Any]) -> str:
             limits=LIMITS,
             made_by=data["made_by"],
             simulated=data["simulated"],
+            notes=[note.rstrip(".") for note in data.get("notes", [])],
             num_prompts=len(data["prompts"]),
             num_samples=len(data["samples"]["text"]),
             num_runs=len(data["policies"]) - 1,

@@ -46,7 +46,7 @@ function bindBeta(sim, state, changed) {
     number.setAttribute("aria-invalid", "false");
     show();
   });
-  const places = [...sim.data.policy_info.filter(({ kl_coef: own }) => own > 0).map(({ name, kl_coef: own }) => [`${name} ${coefficient(own)}`, own]), ["reference only", Infinity]];
+  const places = [...sim.data.policy_info.filter(({ kl_coef: own }) => own > 0).map(({ name, kl_coef: own }) => [`${name} ${coefficient(own)}`, own]), ["almost none", sim.low], ["reference only", Infinity]];
   places.sort((one, other) => one[1] - other[1]);
   byId("places").append(...places.map(([label, beta]) => {
     const button = make("button", { type: "button", class: "chip" }, label);

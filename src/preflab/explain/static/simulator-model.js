@@ -1,5 +1,8 @@
 // What the page knows: the pool, the reward asked for, the curve over β and the point one stands on.
 
+const NEARLY_NONE = 1 / 20; // share of the curve's smallest β that stands for no penalty at all
+const FURTHER = 6; // points between them
+
 /** Everything that does not change while the page is open, and the reward that the runs were trained on. */
 function makeModel(data) {
   const { samples, terms, criteria } = data;
@@ -18,7 +21,9 @@ function makeModel(data) {
   const trained = rewardsOf(sim.terms, terms.map(({ weight }) => weight), sim.learned, 0, []);
   sim.spread = spreadWithin(pool, trained) || 1;
   const own = ownPenalties(data);
-  sim.betas = betasOf(LEAST_BETA * sim.spread, MOST_BETA * sim.spread, NUM_POINTS, own);
+  const least = LEAST_BETA * sim.spread;
+  const further = Array.from({ length: FURTHER }, (_, j) => least * NEARLY_NONE ** ((j + 1) / FURTHER));
+  sim.betas = betasOf(least, MOST_BETA * sim.spread, NUM_POINTS, [...own, ...further]);
   // The slider goes on to where nothing changes any more.
   sim.low = sim.betas.at(-1);
   sim.high = Math.max(10 * sim.spread, ...own.map((each) => each * 2));
@@ -81,7 +86,7 @@ function setReward(sim, state) {
 
 /** Compute the point at the state's β, and what follows from it. */
 function setPoint(sim, state) {
-  sim.point = sim.curve.find(({ beta }) => beta === state.beta) ?? pointAt(sim.pool, sim.question, state.beta);
+  sim.point = sim.curve.find(({ beta, thorough }) => beta === state.beta && thorough) ?? pointAt(sim.pool, sim.question, state.beta);
   const row = sim.data.criteria[state.criterion];
   sim.criterion = row ? { at: state.criterion, sign: row.higher_is_better ? 1 : -1, fail: row.fail } : null;
   sim.label = row?.label ?? "";

@@ -22,16 +22,22 @@ function spreadWithin(pool, values) {
   return known ? Math.sqrt(squares / known) : 0;
 }
 
-/** Reward, criteria, KL, effective numbers, Pareto k, what leaving out a run moves, and the reasons to be unsure. */
-function pointAt(pool, question, beta) {
+/** Reward, criteria, KL, effective numbers, Pareto k, what leaving out a run moves, and the reasons to be unsure.
+    A point that is not `thorough` has no `moves` if it is unsure anyway, which saves time. */
+function pointAt(pool, question, beta, thorough = true) {
   const point = { beta, ...measure(pool, pool.whole, question, beta) };
   const numbers = effectiveNumbers(pool, point.weights).filter((number) => number > 0);
   point.effective = numbers.reduce((sum, number) => sum + number, 0);
   point.thin = numbers.filter((number) => number < FEWEST).length;
   point.numPrompts = numbers.length;
   point.shape = paretoShape(relativeWeights(pool, pool.whole, point.weights));
-  point.moves = pool.without.flatMap((mixture) => movesAt(pool, question, point, mixture));
+  point.moves = [];
   point.doubts = doubtsAt(pool, point);
+  point.thorough = thorough || point.doubts.length === 0;
+  if (point.thorough) {
+    point.moves = pool.without.flatMap((mixture) => movesAt(pool, question, point, mixture));
+    point.doubts = doubtsAt(pool, point);
+  }
   return point;
 }
 
@@ -67,7 +73,7 @@ function doubtsAt(pool, point) {
 
 /** Points over β, from the reference (∞) to the smallest, evenly in log β, with the runs' own coefficients. */
 function curveOf(pool, question, betas) {
-  return betas.map((beta) => pointAt(pool, question, beta));
+  return betas.map((beta) => pointAt(pool, question, beta, false));
 }
 
 /** β from ∞ to the smallest: `count` values from `high` to `low`, and `own`, the runs' coefficients. */
