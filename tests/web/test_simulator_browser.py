@@ -217,8 +217,8 @@ def test_every_number_is_in_the_table(opened: Open, world: dict[str, Any]) -> No
     tables = page.locator("#tables table")
     tables.first.wait_for()
     assert tables.count() == 2
-    # The reference, 30 values of β, and the coefficients of the four runs.
-    assert tables.nth(0).locator("tbody tr").count() == 1 + 30 + 4
+    # The reference, 30 values of β, 6 towards none at all, and the coefficients of the four runs.
+    assert tables.nth(0).locator("tbody tr").count() == 1 + 30 + 6 + 4
     assert tables.nth(1).locator("tbody tr").count() == len(world["runs"])
     rows = tables.nth(0).locator("tbody tr")
     assert rows.first.locator("td").first.inner_text() == "reference only"
@@ -253,7 +253,7 @@ def hostile_world() -> dict[str, Any]:
 def test_hostile_texts_stay_whole_and_inert(opened: Open) -> None:
     page = opened(hostile_world(), viewport={"width": 390, "height": 800})
     page.locator("#more").click()
-    assert page.title() == "</title><script>document.title = 'hacked'</script>: what the KL penalty buys"
+    assert page.title() == "</title><script>document.title = 'hacked'</script>"
     for button in page.get_by_role("button", name="Show all 100,000 tokens").all():
         button.click()
     shown = page.eval_on_selector_all("#completions .text", "texts => texts.map(one => one.textContent)")

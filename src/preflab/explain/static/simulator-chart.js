@@ -22,14 +22,14 @@ function chartLabel(sim) {
 /** Series in units of their spread around the reference, scales, and the runs' names in rows. */
 function chartLayout(sim, width) {
   const series = seriesOf(sim);
-  const runs = sim.data.runs.filter(({ kl }) => kl && kl.value !== null);
+  const runs = sim.data.runs.filter(({ kl }) => Number.isFinite(kl?.value ?? NaN));
   const farthest = Math.max(0.01, ...sim.curve.map(({ kl }) => kl.value), ...runs.map(({ kl }) => kl.high ?? kl.value));
   const names = placeNames(runs, width, farthest);
   const top = EDGE.top + ROW * (names.rows + 2);
   const height = top + 250 + EDGE.bottom;
   const levels = series.flatMap(({ points, dots, level }) => [
     ...points.map(({ value }) => level(value)),
-    ...dots.flatMap(({ low, high }) => [level(low), level(high)]),
+    ...dots.flatMap(({ value, low, high }) => [level(low ?? value), level(high ?? value)]),
   ]);
   const ends = [Math.min(-0.3, ...levels.filter(Number.isFinite)), Math.max(0.3, ...levels.filter(Number.isFinite))];
   const margin = 0.08 * (ends[1] - ends[0]); // room for the lines' names above and below their ends
@@ -51,7 +51,7 @@ function seriesOf(sim) {
     const unit = row.spread > 1e-9 ? row.spread : 1;
     const points = sim.curve.map((point) => ({ kl: point.kl.value, ...row.of(point), unsure: point.doubts.length > 0 }));
     const shown = row.role === "gold" || sim.asTrained;
-    const dots = shown ? sim.data.runs.map((run) => ({ name: run.name, kl: run.kl, ...row.of(run) })).filter((dot) => Number.isFinite(dot.value)) : [];
+    const dots = shown ? sim.data.runs.map((run) => ({ name: run.name, kl: run.kl, ...row.of(run) })).filter((dot) => Number.isFinite(dot.value ?? NaN) && Number.isFinite(dot.kl?.value ?? NaN)) : [];
     return { ...row, start, unit, level: (value) => (value - start) / unit, points: points.filter(({ value }) => Number.isFinite(value)), dots };
   });
 }

@@ -46,7 +46,7 @@ function bindBeta(sim, state, changed) {
     number.setAttribute("aria-invalid", "false");
     show();
   });
-  const places = [...sim.data.policy_info.filter(({ kl_coef: own }) => own > 0).map(({ name, kl_coef: own }) => [`${name} ${coefficient(own)}`, own]), ["reference only", Infinity]];
+  const places = [...sim.data.policy_info.filter(({ kl_coef: own }) => own > 0).map(({ name, kl_coef: own }) => [`${name} ${coefficient(own)}`, own]), ["almost none", sim.low], ["reference only", Infinity]];
   places.sort((one, other) => one[1] - other[1]);
   byId("places").append(...places.map(([label, beta]) => {
     const button = make("button", { type: "button", class: "chip" }, label);
@@ -69,7 +69,7 @@ function bindReward(sim, state, changed) {
   const resets = [];
   sim.data.terms.forEach(({ name, weight, source }, t) => {
     const other = spreadWithin(sim.pool, sim.terms[t]);
-    const reach = weight !== 0 ? 3 * Math.abs(weight) : (2 * sim.wide) / (other || 1);
+    const reach = weight !== 0 ? 3 * Math.abs(weight) : (2 * sim.spread) / (other || 1);
     const [least, most] = weight > 0 ? [0, reach] : weight < 0 ? [-reach, 0] : [-reach, reach];
     const slider = add("weights", {
       id: `weight-${t}`, label: source && source !== name ? `${name} (${source})` : name, least, most, step: (most - least) / 60, value: weight,

@@ -15,8 +15,17 @@ function outcomeOf(sim) {
   const half = points[Math.floor(points.length / 2)];
   const change = (one, other) => sign * (other.criteria[at].value - one.criteria[at].value);
   const certain = (one, other) => surely(change(one, other), one.criteria[at], other.criteria[at]);
-  if (certain(last, best)) return { name: "falls", best, last };
+  if (certain(last, best) || freeRunFell(sim, best)) return { name: "falls", best, last };
   return { name: certain(half, last) && certain(points[0], last) ? "rises" : "level", best, last };
+}
+
+/** A run that was trained without a KL penalty and measured by the criterion; undefined if there is none. */
+const freeRun = (sim) => sim.data.runs.find((run) => run.kl_coef === 0 && Number.isFinite(run.criteria[sim.criterion.at]?.value ?? NaN));
+
+function freeRunFell(sim, best) {
+  const { at, sign } = sim.criterion;
+  const measured = freeRun(sim)?.criteria[at];
+  return measured !== undefined && sign * (best.criteria[at].value - (sign > 0 ? measured.high : measured.low)) > 0;
 }
 
 function revealText(sim, guess) {
@@ -32,7 +41,14 @@ function revealText(sim, guess) {
   }[name];
   const unsure = last.doubts.length ? " Towards its end the pool is unsure; the chart draws that part grey." : "";
   const said = guess ? `You guessed: “${GUESSES[guess].replace(/^It/, sim.label).replace(/\.$/, "")}”. ${guess === name ? "That is what happens" : "Something else happens"}: ` : "";
-  return `${said}${said ? "it" : sim.label} ${course}. Learned reward climbs from ${figure(sim.reference.reward.value)} to ${figure(last.reward.value)}.${unsure}`;
+  return `${said}${said ? "it" : sim.label} ${course}. Learned reward climbs from ${figure(sim.reference.reward.value)} to ${figure(last.reward.value)}.${unsure}${freeText(sim)}`;
+}
+
+/** What really happened to a run without a penalty. */
+function freeText(sim) {
+  const run = freeRun(sim);
+  if (!run) return "";
+  return ` ${run.name} was really trained without a penalty: it ended at ${sim.label} ${figure(run.criteria[sim.criterion.at].value)}, learned reward ${figure(run.reward.value)}, KL ${figure(run.kl.value)}.`;
 }
 
 /** Ask, if there is a criterion to ask about; `onReveal` is called with the smallest β or null when skipped. */

@@ -22,7 +22,7 @@ function curveTable(sim) {
 
 function runsTable(sim) {
   const { data } = sim;
-  const interval = (of) => (of?.value === undefined || of.value === null ? "–" : `${figure(of.value)} (${figure(of.low)} to ${figure(of.high)})`);
+  const interval = (of) => (!Number.isFinite(of?.value ?? NaN) ? "–" : of.low === null ? figure(of.value) : `${figure(of.value)} (${figure(of.low)} to ${figure(of.high)})`);
   const rows = data.runs.map((run) => [
     run.name, run.kl_coef === null ? "–" : coefficient(run.kl_coef), interval(run.kl), interval(run.reward),
     ...run.criteria.map(interval), leftText(sim, run) || "–",
@@ -32,10 +32,11 @@ function runsTable(sim) {
 
 /** How far below the line a run lies at its own KL; "" if the line was made for another reward or does not reach it. */
 function leftText(sim, run) {
-  if (!sim.asTrained || !run.reward || !run.kl) return "";
+  if (!sim.asTrained || !Number.isFinite(run.reward?.value ?? NaN) || !Number.isFinite(run.kl?.value ?? NaN)) return "";
   const best = valueAtKl(sim.curve.map(({ kl, reward }) => ({ kl: kl.value, value: reward.value })), run.kl.value);
   if (Number.isNaN(best)) return "";
   const left = best - run.reward.value;
+  if (run.reward.low === null) return `${figure(left)} of learned reward, without an interval`;
   const error = (run.reward.high - run.reward.low) / 2;
   if (!(Math.abs(left) > error)) return `no difference found (line ${figure(best)}, could have seen ${figure(error)})`;
   return left > 0 ? `${figure(left)} of learned reward (line ${figure(best)}, run ${figure(run.reward.value)})` : `above the line by ${figure(-left)}`;

@@ -18,9 +18,9 @@ const plural = (number, one) => `${whole(number)} ${one}${Math.round(number) ===
 const listed = (parts) => (parts.length < 2 ? parts.join("") : `${parts.slice(0, -1).join(", ")} and ${parts.at(-1)}`);
 
 function percent(share) {
-  if (share > 0 && share < 0.001) return "< 0.1 %";
-  if (share < 0.0995) return `${(100 * share).toFixed(1)} %`.replace(".0 ", " ");
-  return share < 1 && share > 0.995 ? "> 99 %" : `${Math.round(100 * share)} %`;
+  if (share > 0 && share < 0.001) return "< 0.1\u00a0%";
+  if (share < 0.0995) return `${(100 * share).toFixed(1)}\u00a0%`.replace(".0\u00a0", "\u00a0");
+  return share < 1 && share > 0.995 ? "> 99\u00a0%" : `${Math.round(100 * share)}\u00a0%`;
 }
 
 const betaText = (beta) => (beta === Infinity ? "reference only" : coefficient(beta));
