@@ -97,7 +97,7 @@ def run(
         counts = FreshCounts(folder / "runs", fresh)
         steps = plan(recipe, folder / "runs", counts)
         wanted = [name for name in (before(steps, until) if until else steps) if not only or name in only]
-        with _functions_found(recipe):
+        with functions_found(recipe):
             unfinished = [name for name in wanted if state_of(steps[name]) != "done"]
             check_hub_files(recipe, unfinished)
             for name in unfinished:  # all of these may raise, so call them before any change
@@ -126,7 +126,7 @@ def show(recipe: Recipe, workspace: Path | None = None) -> list[Line]:
 
 
 @contextmanager
-def _functions_found(recipe: Recipe) -> Iterator[None]:
+def functions_found(recipe: Recipe) -> Iterator[None]:
     """Make modules in the recipe's folder, such as reward functions, importable within the block."""
     sys.path.append(str(recipe.folder))
     try:
@@ -213,7 +213,7 @@ class _Runner:
     def run(self, names: Sequence[str]) -> list[Line]:
         lines: dict[str, Line] = {}
         try:
-            with _functions_found(self.recipe), _models_described_once():
+            with functions_found(self.recipe), _models_described_once():
                 for name in names:
                     lines[name] = self._one(self.steps[name], lines)
         finally:
