@@ -209,14 +209,14 @@ def _of_setting(setting: float, sheet: Sheet, seed: int) -> dict[str, Any]:
 
 def _compared(sheets: Mapping[str, Sheet], settings: Sequence[float], seed: int) -> dict[float, dict[str, Any]]:
     """Setting → measure → difference from setting 1, with `p_holm`, corrected over the settings; {} for 1 itself."""
-    run = sheets[str(1.0)]
-    others = {s: differences(run, sheets[str(s)], seed=seed) for s in settings if s != 1}
-    compared: dict[float, dict[str, Any]] = {s: {} for s in settings}
+    run = sheets["1.0"]
+    others = {at: differences(run, sheets[str(at)], seed=seed) for at in settings if at != 1}
+    compared: dict[float, dict[str, Any]] = {at: {} for at in settings}
     for name in next(iter(others.values())):
-        adjusted = holm({s: each[name].p for s, each in others.items()})
-        for s, each in others.items():
-            corrected = None if math.isnan(adjusted[s]) else adjusted[s]
-            compared[s][name] = {**each[name].to_json(), "p_holm": corrected}
+        adjusted = holm({at: each[name].p for at, each in others.items()})
+        for at, each in others.items():
+            corrected = None if math.isnan(adjusted[at]) else adjusted[at]
+            compared[at][name] = {**each[name].to_json(), "p_holm": corrected}
     return compared
 
 

@@ -90,7 +90,7 @@ def _cost(data: Data) -> Answer:
     said, shown = [], {0, 1, MOST, _highest(data)["setting"]}
     for name, what in ((KL, "KL"), (DISTINCT, "distinct-2")):
         values = [(one["setting"], one["figures"].get(name)) for one in data["points"]]
-        texts = [f"{number(figure['value'])} at {number(s)}" for s, figure in values if figure and s in shown]
+        texts = [f"{number(figure['value'])} at {number(at)}" for at, figure in values if figure and at in shown]
         said.append(f"{what} is {', '.join(texts)}")
     return Answer("What does a setting cost?", "; ".join(said) + ".", ["KL in nats per completion."])
 
@@ -160,7 +160,7 @@ def _line(label: str, role: str, entries: list[Data], name: str, *, dots: bool =
 
 
 def _run_label(run: Data) -> str:
-    return run["name"] if run["kl_coef"] is None else f"{run['name']}, KL {number(run['kl_coef'])}"
+    return run["name"] if run["kl_coef"] is None else f"{run['name']}, kl_coef {number(run['kl_coef'])}"
 
 
 def _root(kl: float | None) -> float:
