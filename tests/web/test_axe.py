@@ -14,6 +14,7 @@ import report_runs
 from labelling_site import Site
 from lead_world import LeadWorld, make_lead_world
 from pictures import png
+from preflab.explain.simulator_page import simulator_page
 from preflab.labelling.accounts import Account, create_account
 from preflab.labelling.adjudication import read_queue
 from preflab.labelling.assignment import next_turn
@@ -24,6 +25,7 @@ from preflab.records import Campaign, RankingAnswer
 from preflab.report.page import build_report
 from preflab.store.images import add_image
 from preflab.web.settings import WebSettings
+from simulator_worlds import shop
 from web_app import PASSWORD, serving
 
 pytestmark = pytest.mark.browser
@@ -242,4 +244,25 @@ def test_the_report(browser: Any, report: Path, axe: str, scheme: str, width: in
     page = context.new_page()
     assert looked_over(page, axe, report.as_uri()) == []
     assert page.locator(".written .nothing").first.inner_text() == "(empty)"
+    context.close()
+
+
+@every_look(("light", 390))
+def test_the_simulator(browser: Any, axe: str, tmp_path: Path, scheme: str, width: int) -> None:
+    file = tmp_path / "simulator.html"
+    file.write_text(simulator_page(shop(num_prompts=12, per_policy=12)), encoding="utf-8")
+    context = browser.new_context(
+        viewport={"width": width, "height": 844}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    found = looked_over(page, axe, file.as_uri())
+    page.check("input[value=falls]")
+    page.get_by_role("button", name="Show what happens").click()
+    page.get_by_role("button", name="Generate").click()
+    settle(page)
+    found += violations(page, axe)
+    page.get_by_role("button", name="reference only").click()
+    page.locator("#flaw-length").press("End")
+    settle(page)
+    assert found + violations(page, axe) == []
     context.close()

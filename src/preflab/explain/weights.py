@@ -66,7 +66,8 @@ class Draws:
     @cached_property
     def sizes(self) -> Array:
         """(P,) samples per prompt, n(x)."""
-        return np.bincount(self.groups, minlength=self.num_prompts).astype(np.float64)
+        sizes: Array = np.bincount(self.groups, minlength=self.num_prompts).astype(np.float64)
+        return sizes
 
     @cached_property
     def log_mixture(self) -> Array:
@@ -80,7 +81,8 @@ class Draws:
 
     def totals(self, values: Array) -> Array:
         """(P,) sums of (N,) values within each prompt."""
-        return np.bincount(self.groups, weights=values, minlength=self.num_prompts)
+        sums: Array = np.bincount(self.groups, weights=values, minlength=self.num_prompts).astype(np.float64)
+        return sums
 
     def largest(self, values: Array) -> Array:
         """(P,) the largest of (N,) values within each prompt."""

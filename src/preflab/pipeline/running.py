@@ -111,7 +111,19 @@ def run(
                 logger.warning("%s", recipe.seeds_text)
             if recipe.device.precision == "auto":
                 logger.warning("device.precision: auto uses %s on this machine", computed_precision(recipe.device))
-        return _Runner(recipe, folder, steps, processes, watch).run(wanted)
+        return run_steps(recipe, folder, steps, wanted, processes, watch)
+
+
+def run_steps(
+    recipe: Recipe,
+    folder: Path,
+    steps: Mapping[str, Step],
+    names: Sequence[str],
+    processes: Processes,
+    watch: Watcher | None = None,
+) -> list[Line]:
+    """Run the named steps of a plan, in this order, in the workspace `folder`; see `run`."""
+    return _Runner(recipe, folder, steps, processes, watch).run(names)
 
 
 def show(recipe: Recipe, workspace: Path | None = None) -> list[Line]:

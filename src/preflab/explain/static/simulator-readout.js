@@ -1,0 +1,56 @@
+// The figures at the point one stands on, in tiles, in sentences, and for screen readers once the sliders rest.
+
+const REST = 700; // milliseconds without a change before the change is spoken
+
+function showFigures(sim) {
+  const { point, reference, pool } = sim;
+  setText(byId("at-kl"), figure(point.kl.value));
+  setText(byId("at-reward"), figure(point.reward.value));
+  setText(byId("reward-change"), `${signed(point.reward.value - reference.reward.value)} on the reference`);
+  byId("criterion-tile").hidden = !sim.criterion;
+  if (sim.criterion) {
+    const { at } = sim.criterion;
+    const now = point.criteria[at].value;
+    setText(byId("criterion-name"), sim.label);
+    setText(byId("at-criterion"), figure(now));
+    setText(byId("criterion-change"), `${signed(now - reference.criteria[at].value)} on the reference`);
+  }
+  setText(byId("speaking"), whole(point.effective));
+  setText(byId("speaking-of"), `of ${plural(pool.size, "sample")}`);
+  byId("tiles").classList.toggle("unsure", point.doubts.length > 0);
+}
+
+function showSentences(sim, state) {
+  const { role, text } = situation(sim);
+  const said = byId("situation");
+  said.className = `situation ${role}`;
+  setText(said, text);
+  const doubt = doubtText(sim, sim.point);
+  byId("doubt").hidden = doubt === "";
+  setText(byId("doubt"), doubt ? `Grey: the pool cannot tell what happens here. ${doubt[0].toUpperCase()}${doubt.slice(1)}.` : "");
+  const names = untried(sim, state);
+  byId("untried").hidden = names.length === 0;
+  setText(byId("untried"), names.length ? `May not reach: no pooled run was trained on ${listed(names)}, so texts that such a reward would bring about may be missing from the pool.` : "");
+}
+
+function showAroundChart(sim) {
+  setText(byId("chart-title"), chartTitle(sim));
+  setText(byId("parting"), partingText(sim));
+  const rows = sim.data.runs.map((run) => [run.name, leftText(sim, run)]).filter(([, text]) => text);
+  byId("left").hidden = rows.length === 0 && sim.data.runs.length === 0;
+  setText(byId("left-lead"), rows.length ? "What training left: the distance from a run's dot up to the line at the run's own KL." : sim.asTrained ? "" : "The reward has changed, so the runs' learned rewards, measured with their own, are not drawn.");
+  byId("left-list").replaceChildren(...rows.map(([name, text]) => make("li", {}, make("strong", {}, name), ` ${text}`)));
+}
+
+let resting = 0;
+
+/** Say what changed when the sliders have rested. */
+function speak(sim) {
+  clearTimeout(resting);
+  resting = setTimeout(() => {
+    const { point } = sim;
+    const gold = sim.criterion ? `, ${sim.label} ${figure(point.criteria[sim.criterion.at].value)}` : "";
+    const unsure = point.doubts.length ? " The pool is unsure here." : "";
+    setText(byId("spoken"), `β ${betaText(point.beta)}: KL ${figure(point.kl.value)}, learned reward ${figure(point.reward.value)}${gold}. ${situation(sim).text} About ${whole(point.effective)} of ${plural(sim.pool.size, "sample")} speak.${unsure}`);
+  }, REST);
+}

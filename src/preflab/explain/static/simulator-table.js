@@ -1,0 +1,51 @@
+// The numbers behind the chart, as tables.
+
+const withError = ({ value, error }) => (Number.isNaN(value) ? "–" : `${figure(value)} ± ${figure(INTERVAL * error)}`);
+
+/** A table that becomes cards on a phone: heads, and rows of cells; the first cell names its row. */
+function makeTable(caption, heads, rows) {
+  const head = make("tr", {}, ...heads.map((text) => make("th", { scope: "col" }, text)));
+  const body = rows.map((cells) => make("tr", {}, ...cells.map((text, c) => (c === 0 ? make("td", { class: "who" }, text) : make("td", { "data-label": heads[c] }, text)))));
+  return make("table", { class: "stack" }, make("caption", { class: "caption" }, caption), make("thead", {}, head), make("tbody", {}, ...body));
+}
+
+function curveTable(sim) {
+  const { data } = sim;
+  const heads = ["β", "KL, nats", "learned reward", ...data.criteria.map(({ label }) => label), "samples that speak", `prompts below ${FEWEST}`, "Pareto k", "sure?"];
+  const rows = sim.curve.map((point) => [
+    betaText(point.beta), withError(point.kl), withError(point.reward), ...point.criteria.map(withError),
+    `${whole(point.effective)} of ${whole(sim.pool.size)}`, `${whole(point.thin)} of ${whole(point.numPrompts)}`, figure(point.shape),
+    point.doubts.length ? `unsure: ${doubtText(sim, point)}` : "yes",
+  ]);
+  return makeTable("The lines: the optimum at each β, ± 1.96 Monte Carlo errors for these prompts.", heads, rows);
+}
+
+function runsTable(sim) {
+  const { data } = sim;
+  const interval = (of) => (of?.value === undefined || of.value === null ? "–" : `${figure(of.value)} (${figure(of.low)} to ${figure(of.high)})`);
+  const rows = data.runs.map((run) => [
+    run.name, run.kl_coef === null ? "–" : coefficient(run.kl_coef), interval(run.kl), interval(run.reward),
+    ...run.criteria.map(interval), leftText(sim, run) || "–",
+  ]);
+  return makeTable("The dots: trained runs on their own samples, with 95 % intervals over prompts.", ["run", "its KL penalty", "KL, nats", "learned reward", ...data.criteria.map(({ label }) => label), "what training left"], rows);
+}
+
+/** How far below the line a run lies at its own KL; "" if the line was made for another reward or does not reach it. */
+function leftText(sim, run) {
+  if (!sim.asTrained || !run.reward || !run.kl) return "";
+  const best = valueAtKl(sim.curve.map(({ kl, reward }) => ({ kl: kl.value, value: reward.value })), run.kl.value);
+  if (Number.isNaN(best)) return "";
+  const left = best - run.reward.value;
+  const error = (run.reward.high - run.reward.low) / 2;
+  if (!(Math.abs(left) > error)) return `no difference found (line ${figure(best)}, could have seen ${figure(error)})`;
+  return left > 0 ? `${figure(left)} of learned reward (line ${figure(best)}, run ${figure(run.reward.value)})` : `above the line by ${figure(-left)}`;
+}
+
+function showTables(sim) {
+  const fold = byId("numbers");
+  if (!fold.open) return;
+  const parts = [curveTable(sim)];
+  if (sim.data.runs.length) parts.push(runsTable(sim));
+  byId("tables").replaceChildren(...parts.map((table) => make("div", { class: "scroll" }, table)));
+  byId("tables").querySelectorAll(".scroll").forEach(makeReachable);
+}
