@@ -260,7 +260,9 @@ def test_hostile_texts_stay_whole_and_inert(opened: Open) -> None:
     # Playwright's transport replaces a lone surrogate; its code is read in the page.
     wanted = {each.replace("\ud800", "\ufffd") for each in HOSTILE if each}
     assert wanted <= {each.replace("\ud800", "\ufffd") for each in shown}
-    assert page.evaluate("[...document.querySelectorAll('#completions .text')].some(one => one.textContent.includes('\\ud800'))")
+    assert page.evaluate(
+        "[...document.querySelectorAll('#completions .text')].some(one => one.textContent.includes('\\ud800'))"
+    )
     assert page.locator("#completions .nothing").inner_text() == "(empty)"
     assert page.locator("#completions :is(img, script, b)").count() == 0
     assert page.locator("#lab :is(i, u)").count() == 0

@@ -16,6 +16,7 @@ from preflab.cli import (
     accounts,
     campaigns,
     constitution,
+    dial,
     games,
     labelling,
     models,
@@ -55,7 +56,7 @@ def _read_global_options(
     """Read the options that stand before the command."""
 
 
-for room in (starting, records, scoring, running, constitution, labelling, campaigns, accounts, models, games, simulating):
+for room in (starting, records, scoring, running, constitution, labelling, campaigns, accounts, models, games, simulating, dial):
     room.add_to(app)
 
 # ClickException of the click that this typer uses: typer may bundle its own copy of click.

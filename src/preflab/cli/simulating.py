@@ -14,6 +14,7 @@ from preflab.cli.speaking import (
     DEFAULT_RECIPE,
     JsonOption,
     RecipeOption,
+    Speaker,
     WorkspaceOption,
     print_table,
     shown_path,
@@ -24,6 +25,7 @@ from preflab.errors import PreflabError, nearest
 if TYPE_CHECKING:
     from preflab.pipeline.finished import Finished
     from preflab.recipe import Recipe
+    from preflab.stages.base import StageContext
 
 STAGE = "simulate"
 GIVEN = "given"
@@ -56,6 +58,10 @@ def simulate(
         int | None,
         typer.Option("--num-completions", min=1, help="Completions per prompt and policy.", show_default="16"),
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Serve the page on this machine, where it can write new text too.")
+    ] = False,
+    port: Annotated[int, typer.Option("--port", help="Port of --live; 0 takes a free one.")] = 8410,
     recipe: RecipeOption = DEFAULT_RECIPE,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -64,10 +70,11 @@ def simulate(
 
     It shows what the policy would write at any KL penalty and with other weights of the reward: best with several runs
     of different kl_coef. Reference, reward and criteria are those of the first run and its recipe. With the same
-    arguments the pool is made once.
+    arguments the pool is made once. With --live the page also writes new text, from the reference and a run mixed in
+    the logits, until Ctrl-C.
     """
     from preflab.files import write_text
-    from preflab.pipeline.finished import finished_runs, run_on
+    from preflab.pipeline.finished import context_on, finished_runs, run_on
 
     with speaking(as_json) as speaker:
         found = finished_runs([_folder(run, recipe, workspace) for run in runs])
@@ -78,8 +85,39 @@ def simulate(
         if out is not None:
             write_text(out, (line.folder / "simulator.html").read_text(encoding="utf-8"))
         print_table(speaker, [line])
+        if live:
+            with context_on(found, STAGE, settings, line.folder, recipe=changed) as ctx:
+                _serve(ctx, port, speaker)
+            return
         page = out or Path(line.link)
         speaker.last(page, f"open {shown_path(page)} in a browser", pool=str(line.folder / "pool.parquet"))
+
+
+def _serve(ctx: StageContext, port: int, speaker: Speaker) -> None:
+    """Serve the page of a finished stage, with a source of new text, until interrupted.
+
+    Raises:
+        PreflabError: no run can be mixed with the reference, or the port is taken.
+    """
+    import secrets
+
+    from preflab.explain.pool import read_pool
+    from preflab.explain.simulator_data import simulator_data
+    from preflab.explain.simulator_page import simulator_page
+    from preflab.stages.common.live_text import live_text
+    from preflab.stages.common.pooled import ask
+    from preflab.web.live import PATH, serve_live
+
+    key = secrets.token_urlsafe(24)
+    source = live_text(ask(ctx))
+    pool = read_pool(ctx.folder / "pool.parquet")
+    page = simulator_page(simulator_data(pool, live=source.page_facts(PATH, key)))
+
+    def ready(address: str) -> None:
+        speaker.last(address, "open this link in a browser; Ctrl-C ends it")
+        speaker.stdout.flush()
+
+    serve_live(page, source, key, port, ready)
 
 
 def _folder(run: str, recipe: Path, workspace: Path | None) -> Path:

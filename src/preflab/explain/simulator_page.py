@@ -22,7 +22,7 @@ from preflab.explain.weights import ERRORS_MOVED, FEWEST_EFFECTIVE, LEAST_MOVED,
 HERE = Path(__file__).parent
 STYLES = (HERE.parent / "look.css", HERE / "static" / "simulator.css")
 SCRIPTS = (
-    "weights", "pareto", "points", "features", "model", "words", "elements", "chart", "list", "draw", "table",
+    "weights", "pareto", "points", "features", "model", "words", "elements", "chart", "list", "draw", "live", "table",
     "prediction", "controls", "readout", "start",
 )  # fmt: skip
 """Parts of the page's script, in order."""
@@ -70,6 +70,7 @@ def simulator_page(data: Mapping[str, Any]) -> str:
             num_prompts=len(data["prompts"]),
             num_samples=len(data["samples"]["text"]),
             num_runs=len(data["policies"]) - 1,
+            live=data.get("live") is not None,
         )
     )
 

@@ -7,7 +7,8 @@ a recipe that has changed since, can be used.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from preflab.errors import PreflabError
 from preflab.files import canonical_hash, run_folder_name
 from preflab.pipeline.keys import key_content
 from preflab.pipeline.launches import Processes
-from preflab.pipeline.planning import Step
-from preflab.pipeline.running import Line, Watcher, functions_found, run_steps
+from preflab.pipeline.planning import Step, output
+from preflab.pipeline.running import Line, Watcher, functions_found, prepare, run_steps
 from preflab.pipeline.runs import locked
 from preflab.recipe import Recipe, recipe_at
 from preflab.settings.base import StageSettings
 from preflab.stages import stage_module
+from preflab.stages.base import StageContext
 from preflab.stages.common.manifest import read_manifest
 from preflab.yaml_files import read_yaml
 
@@ -141,6 +143,36 @@ def run_on(
     with locked(found.workspace / "runs"):
         (line,) = run_steps(recipe, found.workspace, {**found.steps, name: step}, [name], Processes(), watch)
     return line
+
+
+@contextmanager
+def context_on(
+    found: Finished, name: str, settings: StageSettings, folder: Path, *, recipe: Recipe
+) -> Iterator[StageContext]:
+    """The context of a stage that `run_on` ran; functions of the recipe's folder can be imported inside the block.
+
+    Args:
+        found, name, settings, recipe: as for `run_on`.
+        folder: the stage's folder.
+    """
+    from preflab.store.opening import opened
+
+    recipe = dataclasses.replace(recipe, stages={**recipe.stages, name: settings})
+    upstream = {each: output(step) for each, step in found.steps.items()}
+    with functions_found(recipe), ExitStack() as stack:
+        ctx = StageContext(
+            name=name,
+            settings=settings,
+            seed=recipe.stage_seed(name),
+            folder=folder,
+            recipe=recipe,
+            inputs={each: upstream[each] for each in found.names},
+            upstream=upstream,
+            device=recipe.device,
+            open_workspace=lambda: stack.enter_context(opened(found.workspace, create=False)),
+        )
+        prepare(recipe, ctx.seed, needs_torch=True)
+        yield ctx
 
 
 def _data_of(settings: StageSettings) -> str:

@@ -4,6 +4,7 @@ function startSimulator() {
   const sim = makeModel(JSON.parse(byId("data").textContent));
   const state = startingState(sim);
   const list = new CompletionList(byId("completions"), byId("more"));
+  let showLive = () => {};
   const showPrompt = () => {
     setText(byId("prompt-text"), sim.data.prompts[state.prompt].text || "(empty)");
     byId("drawn").hidden = true;
@@ -12,6 +13,7 @@ function startSimulator() {
   const showPoint = () => {
     showFigures(sim);
     showSentences(sim, state);
+    showLive();
     list.show(sim, state.prompt);
     if (!byId("lab").hidden) drawChart(byId("chart"), sim);
     speak(sim);
@@ -38,6 +40,7 @@ function startSimulator() {
     showCurve();
   });
   bindGenerate(sim, state);
+  showLive = bindLive(sim, state);
   byId("numbers").addEventListener("toggle", () => showTables(sim));
   new ResizeObserver(() => drawChart(byId("chart"), sim)).observe(byId("chart"));
   bindPrediction(sim, (beta) => {
