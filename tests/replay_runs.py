@@ -45,7 +45,8 @@ def write_step(folder: Path, step: int, rows: list[dict[str, Any]]) -> None:
     types = {
         "step": pa.int32(), "row": pa.int32(), "pair": pa.int32(), "reward": pa.float32(), "score": pa.float32(),
         "margin": pa.float32(), "written": pa.list_(pa.bool_()), "prompt_ids": pa.list_(pa.int32()),
-        "token_ids": pa.list_(pa.int32()), "tokens": pa.list_(pa.string()), "top_tokens": pa.list_(pa.list_(pa.string())),
+        "token_ids": pa.list_(pa.int32()), "tokens": pa.list_(pa.string()),
+        "top_tokens": pa.list_(pa.list_(pa.string())),
         "top_ids": pa.list_(pa.list_(pa.int32())), "top_logps": pa.list_(FLOATS),
         **dict.fromkeys((*PER_TOKEN, "values", "returns", "logps"), FLOATS),
     }  # fmt: skip

@@ -48,7 +48,7 @@ function drawChart(lines, { width, marks, kept, at, said }) {
   for (const tick of ticksWithin(first, last, Math.max(1, roundStep(Math.max(1, last - first), width / 80)))) {
     svg.append(draw("text", { class: "middle", x: across(tick), y: base + 20 }, String(tick)));
   }
-  svg.append(draw("text", { class: "name end", x: width - EDGE.right, y: base + 35 }, "step; dots: steps with rollouts"));
+  svg.append(draw("text", { class: "name end", x: width - EDGE.right, y: base + 35 }, "step; dots: kept steps"));
   for (const step of kept) svg.append(draw("circle", { class: "kept", cx: across(step), cy: base, r: 2.5 }));
   for (const mark of marks) {
     const x = across(mark.step);

@@ -42,9 +42,9 @@ function fillTable(table, strip) {
   if (table.open) table.querySelector(".scroll").replaceChildren(tokenTable(strip));
 }
 
-// Reward 1.1 = rm 0.9 + brevity 0.2; 19 tokens, KL 0.5, ended by itself.
+// reward 1.1 (rm 0.9, brief 0.2) · 19 tokens · KL 0.5 nats · ended by itself
 function rewardSaid(row) {
-  const terms = row.terms.map(([name, value], index) => `${name} ${index ? signed(value) : number(value)}`).join(" ");
+  const terms = row.terms.map(([name, value]) => `${name} ${number(value)}`).join(", ");
   const end = { stop: "ended by itself", length: "cut by the length limit" }[row.finish] ?? "";
   const reward = row.side ? `score ${number(row.reward)}, margin of the pair ${signed(row.margin)}` : `reward ${number(row.reward)}${terms ? ` (${terms})` : ""}`;
   const kl = klOf(row);
@@ -104,6 +104,7 @@ function chooseToken(side, index, focused) {
     repaint();
   }
   for (const each of strips) markToken(each);
+  part("shown").parentElement.classList.add("picked"); // from now on its numbers stay in sight
   drawSelected();
   if (focused) focusToken();
 }
