@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+import replay_runs
 import report_runs
 from labelling_site import Site
 from lead_world import LeadWorld, make_lead_world
 from pictures import png
+from preflab.explain.replay_data import replay_data
+from preflab.explain.replay_page import replay_page
 from preflab.labelling.accounts import Account, create_account
 from preflab.labelling.adjudication import read_queue
 from preflab.labelling.assignment import next_turn
@@ -242,4 +245,43 @@ def test_the_report(browser: Any, report: Path, axe: str, scheme: str, width: in
     page = context.new_page()
     assert looked_over(page, axe, report.as_uri()) == []
     assert page.locator(".written .nothing").first.inner_text() == "(empty)"
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def replays(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Replays of two runs, of one with long, empty and unwritten tokens, and of pairs."""
+    folder = tmp_path_factory.mktemp("axe-replay")
+    rows = [
+        replay_runs.rollout(3, 0, replay_runs.sentence(0, 410), top_tokens=[["a", "b"]] * 410,
+                            top_logps=[[-0.7, -1.4]] * 410),
+        replay_runs.rollout(3, 1, [], top_tokens=[], top_logps=[]),
+        replay_runs.rollout(3, 2, ["a", "b"], written=[True, False], top_tokens=[["a"]] * 2, top_logps=[[-0.7]] * 2),
+    ]  # fmt: skip
+    first, other = replay_runs.ppo_run(folder, rows={3: rows}), replay_runs.ppo_run(folder, "ppo_free")
+    pages = []
+    for runs in (
+        [first, other],
+        [replay_runs.pairs_run(folder)],
+        [replay_runs.pairs_run(folder, "reward", kept=False)],
+    ):
+        pages.append(folder / f"{len(pages)}.html")
+        pages[-1].write_text(replay_page(replay_data(runs)), encoding="utf-8")
+    return pages
+
+
+@every_look(("light", 390))
+def test_the_replay(browser: Any, replays: list[Path], axe: str, scheme: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    assert [wrong for file in replays for wrong in looked_over(page, axe, file.as_uri())] == []
+    page.goto(replays[0].as_uri())
+    page.locator("#alarms button").first.click()
+    page.locator("#other").select_option(index=1)
+    for name in ("advantages", "kl", "credit"):
+        page.locator("#quantity").select_option(name)
+        page.locator("#numbers").set_checked(name == "credit")
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        settle(page)
+        assert violations(page, axe) == []
     context.close()

@@ -107,7 +107,9 @@ function listenToTrend() {
   part("chart").addEventListener("pointermove", (event) => event.buttons && pick(event));
   part("step").addEventListener("input", () => openStep(runs[state.run].steps[Number(part("step").value)]));
   part("step").addEventListener("keydown", (event) => {
-    if (event.key === "Enter") part("rows").querySelector("button")?.focus();
+    if (event.key !== "Enter") return;
+    event.preventDefault(); // else the same press would open the rollout that it goes to
+    part("rows").querySelector("button")?.focus();
   });
   part("metric").addEventListener("change", () => {
     state.metric = part("metric").value;
