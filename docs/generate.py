@@ -253,6 +253,31 @@ def _format_row(name: str, read: Any, written: Any) -> tuple[str, str, str, str,
     return f"`{name}`", columns, reads, written.holds if written else "–", becomes
 
 
+# Records of runs
+
+
+def rollouts_page() -> str:
+    """The page of the records of runs: its tables of columns come from the code, its other text is written by hand."""
+    from preflab.training.rollout_columns import ROLLOUTS
+
+    return _with_tables("rollouts.md", "columns", _column_table(ROLLOUTS))
+
+
+def _column_table(columns: dict[str, Any]) -> str:
+    notes = {"always": "", "ppo": " (PPO only)", "alternatives": " (with `num_kept_alternatives`)"}
+    rows = [
+        (f"`{name}`", f"`{_type_name(column.type)}`", column.unit, column.meaning + notes[column.where])
+        for name, column in columns.items()
+    ]
+    return "\n".join([NOTE, table(("column", "type", "unit", "meaning"), rows), ""])
+
+
+def _type_name(kind: Any) -> str:
+    """A type as readers of Parquet write it: `float32`, `list<int32>`."""
+    inner = getattr(kind, "value_type", None)
+    return {"float": "float32"}.get(str(kind), str(kind)) if inner is None else f"list<{_type_name(inner)}>"
+
+
 # Preference losses
 
 
@@ -439,6 +464,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "metrics.md": metrics_page,
     "api.md": api_page,
     "formats.md": formats_page,
+    "rollouts.md": rollouts_page,
     "tree.md": tree_page,
     "chat-templates.md": chat_templates_page,
     LOSSES_PAGE: losses_page,

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from preflab.training.rollout_columns import rollout_schema
 
 VERSIONS = {"python": "3.11.9", "torch": "2.13.0", "transformers": "5.23.0", "peft": "0.21.2", "preflab": "0.1.0"}
 Rows = list[dict[str, Any]]
@@ -171,6 +175,15 @@ def rollout_rows() -> Rows:
     ]  # fmt: skip
 
 
+def write_rollouts(folder: Path, rows: Rows) -> None:
+    """Write rollouts into a run's folder as PPO does; columns that the rows do not have are null."""
+    schema = rollout_schema([], ["ppo"]).with_metadata({"preflab": json.dumps({"schema": 1, "kind": "ppo"})})
+    (folder / "rollouts").mkdir(exist_ok=True)
+    for row in rows:
+        table = pa.Table.from_pylist([row], schema)
+        pq.write_table(table, folder / "rollouts" / f"step-{row['step']:06d}.parquet")
+
+
 def ppo_run(runs: Path, name: str = "ppo", *, free: bool = False, alarms: Rows | None = None) -> Path:
     """A PPO run with its penalty, or without (`free`)."""
     rows = (
@@ -182,11 +195,13 @@ def ppo_run(runs: Path, name: str = "ppo", *, free: bool = False, alarms: Rows |
         "kl_coef": 0.0 if free else 0.05, "kl_budget": 8.0, "num_steps": 60, "num_completions_per_step": 64,
         "model": "sft", "rewards": [{"model": "rm"}],
     }  # fmt: skip
-    lines = {"metrics.jsonl": rows, "rollouts.jsonl": rollout_rows()}
+    lines = {"metrics.jsonl": rows}
     if alarms:
         lines["alarms.jsonl"] = alarms
     summary = f"reward −0.10 → {rows[-1]['reward/mean']:.2f}, KL {rows[-1]['kl/exact']:.1f}"
-    return write_run(runs, name, "ppo", seconds=92.4, summary=summary, settings=settings, lines=lines)
+    folder = write_run(runs, name, "ppo", seconds=92.4, summary=summary, settings=settings, lines=lines)
+    write_rollouts(folder, rollout_rows())
+    return folder
 
 
 ALARMS: Rows = [

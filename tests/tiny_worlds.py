@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow.parquet as pq
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -95,6 +96,18 @@ class FunctionScorer:
 def letters(ids: Sequence[int], prompt: Prompt | None = None) -> str:
     """Token ids as letters: 0 → a."""
     return "".join(chr(ord("a") + i) for i in ids)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Name → content of the files in a folder, of which there is at least one."""
+    files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    assert files, f"{folder} is empty"
+    return files
+
+
+def kept_rollouts(folder: Path) -> list[dict[str, Any]]:
+    """The rollouts that a run in a folder kept."""
+    return pq.read_table(folder / "rollouts").to_pylist()
 
 
 def the_prompt() -> list[tuple[Prompt, tuple[int, ...]]]:

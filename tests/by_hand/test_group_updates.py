@@ -222,7 +222,7 @@ def test_collect_takes_the_next_prompts_of_the_stream(loop: Any, step: int, monk
 def test_alarms_name_the_setting_that_weighs_the_kl(tmp_path: Path) -> None:
     trunk, sampler = SimpleNamespace(in_half_precision=False), SimpleNamespace(exact=True)
     settings = SimpleNamespace(
-        num_steps=4, num_epochs=1, num_minibatches=1, kl_budget=1.0, stop=StopSettings(), num_kept_rollouts=0
+        num_steps=4, num_epochs=1, num_minibatches=1, kl_budget=1.0, stop=StopSettings(), max_record_mib=1
     )
     run: Any = SimpleNamespace(trunk=trunk, sampler=sampler, settings=settings, folder=tmp_path, num_updates=None)
     state: Any = SimpleNamespace(step=3)

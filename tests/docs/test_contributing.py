@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from changed_tree import DIFFS, ROOT, changed_files, changed_tree, run_python, run_tests
@@ -127,7 +128,8 @@ def test_added_reward_passes_its_tests_and_trains(tmp_path: Path) -> None:
     assert "`ended_sentence`" in (tree / "docs" / "how-to" / "reward-function.md").read_text(encoding="utf-8")
     write_recipe(tmp_path / "run", REWARD_RECIPE)
     run_python(tree, "-m", "preflab", "run", "recipe.yaml", where=tmp_path / "run")
-    rollouts = rows_of(tmp_path / "run", "grpo", "rollouts.jsonl")
+    (folder,) = (tmp_path / "run" / "runs").glob("grpo-*/rollouts")
+    rollouts = pq.read_table(folder).to_pylist()
     assert {row["reward"] for row in rollouts} <= {0.0, 1.0}
     for row in rollouts:
         assert row["reward"] == (row["completion"].rstrip()[-1:] in (".", "?", "!"))

@@ -19,8 +19,8 @@ LEAVES = {
 }  # fmt: skip
 FOUNDATION = {"conversations", "models", "training"}
 ROOMS = {
-    "store", "sampling", "feedback", "labelers", "constitution", "rewards", "policy", "evaluation", "report", "games",
-    "demo",
+    "store", "sampling", "feedback", "labelers", "constitution", "rewards", "policy", "evaluation", "explain", "report",
+    "games", "demo",
 }  # fmt: skip
 MAY_IMPORT = {
     "preflab": {"library"},  # imported when one of its names is used
@@ -40,9 +40,10 @@ MAY_IMPORT = {
     "recipe": {"errors", "seeds", "settings", "words", "yaml_files"},
     **dict.fromkeys(FOUNDATION, LEAVES | FOUNDATION),
     **dict.fromkeys(ROOMS, LEAVES | FOUNDATION),
-    "labelling": LEAVES | {"store", "feedback"},
     "explain": LEAVES | FOUNDATION | {"evaluation", "rewards", "sampling"},
-    "stages": LEAVES | FOUNDATION | ROOMS | {"explain", "labelling", "recipe"},
+    "report": LEAVES | FOUNDATION | {"explain"},
+    "labelling": LEAVES | {"store", "feedback"},
+    "stages": LEAVES | FOUNDATION | ROOMS | {"labelling", "recipe"},
     "starter": LEAVES | FOUNDATION | ROOMS | {"recipe", "stages"},
     "pipeline": LEAVES | FOUNDATION | ROOMS | {"labelling", "recipe", "stages"},
     "library": LEAVES | FOUNDATION | ROOMS | {"recipe", "stages", "pipeline"},

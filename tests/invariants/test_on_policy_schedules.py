@@ -25,7 +25,7 @@ from preflab.training.metrics import is_time
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
 from tiny_groups import tiny_grpo, tiny_online_dpo
-from tiny_worlds import tiny_ppo, tiny_trunk
+from tiny_worlds import files_of, kept_rollouts, tiny_ppo, tiny_trunk
 
 Train = Callable[..., list[dict[str, float]]]
 LORA = LoraSettings(rank=2, alpha=4)
@@ -197,11 +197,11 @@ def test_trainer_reads_logits_at_the_temperature_of_the_sampler(train: Train, tm
 @pytest.mark.parametrize("train", [ppo, grpo, online_dpo])
 def test_rollouts_of_every_step_are_kept(train: Train, tmp_path: Path) -> None:
     train(tmp_path, num_steps=2, num_kept_rollouts=3)
-    rows = read_jsonl(tmp_path / "rollouts.jsonl")
+    rows = kept_rollouts(tmp_path)
     assert [row["step"] for row in rows] == [0, 0, 0, 1, 1, 1]
     for row in rows:
         assert ("values" in row) == (train is ppo)
-        assert len(row["tokens"]) == len(row["advantages"]) == len(row["kl"])
+        assert len(row["tokens"]) == len(row["advantages"]) == len(row["kl"]) == len(row["ratio"])
 
 
 @pytest.mark.parametrize("train", [grpo, online_dpo])
@@ -209,7 +209,7 @@ def test_kept_advantages_are_rewards_less_the_mean_of_their_group(train: Train, 
     """Not divided by a deviation; a token's advantage is that of its completion."""
     chosen: dict[str, Any] = {"algorithm": "dr_grpo", "kl_coef": 0.0} if train is grpo else {}
     train(tmp_path, num_steps=1, num_kept_rollouts=16, **chosen)
-    rows = read_jsonl(tmp_path / "rollouts.jsonl")
+    rows = kept_rollouts(tmp_path)
     assert len(rows) == 16
     for group in (rows[place : place + 4] for place in range(0, 16, 4)):
         mean = sum(row["reward"] for row in group) / 4
@@ -254,7 +254,7 @@ def test_run_goes_on_from_its_checkpoint(train: Train, kl: dict[str, float], tmp
     parts = train(tmp_path / "parts", num_steps=2, optimiser=FAST, **kl)
     for one, other in zip(whole, parts, strict=True):
         assert {k: v for k, v in one.items() if not is_time(k)} == {k: v for k, v in other.items() if not is_time(k)}
-    kept = [(tmp_path / name / "rollouts.jsonl").read_text() for name in ("whole", "parts")]
+    kept = [files_of(tmp_path / name / "rollouts") for name in ("whole", "parts")]
     assert kept[0] == kept[1]
     with pytest.raises(PreflabError, match="2 steps are done, and num_steps is 1"):
         train(tmp_path / "parts", num_steps=1, optimiser=FAST, **kl)

@@ -20,7 +20,7 @@ from preflab.records import Prompt
 from preflab.settings.learning import LoraSettings
 from preflab.settings.ppo import PpoSettings
 from preflab.stages.ppo import check_shares
-from tiny_worlds import tiny_ppo, tiny_trunk
+from tiny_worlds import kept_rollouts, tiny_ppo, tiny_trunk
 
 LORA = LoraSettings(rank=2, alpha=4)
 
@@ -346,7 +346,7 @@ def test_shuffled_rewards_teach_nothing(tmp_path: Path) -> None:
         }
         trunk = tiny_trunk(lora=LORA)
         train_ppo(tiny_ppo(tmp_path / name, trunk, known, **changes, num_kept_rollouts=128))
-        rows = read_jsonl(tmp_path / name / "rollouts.jsonl")
+        rows = kept_rollouts(tmp_path / name)
         first, last = ([r["completion"].count("b") for r in rows if r["step"] == step] for step in (0, 14))
         shares[name] = sum(last) / len(last) - sum(first) / len(first)
     assert shares["known"] > 1.0

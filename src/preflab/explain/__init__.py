@@ -1,1 +1,1 @@
-"""Simulator, replay and dial: pages and measurements made from the records that runs wrote."""
+"""Simulator, replay and dial: what runs did, seen from the records that they wrote."""

@@ -297,12 +297,12 @@ class Trunk(nn.Module):
         reference = None
         if with_reference:
             with torch.no_grad():
-                reference = self._token_states(batch, "reference")
+                reference = self.token_states(batch, "reference")
         if not with_policy:
             _, stats = statistics(reference, targets, "reference", None)
             return {"reference": RoleOutput(logps=_spread(stats.logps, mask), entropy=_spread(stats.entropy, mask))}
         known = None if self.plain_because else known
-        states = self._token_states(batch, "policy") if known is None else known.to(targets.device)
+        states = self.token_states(batch, "policy") if known is None else known.to(targets.device)
         loss, stats = statistics(states, targets, "policy", reference)
         policy = RoleOutput(
             logps=_spread(stats.logps, mask),
@@ -341,7 +341,7 @@ class Trunk(nn.Module):
             return None, token_statistics(states, head, targets, **wanted)
         return token_loss(states, head, targets, loss=loss, **wanted)
 
-    def _token_states(self, batch: TokenBatch, role: Role) -> Tensor:
+    def token_states(self, batch: TokenBatch, role: Role) -> Tensor:
         """(N, H) hidden states before the completion tokens, or (N, n) logits if the model's own logits are needed.
 
         Under autocast some models return float32 states. They are rounded, because the head computes in the precision.

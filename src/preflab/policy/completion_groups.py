@@ -45,7 +45,7 @@ class GroupSource:
         return self.prompts[derive_seed(self.seed, "any prompt", *moment) % len(self.prompts)]
 
     def draw(self, chosen: PromptIds, *moments: tuple[int, ...]) -> Rollouts:
-        """Sample K completions of each chosen prompt; `moments`, one per prompt, seed them.
+        """Sample K completions of each chosen prompt; `moments` (step, group, …), one per prompt, seed them.
 
         A completion depends neither on the number of processes nor on the batch in which it is decoded.
         """
@@ -53,10 +53,13 @@ class GroupSource:
         seeds = [
             derive_seed(self.seed, "rollout", *moment, k) for moment in moments for k in range(self.num_completions)
         ]
+        places = [moment[1] * self.num_completions + k for moment in moments for k in range(self.num_completions)]
         requests = [SampleRequest(ids, seed) for (_, ids), seed in zip(rows, seeds, strict=True)]
         sampled = self.sampler.sample(requests, self.decoding)
         texts = [self.decode(one.token_ids, prompt) for one, (prompt, _) in zip(sampled, rows, strict=True)]
-        return Rollouts.start([prompt for prompt, _ in rows], [ids for _, ids in rows], sampled, texts)
+        return Rollouts.start(
+            [prompt for prompt, _ in rows], [ids for _, ids in rows], sampled, texts, seeds=seeds, rows=places
+        )
 
 
 def group_source(run: OnPolicyRun[Any]) -> GroupSource:
@@ -74,6 +77,7 @@ def ask_policy_and_reference(
     temperature: float,
     tokens_per_batch: int,
     exact: bool,
+    entropy: bool = False,
     parts: Sequence[list[int]] | None = None,
 ) -> Rollouts:
     """Fill in the log-probabilities of policy and reference and the exact KL at every position.
@@ -85,6 +89,7 @@ def ask_policy_and_reference(
         tokens_per_batch: tokens in one forward pass.
         exact: whether the sampler's log-probabilities are π_old (`Sampler.exact`). If False, π_old is the policy's,
             computed here.
+        entropy: whether the entropy of each position is filled in too.
         parts: the rows of each forward pass; None: batches of at most `tokens_per_batch` tokens.
 
     Returns:
@@ -93,11 +98,20 @@ def ask_policy_and_reference(
     for part in parts or token_budget_batches(rollouts.lengths, tokens_per_batch):
         tokens = trunk.collate([rollouts.sequences[i] for i in part])
         states = rollouts.states_of(part) if exact else None
-        outputs = trunk(tokens, ("policy", "reference"), temperature=temperature, exact_kl=True, policy_states=states)
+        outputs = trunk(
+            tokens,
+            ("policy", "reference"),
+            temperature=temperature,
+            entropy=entropy,
+            entropy_gradient=False,
+            exact_kl=True,
+            policy_states=states,
+        )
         for target, source in (
             (rollouts.trainer_logps, outputs["policy"].logps),
             (rollouts.ref_logps, outputs["reference"].logps),
             (rollouts.exact_kl, outputs["policy"].kl),
+            (rollouts.entropy, outputs["policy"].entropy),
         ):
             target[part, : source.shape[1]] = source.cpu()
     if not exact:

@@ -67,6 +67,7 @@ def train_grpo(run: GrpoRun) -> RunResult:
             scores, terms = score(run, rollouts)
             rollouts, scores, terms, num_resampled = resample(run, step, rollouts, scores, terms)
             run.sampler.release()
+            log.ask_alternatives(rollouts)
             clock.lap("score")
             # 3 advantages
             gained = advantages(run, rollouts, scores, controller.kl_coef)
@@ -84,7 +85,7 @@ def train_grpo(run: GrpoRun) -> RunResult:
             clock.lap("update")
             values |= clock.metrics(values["num/tokens"])
             controller.update(values["kl/exact"], settings.num_completions_per_step)
-            log.end_step(values, rollouts, gained, scores)
+            log.end_step(values, rollouts, scores, terms, {"advantages": gained})
             bar.advance(1, reward=values["reward/mean"], kl=values["kl/exact"])
     return log.result()
 
@@ -209,6 +210,7 @@ def policy_loss(
         entropy_gradient=False,
         exact_kl=settings.kl_treatment == "exact",
     )["policy"]
+    rollouts.visit(rows, outputs.logps)
     weights = variant.reduction(mask, counts)
     policy = clipped_ratio_loss(
         outputs.logps,
@@ -244,5 +246,6 @@ def _asked(run: GrpoRun, rollouts: Rollouts, parts: list[list[int]] | None = Non
         temperature=settings.decoding.temperature,
         tokens_per_batch=settings.optimiser.tokens_per_micro_batch,
         exact=run.sampler.exact,
+        entropy=settings.num_kept_rollouts > 0,
         parts=parts,
     )

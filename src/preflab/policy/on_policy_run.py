@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from preflab.models.trunk import Trunk
 from preflab.records import Prompt
 from preflab.settings.learning import OptimiserSettings, RunSettings
+from preflab.settings.sampling import DecodingSettings
 from preflab.settings.stopping import StopSettings
 from preflab.training.alarms import Alarm
 from preflab.training.processes import make_accelerator
@@ -32,6 +33,12 @@ class OnPolicySettings(Protocol):
     def num_minibatches(self) -> int: ...
     @property
     def num_kept_rollouts(self) -> int: ...
+    @property
+    def num_kept_alternatives(self) -> int: ...
+    @property
+    def max_record_mib(self) -> int: ...
+    @property
+    def decoding(self) -> DecodingSettings: ...
     @property
     def kl_budget(self) -> float | None: ...
     @property

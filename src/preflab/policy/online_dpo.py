@@ -65,6 +65,7 @@ def train_online_dpo(run: OnlineDpoRun) -> RunResult:
             # 2 score
             scores, terms = score(run, rollouts)
             run.sampler.release()
+            log.ask_alternatives(rollouts)
             clock.lap("score")
             # 3 label
             labels = label(run, scores, step)
@@ -82,7 +83,7 @@ def train_online_dpo(run: OnlineDpoRun) -> RunResult:
             }
             clock.lap("update")
             values |= clock.metrics(values["num/tokens"])
-            log.end_step(values, rollouts, against_group, scores)
+            log.end_step(values, rollouts, scores, terms, {"advantages": against_group})
             bar.advance(1, reward=values["reward/mean"], kl=values["kl/exact"])
     return log.result()
 
@@ -101,6 +102,7 @@ def collect(run: OnlineDpoRun, step: int) -> Rollouts:
         temperature=settings.decoding.temperature,
         tokens_per_batch=settings.optimiser.tokens_per_micro_batch,
         exact=run.sampler.exact,
+        entropy=settings.num_kept_rollouts > 0,
         parts=None if first is None else [_rows_of(run, part) for part in first],
     )
 
@@ -180,6 +182,7 @@ def pair_loss(
     outputs = trunk(
         tokens, ("policy",), temperature=settings.decoding.temperature, entropy=True, entropy_gradient=False
     )["policy"]
+    rollouts.visit(rows, outputs.logps)
     logps, ref_logps = outputs.logps.sum(1).view(-1, num), of(rollouts.ref_logps).sum(1).view(-1, num)
     lengths = mask.sum(1).view(-1, num)
     first, second = (

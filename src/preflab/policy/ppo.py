@@ -84,6 +84,7 @@ def train_ppo(run: PpoRun) -> RunResult:
             # 2 score
             scores, terms = score(run, rollouts)
             run.sampler.release()
+            log.ask_alternatives(rollouts)
             clock.lap("score")
             # 3 advantages
             batch = advantages(run, rollouts, scores, controller.kl_coef)
@@ -101,7 +102,13 @@ def train_ppo(run: PpoRun) -> RunResult:
             values |= clock.metrics(values["num/tokens"])
             if step >= settings.num_critic_warmup_steps:  # the warm-up freezes the policy: kl_coef has no effect
                 controller.update(values["kl/exact"], settings.num_completions_per_step)
-            log.end_step(values, rollouts, batch.advantages, scores, with_values=True)
+            log.end_step(
+                values,
+                rollouts,
+                scores,
+                terms,
+                {"advantages": batch.advantages, "values": rollouts.values, "returns": batch.returns},
+            )
             bar.advance(1, reward=values["reward/mean"], kl=values["kl/exact"])
     return log.result()
 
@@ -124,7 +131,10 @@ def collect(run: PpoRun, step: int) -> Rollouts:
     run.sampler.sync(run.num_updates)
     sampled = run.sampler.sample(requests, settings.decoding)
     texts = [run.decode(one.token_ids, prompt) for one, (prompt, _) in zip(sampled, chosen, strict=True)]
-    rollouts = Rollouts.start([p for p, _ in chosen], [ids for _, ids in chosen], sampled, texts)
+    seeds = [request.seed for request in requests]
+    rollouts = Rollouts.start(
+        [p for p, _ in chosen], [ids for _, ids in chosen], sampled, texts, seeds=seeds, rows=rows
+    )
     roles: tuple[Role, ...] = ("policy", "reference", "value")
     first = first_micro_batches(run, rollouts.lengths, step)
     with torch.no_grad():
@@ -132,12 +142,19 @@ def collect(run: PpoRun, step: int) -> Rollouts:
             tokens = run.trunk.collate([rollouts.sequences[i] for i in part])
             states = rollouts.states_of(part) if first is None else None
             outputs = run.trunk(
-                tokens, roles, temperature=settings.decoding.temperature, exact_kl=True, policy_states=states
+                tokens,
+                roles,
+                temperature=settings.decoding.temperature,
+                entropy=settings.num_kept_rollouts > 0,
+                entropy_gradient=False,
+                exact_kl=True,
+                policy_states=states,
             )
             for target, source in (
                 (rollouts.trainer_logps, outputs["policy"].logps),
                 (rollouts.ref_logps, outputs["reference"].logps),
                 (rollouts.exact_kl, outputs["policy"].kl),
+                (rollouts.entropy, outputs["policy"].entropy),
                 (rollouts.values, outputs["value"].values),
             ):
                 target[part, : source.shape[1]] = source.cpu()
@@ -252,6 +269,7 @@ def policy_loss(
         exact_kl=settings.kl_treatment == "exact",
         loss=None if of_sequences else taken_at_once,
     )["policy"]
+    rollouts.visit(rows, outputs.logps)
     loss = outputs.loss
     if of_sequences:
         nothing = torch.zeros_like(old_logps)

@@ -1,14 +1,14 @@
-"""Ends every step of an on-policy run: metrics, held-out criterion, alarms, kept rollouts, checkpoint."""
+"""Ends every step of an on-policy run: held-out criterion, kept rollouts, metrics, alarms, checkpoint."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from preflab.files import keep_rows
-from preflab.policy.kept_rollouts import keep_rollouts
+from preflab.policy.kept_rollouts import RolloutRecord
 from preflab.policy.on_policy_run import OnPolicyRun, RunResult
 from preflab.policy.on_policy_setup import alarms_of
 from preflab.policy.stopping import held_out_values, measures_held_out, stop_reason, stopped_before
@@ -50,8 +50,7 @@ class StepLog:
         self.run, self.state = run, state
         self.metrics = MetricsLog(run.folder / "metrics.jsonl", step=state.step)
         self.alarms = alarms_of(run, state.step, kl_setting=kl_setting)
-        self.rollouts = run.folder / "rollouts.jsonl"
-        keep_rows(self.rollouts, state.step)
+        self.record = RolloutRecord(run, state.step)
         self.fired: list[Alarm] = []
         self.updates_per_step = run.settings.num_epochs * run.settings.num_minibatches
         run.num_updates = state.step * self.updates_per_step
@@ -62,23 +61,28 @@ class StepLog:
         """Whether the run takes another step."""
         return self.state.step < self.run.settings.num_steps and self.stopped is None
 
+    def ask_alternatives(self, rollouts: Rollouts) -> None:
+        """Ask the policy for alternatives to the tokens of the kept rollouts; call it before the update."""
+        if self.run.accelerator.is_main_process:
+            self.record.ask_alternatives(self.state.step, rollouts)
+
     def end_step(
         self,
         values: dict[str, float],
         rollouts: Rollouts,
-        advantages: Tensor,
         scores: Tensor,
-        *,
-        with_values: bool = False,
+        terms: Mapping[str, Tensor],
+        learned: Mapping[str, Tensor],
     ) -> None:
         """Count the step, measure the held-out criterion if due, write the files, and check the limits that end a run.
 
         Args:
             values: the step's metrics.
             rollouts: its completions; the first ones are kept for people to read.
-            advantages: (B, T), kept with the rollouts.
             scores: (B,) rewards, kept with the rollouts.
-            with_values: whether the value role's predictions are kept too.
+            terms: (B,) terms of the rewards by name, kept with the rollouts.
+            learned: (B, T) numbers that the loop made of the rewards, kept with the rollouts: advantages, and for PPO
+                values and returns.
         """
         run, settings, step = self.run, self.run.settings, self.state.step
         self.state.step += 1
@@ -86,12 +90,12 @@ class StepLog:
         if measures_held_out(settings, self.state.step) and run.held_out is not None:
             values = values | held_out_values(*run.held_out(run.num_updates))
         if run.accelerator.is_main_process:
+            clock = StepClock()
+            self.record.write(step, rollouts, scores, terms, learned)
+            clock.lap("record")
+            values = values | clock.seconds
             self.metrics.write(step, values)
             self.fired += self.alarms.check(self.metrics.rows())
-            num_kept = settings.num_kept_rollouts
-            keep_rollouts(
-                self.rollouts, num_kept, step, rollouts, advantages, scores, run.decode, with_values=with_values
-            )
         run.accelerator.log(values, step=step)
         self.stopped = stop_reason(settings, values)
         if run.accelerator.is_main_process and (not self.goes_on or self.state.step % settings.run.save_every == 0):

@@ -84,8 +84,11 @@ class Run:
 
     @cached_property
     def rollouts(self) -> list[dict[str, Any]]:
-        """Rollouts kept for inspection."""
-        return read_jsonl(self.folder / "rollouts.jsonl")
+        """The columns of the kept rollouts that the report shows; runs of earlier versions kept them as JSON lines."""
+        from preflab.explain.rollout_files import read_rollouts
+
+        table = read_rollouts(self.folder, ("step", "prompt", "completion", "reward", "tokens", "kl"))
+        return read_jsonl(self.folder / "rollouts.jsonl") if table is None else table.to_pylist()
 
     def json(self, name: str) -> dict[str, Any]:
         """A JSON file of the folder; {} if it does not exist."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from preflab.report.blocks import Block, Fold, Note, Sample, Section, Written
@@ -11,6 +10,7 @@ from preflab.report.charts import token_strip
 from preflab.report.measures import is_better
 from preflab.report.run_folders import POLICIES, Page, Run
 from preflab.report.seeds import shown_seeds
+from preflab.training.token_texts import restore_spaces
 from preflab.words import count, listed, number
 
 OPEN_SAMPLES = 5
@@ -117,7 +117,7 @@ def _rollouts(page: Page, run: Run, rows: list[dict[str, Any]]) -> list[Block]:
     legend = (
         "Shading: distance of the policy from the reference at each token (KL; darkest = largest of the completion)."
     )
-    blocks: list[Block] = [Note(legend, sources=page.files(run, "rollouts.jsonl"))]
+    blocks: list[Block] = [Note(legend, sources=page.files(run, "rollouts", "rollouts.jsonl"))]
     for row in [row for step in kept for row in [r for r in rows if r["step"] == step][:2]]:
         text = _shaded(row)
         facts = [f"reward {number(row.get('reward'), 2)}"]
@@ -133,22 +133,3 @@ def _shaded(row: dict[str, Any]) -> Any:
     if tokens and row.get("kl") and all(isinstance(token, str) for token in tokens):
         return token_strip(restore_spaces(tokens, text), row["kl"], "KL")
     return text[:LONGEST]
-
-
-def restore_spaces(tokens: Sequence[str], text: str) -> list[str]:
-    """Each token with the white space before it in the text, which decoding token by token often loses.
-
-    Example:
-        >>> restore_spaces(["so", "what", "?"], "so what?")
-        ['so', ' what', '?']
-    """
-    restored, place = [], 0
-    for token in tokens:
-        at = text.find(token, place) if token else -1
-        gap = text[place:at] if at >= 0 else ""
-        if at < 0 or gap.strip():
-            restored.append(token)
-            continue
-        restored.append(gap + token)
-        place = at + len(token)
-    return restored

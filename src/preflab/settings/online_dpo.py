@@ -71,7 +71,13 @@ class OnlineDpoSettings(StageSettings):
         0.0, "Subtracted from the score of a completion that hits the length limit.", "choice: none", ge=0
     )
     stop: StopSettings = setting(StopSettings(), "When to end early.", "see its own settings")
-    num_kept_rollouts: int = setting(4, "Rollouts per step kept for inspection.", "choice", ge=0)
+    num_kept_rollouts: int = setting(4, "Rollouts per step kept for inspection; 0: none.", "choice", ge=0)
+    num_kept_alternatives: int = setting(
+        0, "Most likely tokens kept at each position of a kept rollout.", "choice: none", ge=0, counts="if_set"
+    )
+    max_record_mib: int = setting(
+        128, "Most MiB of kept rollouts; beyond, every second kept step is dropped.", "choice", ge=1, counts="never"
+    )
     optimiser: OptimiserSettings = setting(OptimiserSettings(), "The optimiser.", "see its own settings")
     run: RunSettings = setting(RunSettings(save_every=10), "Checkpoints and logs.", "see its own settings")
 

@@ -200,6 +200,7 @@ GLOSSARY: dict[str, Metric] = {
     "time/collect": Metric("seconds spent on rollouts", "s", "", ""),
     "time/score": Metric("seconds spent on rewards", "s", "", ""),
     "time/update": Metric("seconds spent on updates", "s", "", ""),
+    "time/record": Metric("seconds spent on writing kept rollouts; not part of time/step", "s", "", ""),
     "time/step": Metric("seconds per step", "s", "", ""),
     "tokens/s": Metric("completion tokens per second of the whole step", "tokens/s", "", ""),
 }

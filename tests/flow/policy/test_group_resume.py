@@ -16,7 +16,7 @@ from preflab.policy.online_dpo import train_online_dpo
 from preflab.settings.learning import LoraSettings
 from preflab.training.metrics import is_time
 from tiny_groups import tiny_grpo, tiny_online_dpo
-from tiny_worlds import tiny_trunk
+from tiny_worlds import files_of, tiny_trunk
 
 LORA = LoraSettings(rank=2, alpha=4)
 Train = Callable[[Path, LoraSettings | None, int], Trunk]
@@ -59,7 +59,7 @@ def test_n_restart_n_is_2n(train: Train, lora: LoraSettings | None, tmp_path: Pa
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
     assert without_times(tmp_path / "whole") == without_times(tmp_path / "cut")
-    assert (tmp_path / "whole" / "rollouts.jsonl").read_text() == (tmp_path / "cut" / "rollouts.jsonl").read_text()
+    assert files_of(tmp_path / "whole" / "rollouts") == files_of(tmp_path / "cut" / "rollouts")
     untrained = tiny_trunk(("policy", "reference"), lora=lora).state_dict()
     assert any(not torch.equal(tensor, untrained[name]) for name, tensor in whole.state_dict().items())
 

@@ -13,6 +13,7 @@ from preflab.files import read_json, read_jsonl
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.recipe import load_recipe
 from preflab.store.workspace import Workspace
+from tiny_worlds import kept_rollouts
 
 TEXTS = ["where is my parcel", "is my parcel late", "where is it", "is it late where"]
 REWARD = """
@@ -80,12 +81,12 @@ def test_a_policy_is_left_behind_and_a_raised_num_steps_goes_on(
     assert first.state == "done"
     assert "reward" in first.summary
     assert {path.name for path in first.folder.iterdir()} >= {
-        "model", "policy", "checkpoint", "metrics.jsonl", "rollouts.jsonl"
+        "model", "policy", "checkpoint", "metrics.jsonl", "rollouts"
     }  # fmt: skip
     again = run(*chosen, f"stages.{name}.num_steps=3", only=name)[name]
     assert again.folder == first.folder
     assert [row["step"] for row in read_jsonl(again.folder / "metrics.jsonl")] == [0, 1, 2]
-    rows = read_jsonl(again.folder / "rollouts.jsonl")
+    rows = kept_rollouts(again.folder)
     assert "values" not in rows[0]
     assert rows[0]["prompt"] == rows[1]["prompt"], "the completions of a prompt stand together"
 

@@ -17,7 +17,7 @@ from preflab.settings.learning import LoraSettings
 from preflab.training.metrics import is_time
 from preflab.training.state import RunState, checkpoints
 from tiny_encoder_decoders import tiny_t5
-from tiny_worlds import tiny_ppo, tiny_trunk
+from tiny_worlds import files_of, tiny_ppo, tiny_trunk
 
 LORA = LoraSettings(rank=2, alpha=4)
 
@@ -45,7 +45,7 @@ def test_n_restart_n_is_2n(lora: LoraSettings | None, tmp_path: Path) -> None:
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
     assert without_times(tmp_path / "whole") == without_times(tmp_path / "cut")
-    assert (tmp_path / "whole" / "rollouts.jsonl").read_text() == (tmp_path / "cut" / "rollouts.jsonl").read_text()
+    assert files_of(tmp_path / "whole" / "rollouts") == files_of(tmp_path / "cut" / "rollouts")
 
 
 @pytest.mark.parametrize("lora", [None, LoraSettings(rank=2, alpha=4, where="decoder")])
@@ -55,7 +55,7 @@ def test_an_encoder_decoder_is_resumed_bit_for_bit(lora: LoraSettings | None, tm
     resumed = train(tmp_path / "cut", lora, 4, t5=True)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
-    assert (tmp_path / "whole" / "rollouts.jsonl").read_text() == (tmp_path / "cut" / "rollouts.jsonl").read_text()
+    assert files_of(tmp_path / "whole" / "rollouts") == files_of(tmp_path / "cut" / "rollouts")
 
 
 def test_the_run_did_learn_something_to_resume(tmp_path: Path) -> None:

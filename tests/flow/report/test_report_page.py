@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import report_runs
 from preflab.errors import PreflabError
 from preflab.report.page import STYLES, build_report
-from preflab.report.samples import restore_spaces
+from preflab.training.token_texts import restore_spaces
 from preflab.words import ALL_EQUAL
 
 HOSTILE = (
@@ -181,11 +182,10 @@ def test_hostile_text_is_inert_wherever_it_comes_from(tmp_path: Path) -> None:
     alarms = [{"step": 1, "alarm": HOSTILE, "message": HOSTILE, "setting": HOSTILE}]
     runs = tmp_path / "runs"
     folders = [report_runs.ppo_run(runs, alarms=alarms), report_runs.evaluate_run(runs, samples)]
-    rollouts = folders[0] / "rollouts.jsonl"
-    rows = [json.loads(line) for line in rollouts.read_text().splitlines()]
+    rows = report_runs.rollout_rows()
     for row in rows:
         row |= {"prompt": HOSTILE, "tokens": [HOSTILE] * 7, "completion": HOSTILE * 7}
-    rollouts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report_runs.write_rollouts(folders[0], rows)
     for folder in folders:
         manifest = json.loads((folder / "manifest.json").read_text())
         manifest |= {"stage": HOSTILE[:40], "summary": HOSTILE, "versions": {HOSTILE: HOSTILE}}
@@ -232,8 +232,29 @@ def test_an_interrupted_run_still_makes_a_page(tmp_path: Path) -> None:
     folder = report_runs.ppo_run(tmp_path / "runs")
     lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
     (folder / "metrics.jsonl").write_text(lines[0] + lines[1][:20])
-    (folder / "rollouts.jsonl").unlink()
+    shutil.rmtree(folder / "rollouts")
     assert "too few steps to say" in visible(build_report([folder], base=tmp_path))
+
+
+def test_rollouts_of_an_earlier_version_are_shown(tmp_path: Path) -> None:
+    """Earlier versions kept rollouts as JSON lines, without rounding errors below five decimals."""
+    folder = report_runs.ppo_run(tmp_path / "runs")
+    now = build_report([folder], base=tmp_path)
+    shutil.rmtree(folder / "rollouts")
+    lines = "".join(json.dumps(row) + "\n" for row in report_runs.rollout_rows())
+    (folder / "rollouts.jsonl").write_text(lines)
+    before = build_report([folder], base=tmp_path)
+    assert "your parcel is here" in visible(now)
+    assert visible(before) == visible(now).replace("ppo/rollouts", "ppo/rollouts.jsonl")
+    (folder / "rollouts.jsonl").unlink()
+    assert "Rollouts of ppo" not in visible(build_report([folder], base=tmp_path))
+
+
+def test_rollout_file_that_is_damaged_is_named(tmp_path: Path) -> None:
+    folder = report_runs.ppo_run(tmp_path / "runs")
+    (folder / "rollouts" / "step-000030.parquet").write_bytes(b"cut")
+    with pytest.raises(PreflabError, match=r"step-000030\.parquet"):
+        build_report([folder], base=tmp_path)
 
 
 def test_tokens_of_rollouts_get_their_spaces_back() -> None:
