@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from preflab.training.rollout_columns import FLOATS, ROLLOUTS
 from report_runs import write_run
 
 PER_TOKEN = ("sampler_logps", "trainer_logps", "ref_logps", "kl", "advantages", "entropy", "ratio")
@@ -19,7 +20,6 @@ SETTINGS = {
     "gamma": 1.0, "lam": 0.95, "kl_coef": 0.25, "kl_treatment": "reward_k1", "whiten_advantages": True,
     "num_completions_per_step": 64, "decoding": {"temperature": 1.0},
 }  # fmt: skip
-FLOATS = pa.list_(pa.float32())
 
 
 def rollout(step: int, row: int, tokens: list[str], **columns: Any) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def rollout(step: int, row: int, tokens: list[str], **columns: Any) -> dict[str,
     per["entropy"] = np.abs(noise.normal(1, 0.4, len(tokens))).astype(np.float32).tolist()
     per["ratio"] = np.exp(noise.normal(0, 0.1, len(tokens))).astype(np.float32).tolist()
     return {
-        "step": step, "row": row, "seed": "7", "prompt_id": f"prompt-{row}", "prompt": f"Where is my parcel no. {row}?",
+        "step": step, "row": row, "seed": 7, "prompt_id": f"prompt-{row}", "prompt": f"Where is my parcel no. {row}?",
         "completion": " ".join(tokens), "completion_id": f"completion-{step}-{row}", "finish_reason": "stop",
         "reward": 0.1 * step + 0.25 * row, "reward/rm": 0.1 * step, "reward/brief": 0.25 * row, "prompt_ids": [1, 2],
         "token_ids": [WORDS.index(token) if token in WORDS else 99 for token in tokens], "tokens": tokens,
@@ -42,20 +42,16 @@ def rollout(step: int, row: int, tokens: list[str], **columns: Any) -> dict[str,
 
 def write_step(folder: Path, step: int, rows: list[dict[str, Any]]) -> None:
     """One Parquet file of a record, with the types of the schema."""
-    types = {
-        "step": pa.int32(), "row": pa.int32(), "pair": pa.int32(), "reward": pa.float32(), "score": pa.float32(),
-        "margin": pa.float32(), "written": pa.list_(pa.bool_()), "prompt_ids": pa.list_(pa.int32()),
-        "token_ids": pa.list_(pa.int32()), "tokens": pa.list_(pa.string()),
-        "top_tokens": pa.list_(pa.list_(pa.string())),
-        "top_ids": pa.list_(pa.list_(pa.int32())), "top_logps": pa.list_(FLOATS),
-        **dict.fromkeys((*PER_TOKEN, "values", "returns", "logps"), FLOATS),
-    }  # fmt: skip
+    types = {name: column.type for name, column in ROLLOUTS.items()}
+    types |= {"pair": pa.int32(), "score": pa.float32(), "margin": pa.float32(), "logps": FLOATS}
 
     def kind(name: str) -> pa.DataType:
         return types.get(name, pa.float32() if name.startswith("reward/") else pa.string())
 
     columns = {name: pa.array([row[name] for row in rows], kind(name)) for name in rows[0]}
-    table = pa.table(columns).replace_schema_metadata({"preflab": json.dumps({"schema": 1, "stage kind": "ppo"})})
+    table = pa.table(columns).replace_schema_metadata(
+        {"preflab": json.dumps({"schema": 1, "kind": "ppo", "temperature": 1.0})}
+    )
     folder.mkdir(parents=True, exist_ok=True)
     parquet.write_table(table, folder / f"step-{step:06d}.parquet", compression="zstd")
 

@@ -252,12 +252,14 @@ def test_the_report(browser: Any, report: Path, axe: str, scheme: str, width: in
 def replays(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Replays of two runs, of one with long, empty and unwritten tokens, and of pairs."""
     folder = tmp_path_factory.mktemp("axe-replay")
-    rows = [
-        replay_runs.rollout(3, 0, replay_runs.sentence(0, 410), top_tokens=[["a", "b"]] * 410,
-                            top_logps=[[-0.7, -1.4]] * 410),
-        replay_runs.rollout(3, 1, [], top_tokens=[], top_logps=[]),
-        replay_runs.rollout(3, 2, ["a", "b"], written=[True, False], top_tokens=[["a"]] * 2, top_logps=[[-0.7]] * 2),
-    ]  # fmt: skip
+
+    def with_top(row: int, tokens: list[str], **columns: Any) -> dict[str, Any]:
+        num = len(tokens)
+        top = {"top_ids": [[1, 2]] * num, "top_tokens": [["a", "b"]] * num, "top_logps": [[-0.7, -1.4]] * num}
+        return replay_runs.rollout(3, row, tokens, **top, **columns)
+
+    long = with_top(0, replay_runs.sentence(0, 410))
+    rows = [long, with_top(1, []), with_top(2, ["a", "b"], written=[True, False])]
     first, other = replay_runs.ppo_run(folder, rows={3: rows}), replay_runs.ppo_run(folder, "ppo_free")
     pages = []
     for runs in (

@@ -243,7 +243,7 @@ def test_a_reward_model_shows_scores_and_margins(open_page: OpenPage, tmp_path: 
 def test_alternatives_where_they_were_kept(open_page: OpenPage, tmp_path: Path) -> None:
     """Probabilities 1/2 and 1/4 as logarithms."""
     row = rollout(
-        0, 0, ["a", "b"], top_ids=[[1, 2]] * 2, top_tokens=[["a", "<b>x"]] * 2, top_logps=[[-0.693147, -1.386294]] * 2
+        0, 0, ["a", "b"], top_ids=[[99, 2]] * 2, top_tokens=[["a", "<b>x"]] * 2, top_logps=[[-0.693147, -1.386294]] * 2
     )
     page = open_page(ppo_run(tmp_path / "runs", steps=1, rows={0: [row]}, alarms=[]))
     cells = [each.inner_text().split("\t") for each in page.locator("#alternatives tbody tr").all()]

@@ -14,9 +14,12 @@ from typing import Any
 
 from preflab.errors import PreflabError
 from preflab.explain.replay_alarms import alarm_view
-from preflab.explain.replay_rows import pack_floats, pack_row, read_rows, spread_order, step_files
+from preflab.explain.replay_rows import pack_floats, pack_row, spread_order
+from preflab.explain.rollout_files import read_step_file
 from preflab.files import read_json, read_jsonl
 from preflab.training.metrics import GLOSSARY
+from preflab.training.rollout_columns import ROLLOUTS, Column
+from preflab.training.step_files import step_files, step_of
 from preflab.words import count
 
 ON_POLICY = ("ppo", "grpo", "online_dpo")
@@ -72,11 +75,13 @@ def replay_data(
 def _read_run(folder: Path, most_steps: int, most_rows: int, most_bytes: int) -> dict[str, Any]:
     manifest = _manifest(folder)
     kind, settings = str(manifest["kind"]), manifest.get("settings") or {}
-    files = step_files(folder / ("pairs" if kind in OF_PAIRS else "rollouts"))
+    files = {step_of(path): path for path in step_files(folder / ("pairs" if kind in OF_PAIRS else "rollouts"))}
     if not files and kind in ON_POLICY:
         raise _without_rollouts(folder, str(manifest["stage"]))
     metrics, alarms = read_jsonl(folder / "metrics.jsonl"), read_jsonl(folder / "alarms.jsonl")
-    rows, left_out = _read_steps(files, [alarm["step"] for alarm in alarms], most_steps, most_rows, most_bytes)
+    about = ROLLOUTS if kind in ON_POLICY else {}
+    alarmed = [alarm["step"] for alarm in alarms]
+    rows, left_out = _read_steps(files, about, alarmed, most_steps, most_rows, most_bytes)
     series, remark = _series(metrics)
     return {
         "name": str(manifest["stage"]),
@@ -132,7 +137,12 @@ def _keeps_none(kind: str, stage: str) -> str:
 
 
 def _read_steps(
-    files: Mapping[int, Path], alarmed: Sequence[int], most_steps: int, most_rows: int, most_bytes: int
+    files: Mapping[int, Path],
+    about: Mapping[str, Column],
+    alarmed: Sequence[int],
+    most_steps: int,
+    most_rows: int,
+    most_bytes: int,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The packed rows of as many steps as there is room for, by step, and sentences about what was left out.
 
@@ -143,7 +153,7 @@ def _read_steps(
     order = list(dict.fromkeys([*near, *(steps[index] for index in spread_order(len(steps)))]))
     room, taken, cut_rows, num_long = most_bytes, {}, 0, 0
     for step in order[:most_steps]:
-        rows = read_rows(files[step])
+        rows = read_step_file(files[step], about).to_pylist()
         packed = [pack_row(row) for row in rows[: _even(most_rows, rows)]]
         sizes = [len(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace")) for row in packed]
         fits = _even(_num_fitting(sizes, room), rows)

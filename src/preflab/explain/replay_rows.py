@@ -1,16 +1,13 @@
-"""Reads the kept rollouts and pairs of a run for the replay: one Parquet file per step, packed for a page."""
+"""Packs kept rollouts and pairs for the replay: exact numbers in little room, long rollouts cut in the middle."""
 
 from __future__ import annotations
 
 import base64
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from preflab.errors import PreflabError
 
 PER_TOKEN = (
     "sampler_logps", "trainer_logps", "ref_logps", "kl", "advantages", "entropy", "ratio", "values", "returns", "logps",
@@ -25,45 +22,18 @@ MOST_OF_A_TOKEN = 200
 """Most characters of one token."""
 
 
-def step_files(folder: Path) -> dict[int, Path]:
-    """Step → the Parquet file of a folder `rollouts/` or `pairs/`, by step; {} if there is no such folder."""
-    found = {path: path.stem.rpartition("-")[2] for path in folder.glob("step-*.parquet")}
-    return {int(step): path for path, step in sorted(found.items(), key=lambda item: item[1]) if step.isdigit()}
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of one step, in their order, with the columns as Python values.
-
-    Raises:
-        PreflabError: the file is no Parquet file, or lacks a column that every record has.
-    """
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        table = parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise PreflabError(
-            f"{path}: {str(error).splitlines()[0]}", "a Parquet file of rollouts", "remove it, or run the stage again"
-        ) from error
-    missing = {"step", "prompt", "completion", "tokens"} - set(table.column_names)
-    if missing:
-        raise PreflabError(
-            f"{path}: no column {', '.join(sorted(missing))}", "a file of rollouts", "run the stage again with --fresh"
-        )
-    return list(table.to_pylist())
-
-
 def pack_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """One rollout as the page reads it.
 
     Numbers per token are little-endian float32 in base64, as exact as in the file and half as long as text. A rollout
     of more than `MOST_TOKENS` tokens has its first `HEAD` and its last ones; `gap` says how many are missing between.
     """
-    num = len(row["tokens"])
+    tokens, ids = row["tokens"] or [], row.get("token_ids")
+    num = len(tokens)
     places = shown_places(num)
     columns = {name: row[name] for name in PER_TOKEN if row.get(name) is not None}
     written = row.get("written") or [True] * num
+    terms = [(name.removeprefix(TERM), short_float(row[name])) for name in row if name.startswith(TERM)]
     packed: dict[str, Any] = {
         "step": int(row["step"]),
         "row": int(row.get("row") or row.get("pair") or 0),
@@ -73,13 +43,14 @@ def pack_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "completion": cut_text(row["completion"] or ""),
         "finish": row.get("finish_reason"),
         "reward": short_float(row.get("reward", row.get("score"))),
-        "terms": [[name.removeprefix(TERM), short_float(row[name])] for name in row if name.startswith(TERM)],
+        "terms": [term for term in terms if "/" not in term[0]],
+        "details": [term for term in terms if "/" in term[0]],
         "num": num,
         "head": HEAD if num > len(places) else num,
         "gap": num - len(places),
         "gapWritten": sum(written) - sum(written[place] for place in places),
-        "tokens": [str(row["tokens"][place] or "")[:MOST_OF_A_TOKEN] for place in places],
-        "ids": [int(row["token_ids"][place]) for place in places] if row.get("token_ids") else None,
+        "tokens": [str(tokens[place] or "")[:MOST_OF_A_TOKEN] for place in places],
+        "ids": None if ids is None else [ids[place] for place in places],
         "unwritten": [index for index, place in enumerate(places) if not written[place]],
         "per": {name: pack_floats([values[place] for place in places]) for name, values in columns.items()},
     }
@@ -89,6 +60,7 @@ def pack_row(row: Mapping[str, Any]) -> dict[str, Any]:
         packed |= {"pair": int(row["pair"]), "side": row["side"], "margin": short_float(row["margin"])}
     if row.get("top_tokens"):
         packed["top"] = {
+            "ids": [row["top_ids"][place] for place in places],
             "tokens": [[str(text)[:MOST_OF_A_TOKEN] for text in row["top_tokens"][place]] for place in places],
             "logps": [[short_float(value) for value in row["top_logps"][place]] for place in places],
         }

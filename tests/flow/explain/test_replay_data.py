@@ -41,7 +41,7 @@ def test_rows_keep_every_number_of_the_record(tmp_path: Path) -> None:
     assert unpacked(packed["per"]["kl"]) == [struct.unpack("<f", struct.pack("<f", 0.1))[0], 0.25, 0.0]
     assert unpacked(packed["per"]["values"]) == row["values"]
     assert (packed["tokens"], packed["ids"], packed["unwritten"]) == (tokens, [0, 99, 13], [1])
-    assert (packed["reward"], packed["terms"]) == (0.0, [["rm", 0.0], ["brief", 0.0]])
+    assert (packed["reward"], packed["terms"]) == (0.0, [("rm", 0.0), ("brief", 0.0)])
     assert (packed["num"], packed["gap"]) == (3, 0)
 
 

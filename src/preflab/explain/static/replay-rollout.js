@@ -27,6 +27,7 @@ function rolloutArticle(row, side) {
     { "aria-label": nameOf(row) },
     make("h3", { text: nameOf(row) }),
     make("p", { class: "facts", text: rewardSaid(row) }),
+    row.details.length ? make("p", { class: "facts", text: `Beside the sum: ${valuesSaid(row.details)}` }) : null,
     make("h4", { text: "Prompt" }),
     written(row.prompt, "prompt"),
     make("details", { open: long ? null : "" }, make("summary", { text: "Completion" }), written(row.completion, "text")),
@@ -42,9 +43,11 @@ function fillTable(table, strip) {
   if (table.open) table.querySelector(".scroll").replaceChildren(tokenTable(strip));
 }
 
+const valuesSaid = (values) => values.map(([name, value]) => `${name} ${number(value)}`).join(", ");
+
 // reward 1.1 (rm 0.9, brief 0.2) · 19 tokens · KL 0.5 nats · ended by itself
 function rewardSaid(row) {
-  const terms = row.terms.map(([name, value]) => `${name} ${number(value)}`).join(", ");
+  const terms = valuesSaid(row.terms);
   const end = { stop: "ended by itself", length: "cut by the length limit" }[row.finish] ?? "";
   const reward = row.side ? `score ${number(row.reward)}, margin of the pair ${signed(row.margin)}` : `reward ${number(row.reward)}${terms ? ` (${terms})` : ""}`;
   const kl = klOf(row);

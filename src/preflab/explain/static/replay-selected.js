@@ -37,11 +37,11 @@ function tokenNumbers(row, index) {
 }
 
 function alternatives(row, index) {
-  if (!row.top) return runs[row.run].kind === "reward" ? [] : [make("p", { class: "quiet", text: "The run kept no alternatives of its tokens." })];
+  if (!row.top) return row.side ? [] : [make("p", { class: "quiet", text: "No alternatives were kept (num_kept_alternatives)." })];
   const texts = row.top.tokens[index] ?? [];
   const rows = texts.map((text, place) => {
     const logp = row.top.logps[index][place];
-    const own = text === row.tokens[index] ? " (written)" : "";
+    const own = row.ids && row.top.ids[index][place] === row.ids[index] ? " (written)" : "";
     return [`${visibleToken({ tokens: [text], ids: null }, 0)}${own}`, number(Math.exp(logp), 3), number(logp, 4)];
   });
   return [make("div", { class: "scroll" }, tableOf(["alternative", "probability", "log p"], rows, "Alternatives of the chosen token"))];

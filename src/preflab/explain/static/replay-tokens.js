@@ -47,7 +47,7 @@ function tokenElement(row, index) {
     make("bdi", { text: text.length > 60 ? `${text.slice(0, 60)}…` : text }),
     make("span", { class: "value" }),
   );
-  if (row.tokens[index].includes("\n")) element.classList.add("ends-line");
+  if (/^\s/.test(row.tokens[index])) element.classList.add("spaced");
   return element;
 }
 
