@@ -87,7 +87,7 @@ def test_numbers_are_those_of_the_parquet_files(open_page: OpenPage, tmp_path: P
         assert said in page.locator("article .facts").first.inner_text()
         assert row["completion_id"] in page.locator(".identity").inner_text()
         assert row["prompt_id"] in page.locator(".identity").inner_text()
-        page.locator("article details.all summary").click()
+        page.locator("article details.all > summary").click()
         page.locator("article details.all tbody tr").first.wait_for()
         cells = page.locator("article details.all tbody tr").nth(1).locator("td").all_inner_texts()
         expected = [row[name][1] for name in PER_TOKEN[:3]]
@@ -190,17 +190,33 @@ def test_an_alarm_leads_to_the_tokens_that_raised_it(open_page: OpenPage, tmp_pa
     page = open_page(ppo_run(tmp_path / "runs", rows={3: rows}))
     assert page.locator("#chart .rule.alarm").count() == 2
     page.locator("#alarms button").first.click()
-    found = page.locator(".found-tokens li").all_inner_texts()
+    found = page.locator("#alarms .found-tokens li").all_inner_texts()
     assert found[:2] == [
         "“b” KL to the reference 2.2 nats, row 2, token 2",
         "“b” KL to the reference 1.2 nats, row 1, token 2",
     ]
     assert page.locator("#rollouts-title").inner_text() == "Rollouts of step 3"
     assert page.locator(".token[aria-selected=true]").get_attribute("aria-label") == "b, KL to the reference 2.2 nats"
-    page.locator(".found-tokens button").nth(1).click()
+    page.locator("#alarms .found-tokens button").nth(1).click()
     assert "row 1" in page.locator("article h3").inner_text()
     page.get_by_role("button", name="Show the rollouts").click()
     assert page.locator("#rows .facts").first.inner_text().startswith("20 tokens")
+
+
+def test_the_farthest_tokens_of_a_step_are_listed(open_page: OpenPage, tmp_path: Path) -> None:
+    rows = [rollout(0, 0, ["a", "b"], advantages=[1.0, -3.0]), rollout(0, 1, ["c"], advantages=[2.0])]
+    page = open_page(ppo_run(tmp_path / "runs", steps=1, rows={0: rows}, alarms=[]))
+    select(page, "quantity", "advantages")
+    page.locator("#farthest summary").click()
+    page.locator("#farthest li").first.wait_for()
+    said = page.locator("#farthest li").all_inner_texts()
+    assert said == [
+        "“b” advantage −3, row 0, token 2",
+        "“c” advantage 2, row 1, token 1",
+        "“a” advantage 1, row 0, token 1",
+    ]
+    page.locator("#farthest button").nth(1).click()
+    assert page.locator("article h3").inner_text() == "ppo · step 0 · row 1"
 
 
 def test_two_runs_stand_side_by_side(open_page: OpenPage, tmp_path: Path) -> None:
@@ -264,6 +280,7 @@ def test_long_and_empty_rollouts_do_not_break_it(open_page: OpenPage, tmp_path: 
     assert page.locator(".strip").inner_text() == "(no tokens)"
     assert page.locator("#selected").is_hidden()
     page.locator("#rows button").nth(2).click()
+    page.locator("article details summary").first.click()
     assert page.locator("article .nothing").inner_text() == "(empty)"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,8 +18,8 @@ from preflab import __version__
 
 HERE = Path(__file__).parent
 LOOK = HERE.parent / "look.css"
-ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-"""Characters that could end a script element or a line of script, and their JSON escapes."""
+UNSAFE = re.compile("[<>&\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]")
+"""Characters that end a script, that could reorder the source, or that UTF-8 cannot store; JSON writes them as \\u…"""
 
 
 def inline_page(
@@ -60,15 +61,13 @@ def inline_page(
 
 
 def json_in_script(data: Mapping[str, Any]) -> Markup:
-    """JSON that may stand in a script element: no character of it can end the element.
+    """JSON that no text in it can break out of, that UTF-8 can store, and that is shown in the order it is read in.
 
     Raises:
         ValueError: a number is not finite.
     """
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character, escape in ESCAPED.items():
-        text = text.replace(character, escape)
-    return Markup(text.encode("utf-8", "replace").decode())
+    return Markup(UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def joined_script(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ function alarmItem(alarm, run, mark) {
   const button = make("button", { type: "button", text: alarm.quantity ? "Show the tokens" : "Show the rollouts" });
   button.addEventListener("click", () => followAlarm(alarm, run, found));
   button.disabled = !runs[run].steps.length;
-  return make("li", { class: "note alarm" }, make("h3", { text: where }), make("p", { text: `${alarm.message}. To change: ${alarm.setting}.` }), button, found);
+  return make("li", { class: "note alarm" }, make("h3", { text: where }), make("p", { text: `${alarm.message.slice(0, 1).toUpperCase()}${alarm.message.slice(1)}. To change: ${alarm.setting}.` }), button, found);
 }
 
 // Open the alarm's step, ordered as the alarm asks, and list the tokens that lie farthest out.

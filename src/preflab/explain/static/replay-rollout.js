@@ -18,7 +18,6 @@ function drawShown() {
 function rolloutArticle(row, side) {
   const strip = tokenStrip(row, side);
   strips.push(strip);
-  const long = row.num > 300 || wholeText(row.completion).length > 1500;
   const table = make("details", { class: "all" }, make("summary", { text: "All numbers of these tokens as a table" }), make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Numbers of ${nameOf(row)}` }));
   table.addEventListener("toggle", () => fillTable(table, strip));
   strip.table = table;
@@ -30,10 +29,10 @@ function rolloutArticle(row, side) {
     row.details.length ? make("p", { class: "facts", text: `Beside the sum: ${valuesSaid(row.details)}` }) : null,
     make("h4", { text: "Prompt" }),
     written(row.prompt, "prompt"),
-    make("details", { open: long ? null : "" }, make("summary", { text: "Completion" }), written(row.completion, "text")),
     make("h4", { text: "Tokens" }),
     strip.list,
     strip.pager,
+    make("details", {}, make("summary", { text: "Completion as text" }), written(row.completion, "text")),
     table,
     make("p", { class: "facts identity" }, ...identity(row)),
   );
@@ -91,9 +90,18 @@ function repaint() {
     fillTable(strip.table, strip);
   }
   part("legend").replaceChildren(legend(state.quantity, largest));
+  fillFarthest();
   part("quantity-said").textContent = state.quantity.help;
   part("lambda-field").hidden = !state.quantity.slides;
   part("lambda-said").textContent = `${state.lambda.toFixed(2)}, γ = ${number(gammaOf(state.first))}`;
+}
+
+// The tokens of the open rollout's step that lie farthest from the neutral value.
+function fillFarthest() {
+  if (!part("farthest").open || !state.first) return;
+  const { run, step } = state.first;
+  const tokens = farthestTokens(state.quantity, rowsOfStep(runs[run], step), "farthest");
+  part("farthest").querySelector("ol").replaceChildren(...tokens.map((token) => make("li", {}, tokenButton(token, state.quantity))));
 }
 
 // Choose a token, and move the window to it; `focused` moves the keyboard's focus there too.
@@ -125,6 +133,7 @@ function listenToRollout() {
     repaint();
     drawSelected();
   });
+  part("farthest").addEventListener("toggle", fillFarthest);
   part("scope").addEventListener("change", () => {
     state.scope = part("scope").value;
     repaint();
