@@ -217,8 +217,12 @@ def formats_page() -> str:
 
 def _with_tables(name: str, what: str, tables: str) -> str:
     """A hand-written page in which the text between `<!-- what: begin -->` and `<!-- what: end -->` is replaced."""
+    return _replaced(_read(name), what, tables)
+
+
+def _replaced(page: str, what: str, tables: str) -> str:
     begin, end = f"<!-- {what}: begin -->\n", f"<!-- {what}: end -->\n"
-    before, _, rest = _read(name).partition(begin)
+    before, _, rest = page.partition(begin)
     _, _, after = rest.partition(end)
     return "".join([before, begin, tables, end, after])
 
@@ -258,13 +262,19 @@ def _format_row(name: str, read: Any, written: Any) -> tuple[str, str, str, str,
 
 def rollouts_page() -> str:
     """The page of the records of runs: its tables of columns come from the code, its other text is written by hand."""
-    from preflab.training.rollout_columns import ROLLOUTS
+    from preflab.training.record_columns import PAIRS, ROLLOUTS
 
-    return _with_tables("rollouts.md", "columns", _column_table(ROLLOUTS))
+    page = _with_tables("rollouts.md", "rollouts", _column_table(ROLLOUTS))
+    return _replaced(page, "pairs", _column_table(PAIRS))
 
 
 def _column_table(columns: dict[str, Any]) -> str:
-    notes = {"always": "", "ppo": " (PPO only)", "alternatives": " (with `num_kept_alternatives`)"}
+    notes = {
+        "always": "",
+        "ppo": " (PPO only)",
+        "alternatives": " (with `num_kept_alternatives`)",
+        "dpo": " (`dpo` only)",
+    }
     rows = [
         (f"`{name}`", f"`{_type_name(column.type)}`", column.unit, column.meaning + notes[column.where])
         for name, column in columns.items()

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from preflab.training.rollout_columns import rollout_schema
+from preflab.training.record_columns import rollout_schema
 
 VERSIONS = {"python": "3.11.9", "torch": "2.13.0", "transformers": "5.23.0", "peft": "0.21.2", "preflab": "0.1.0"}
 Rows = list[dict[str, Any]]

@@ -93,6 +93,16 @@ def test_steps_between_two_units_are_never_due(tmp_path: Path) -> None:
     assert written(tmp_path, range(30, 31), 150 * KIB, num_done=30, unit=5) == [0, 10, 20, 30]
 
 
+@pytest.mark.parametrize(
+    ("num_bytes", "num_done", "kept"), [(150 * KIB, 7, [0, 2, 4, 6, 9]), (290 * KIB, 9, [0, 4, 8])]
+)
+def test_last_step_is_added_where_it_fits(tmp_path: Path, num_bytes: int, num_done: int, kept: list[int]) -> None:
+    """Seven files of 150 KiB are too many, and four of 290 KiB: steps 0, 4 and 8 leave no room for step 9."""
+    written(tmp_path, range(num_done), num_bytes)
+    StepFiles(tmp_path, num_done=num_done, most_mib=1).write(9, table(9, num_bytes))
+    assert steps_in(tmp_path) == kept
+
+
 def test_record_may_begin_later(tmp_path: Path) -> None:
     """A run that was begun by an earlier version has no files of its first steps."""
     assert written(tmp_path, range(60, 64), 150 * KIB, num_done=60) == [60, 61, 62, 63]

@@ -17,7 +17,7 @@ from preflab.policy.online_dpo import train_online_dpo
 from preflab.policy.ppo import train_ppo
 from preflab.settings.learning import LoraSettings
 from preflab.training.batches import TokenSequence
-from preflab.training.rollout_columns import ROLLOUTS, TERM
+from preflab.training.record_columns import ROLLOUTS, TERM
 from tiny_encoder_decoders import tiny_t5
 from tiny_groups import tiny_grpo, tiny_online_dpo
 from tiny_worlds import kept_rollouts, tiny_ppo, tiny_trunk

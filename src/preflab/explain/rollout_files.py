@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from preflab.errors import PreflabError
-from preflab.training.rollout_columns import ROLLOUTS, SCHEMA, TERM, Column
+from preflab.training.record_columns import ROLLOUTS, SCHEMA, TERM, Column
 from preflab.training.step_files import step_files
 
 AGAIN = "restore the file, or run the stage again"

@@ -6,7 +6,7 @@ The steps of the loop, numbered as on its page in docs/algorithms/dpo.md:
     2 reference   the reference's log-probabilities, computed once before the first step; KTO's z₀ in every step
     3 losses      log-probabilities of the policy, the losses of the recipe, their gradient
     4 update      one step of AdamW
-    5 log         metrics, held-out groups, samples with their KL, alarms, a checkpoint
+    5 log         metrics, held-out groups and pairs, samples with their KL, alarms, a checkpoint
 
 The losses are defined in `preflab.settings.preference_losses`; this file has no code for a particular loss.
 """
@@ -27,12 +27,14 @@ from preflab.models.trunk import Role, Trunk
 from preflab.policy.dpo_groups import Group, Weights, group_batches, learned, padded_tokens, with_reference
 from preflab.policy.dpo_logps import ReferenceCache, all_logps, sequence_logps
 from preflab.policy.dpo_losses import Learned, implicit_reward, summed
+from preflab.policy.dpo_pairs import DpoPairs
 from preflab.policy.dpo_statistics import Sums, added, figures, reduced, sample_statistics, statistics
 from preflab.progress import progress
 from preflab.seeds import derive_seed
 from preflab.settings.dpo import DpoSettings
 from preflab.training.alarms import Alarm, Alarms
 from preflab.training.batches import TokenBatch, TokenSequence, token_budget_batches
+from preflab.training.kept_pairs import KeptPair
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.processes import make_accelerator, own_share
@@ -64,6 +66,8 @@ class DpoRun:
     """Samples from the trunk's policy role to measure the KL; None: the KL is not measured."""
     sample_prompts: Sequence[tuple[int, ...]] = ()
     """Token ids of the held-out prompts to sample from. Order matters: samples are seeded by position."""
+    kept_pairs: Sequence[KeptPair] = ()
+    """Pairs whose numbers are written into the folder during training."""
     longest_row: int | None = None
     """Maximum tokens of a row shared by completions of one prompt; None: one row per completion."""
     accelerator: Any = field(default_factory=make_accelerator)
@@ -93,6 +97,7 @@ def train_dpo(run: DpoRun) -> DpoResult:
     if settings.optimiser.gradient_checkpointing:
         run.trunk.enable_gradient_checkpointing()
     groups, held_out = ask_reference(run)
+    pairs = DpoPairs(run, reference_role(run.trunk))
     learning = [parameter for _, parameter in run.trunk.parameters_of("policy")]
     optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser)
     model, optimiser = accelerator.prepare(run.trunk.to(accelerator.device), optimiser)
@@ -108,6 +113,7 @@ def train_dpo(run: DpoRun) -> DpoResult:
         num_steps=run.num_steps,
     )
     fired: list[Alarm] = []
+    pairs.begin(state.step)
 
     with progress(run.name, run.num_steps, state.step) as bar:
         while state.step < run.num_steps:
@@ -137,6 +143,7 @@ def train_dpo(run: DpoRun) -> DpoResult:
             last = state.step == run.num_steps
             if last or state.step % settings.watch.every == 0:
                 values |= look_at_held_out(run, held_out) | look_at_samples(run, state.step)
+                pairs.look(state.step, last=last)
             if accelerator.is_main_process:
                 metrics.write(step, values)
                 fired += alarms.check(metrics.rows())
@@ -153,7 +160,7 @@ def ask_reference(run: DpoRun) -> tuple[list[Group], list[Group]]:
     Call it before a checkpoint is loaded: a trunk without a reference role uses the policy before its first step.
     """
     every = [*run.groups, *run.held_out]
-    role: Role = "reference" if has_reference(run.trunk) else "policy"
+    role = reference_role(run.trunk)
     sequences = [sequence for group in every for sequence in group.asked]
     budget = run.settings.optimiser.tokens_per_micro_batch
     run.trunk.to(run.accelerator.device)
@@ -161,9 +168,12 @@ def ask_reference(run: DpoRun) -> tuple[list[Group], list[Group]]:
     return known[: len(run.groups)], known[len(run.groups) :]
 
 
-def has_reference(trunk: Trunk) -> bool:
-    """Whether the reference is available at any time: the base model under adapters, or a separate model."""
-    return trunk.lora is not None or "reference" in trunk.models
+def reference_role(trunk: Trunk) -> Role:
+    """The role that gives the reference's numbers before the first step.
+
+    It is the reference where there is one at any time, as the base model under adapters or as a separate model.
+    """
+    return "reference" if trunk.lora is not None or "reference" in trunk.models else "policy"
 
 
 def reference_point(run: DpoRun, groups: Sequence[Group]) -> float:

@@ -1,6 +1,6 @@
 """Keeps a few rollouts of each step, with every number of each token that the loop computed: `rollouts/step-….parquet`.
 
-The columns are listed in `training/rollout_columns.py`, the page is docs/reference/rollouts.md.
+The columns are listed in `training/record_columns.py`, the page is docs/reference/rollouts.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from preflab.models.alternatives import most_likely
 from preflab.policy.on_policy_run import OnPolicyRun
 from preflab.training.batches import token_budget_batches
-from preflab.training.rollout_columns import SCHEMA, rollout_schema
+from preflab.training.record_columns import SCHEMA, floats, rollout_schema
 from preflab.training.rollouts import Rollouts
 from preflab.training.step_files import StepFiles
 from preflab.training.token_texts import restore_spaces
@@ -85,8 +85,8 @@ class RolloutRecord:
         columns = {
             "step": [step] * num,
             **columns_of(rollouts, num, self.decode),
-            "reward": _floats(scores[:num]),
-            **{f"reward/{name}": _floats(term[:num]) for name, term in terms.items()},
+            "reward": floats(scores[:num]),
+            **{f"reward/{name}": floats(term[:num]) for name, term in terms.items()},
             **per_token(rollouts, num, learned),
             **columns_of_alternatives(self.alternatives, self.decode),
         }
@@ -134,7 +134,7 @@ def per_token(rollouts: Rollouts, num: int, learned: Mapping[str, Tensor]) -> di
     }
     masks = rollouts.completion_mask[:num]
     return {
-        name: [_floats(row[mask]) for row, mask in zip(table[:num], masks, strict=True)]
+        name: [floats(row[mask]) for row, mask in zip(table[:num], masks, strict=True)]
         for name, table in tables.items()
     }
 
@@ -147,10 +147,5 @@ def columns_of_alternatives(alternatives: Alternatives, decode: Any) -> dict[str
     return {
         "top_ids": ids,
         "top_tokens": [[[decode(token) for token in place] for place in of_rollout] for of_rollout in ids],
-        "top_logps": [[_floats(place) for place in logps] for _, logps in alternatives],
+        "top_logps": [[floats(place) for place in logps] for _, logps in alternatives],
     }
-
-
-def _floats(numbers: Tensor) -> Any:
-    """As a NumPy array of float32; −0 becomes 0, which is what an exact KL of 0 is after rounding."""
-    return (numbers.detach().float().cpu() + 0.0).numpy()

@@ -31,6 +31,7 @@ from preflab.rewards.rankings import Ranking
 from preflab.rewards.score import reward_scores
 from preflab.settings.learning import RewardSettings
 from preflab.training.batches import Collate, TokenSequence, token_budget_batches, whole_group_batches
+from preflab.training.kept_pairs import KeptPair, PairRecord, sides_of, steps_between_looks
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.processes import sum_over_processes
@@ -187,6 +188,7 @@ def train_reward_model(
     seed: int,
     accelerator: Any,
     name: str = "reward",
+    kept_pairs: Sequence[KeptPair] = (),
 ) -> list[dict[str, Any]]:
     """Train the reward role of a trunk on rankings; resumes from the folder's checkpoint if there is one.
 
@@ -199,6 +201,7 @@ def train_reward_model(
         seed: for the order of the rankings.
         accelerator: see `training.processes`.
         name: shown beside the progress bar.
+        kept_pairs: pairs whose scores are written into the folder during training.
 
     Returns:
         The metrics of every step.
@@ -225,6 +228,16 @@ def train_reward_model(
     state = RunState(trunk, optimiser)
     state.load(folder / "checkpoint")
     log = MetricsLog(folder / "metrics.jsonl", step=state.step)
+    pairs = PairRecord(
+        folder,
+        kept_pairs if accelerator.is_main_process else (),
+        {"kind": settings.kind},
+        num_done=state.step,
+        every=steps_between_looks(num_steps),
+        most_mib=settings.max_record_mib,
+    )
+    if state.step == 0:
+        look_at_pairs(trunk, pairs, 0, settings)
 
     with progress(name, total=num_steps, done=state.step) as bar:
         while state.step < num_steps:
@@ -251,11 +264,19 @@ def train_reward_model(
                 log.write(state.step, figures)
             accelerator.log(figures, step=state.step)
             state.step += 1
+            look_at_pairs(trunk, pairs, state.step, settings, last=state.step == num_steps)
             if accelerator.is_main_process and state.step % settings.run.save_every == 0:
                 state.save(folder / "checkpoint")
             bar.advance(1, loss=figures["loss/bradley_terry"], accuracy=figures["accuracy/train"])
     trunk.head("reward").nuisance = None  # the reward is the score alone
     return log.rows()
+
+
+def look_at_pairs(trunk: Trunk, record: PairRecord, step: int, settings: RewardSettings, *, last: bool = False) -> None:
+    """Write the scores of the kept pairs after `step` optimiser steps, if it is due."""
+    if record.due(step, last=last):
+        sequences = [side.sequence for side in sides_of(record.pairs)]
+        record.write(step, reward_scores(trunk, sequences, settings.optimiser.tokens_per_micro_batch))
 
 
 def add_nuisance(trunk: Trunk, rankings: Sequence[Ranking], settings: RewardSettings) -> Nuisance | None:

@@ -108,6 +108,12 @@ class DpoSettings(StageSettings):
     )
     kl_budget: float | None = setting(None, "Alarm when the mean KL per completion exceeds this, nats.", "choice: none")
     watch: WatchSettings = setting(WatchSettings(), "Monitoring of the run.", "see its own settings")
+    num_kept_pairs: int = setting(
+        8, "Held-out pairs whose numbers are kept while training; 0: none.", "choice", ge=0, counts="if_set"
+    )
+    max_record_mib: int = setting(
+        128, "Most MiB of kept pairs; beyond, every second file is dropped.", "choice", ge=1, counts="never"
+    )
     optimiser: OptimiserSettings = setting(
         OptimiserSettings(learning_rate=5e-5, warmup_share=0.1),
         "The optimiser.",

@@ -168,6 +168,12 @@ class RewardSettings(StageSettings):
         "choice: the end of a dialogue decides, and the summary says how many were cut",
         counts="if_set",
     )
+    num_kept_pairs: int = setting(
+        8, "Held-out pairs whose numbers are kept while training; 0: none.", "choice", ge=0, counts="if_set"
+    )
+    max_record_mib: int = setting(
+        128, "Most MiB of kept pairs; beyond, every second file is dropped.", "choice", ge=1, counts="never"
+    )
     optimiser: OptimiserSettings = setting(OptimiserSettings(), "The optimiser.", "see its own settings")
     run: RunSettings = setting(RunSettings(), "Checkpoints and logs.", "see its own settings")
 

@@ -3,6 +3,7 @@
 Files in the run folder:
 
 metrics.jsonl, alarms.jsonl   step by step, see training/metrics.py
+pairs/                        the numbers of a few held-out pairs, see training/record_columns.py
 policy/                       the role (an adapter in peft's format, or all weights)
 model/                        the policy as a Hugging Face folder, adapters merged
 model/implicit_reward.json    how to compute a reward from this policy, see rewards/implicit.py
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from preflab.errors import PreflabError
 from preflab.settings.dpo import DpoSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.stages.common.pairs_to_keep import pairs_to_keep
 from preflab.stages.common.preference_data import PreferenceData, read_preferences
 from preflab.stages.common.preference_groups import FoundGroups, find_groups
 from preflab.stages.common.stage_facts import StageFacts
@@ -76,6 +78,7 @@ def run(ctx: StageContext) -> StageResult:
         name=stage.name,
         sampler=_engine(asked, base),
         sample_prompts=watched,
+        kept_pairs=pairs_to_keep(asked.data, base.encoder, groups.held_out, groups.train, settings.num_kept_pairs),
         longest_row=_longest_row(base, settings),
         accelerator=accelerator,
     )

@@ -3,7 +3,7 @@
 Files in the run folder:
 
 metrics.jsonl, alarms.jsonl   step by step, see training/metrics.py
-rollouts/                     a few rollouts of each step, see training/rollout_columns.py
+rollouts/                     a few rollouts of each step, see training/record_columns.py
 checkpoint/                   kept, so that a higher num_steps continues from it
 policy/                       the role (an adapter in peft's format)
 model/                        the policy as a Hugging Face folder, adapters merged

@@ -12,6 +12,7 @@ from preflab.maths.chance import describe_chance
 from preflab.seeds import derive_seed
 from preflab.settings.learning import RewardSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.stages.common.pairs_to_keep import pairs_to_keep
 from preflab.stages.common.preference_data import PreferenceData
 from preflab.stages.common.reward_base import Asked, RewardBase, ask, reference_scores, reference_sequences
 from preflab.stages.common.row_lengths import fix_row_lengths
@@ -33,7 +34,10 @@ MAX_TRAIN_RANKINGS = 1000
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Train on whole rankings, normalise, and save the model in `reward/` and its figures in reward_report.json."""
+    """Train on whole rankings, normalise, and save the model in `reward/` and its figures in reward_report.json.
+
+    `pairs/` has the scores of a few held-out pairs during training, see training/record_columns.py.
+    """
     from preflab.training.standstill import said_of_loss
 
     asked = ask(ctx)
@@ -103,6 +107,7 @@ def _train(asked: Asked, opened: _Opened) -> list[dict[str, Any]]:
         seed=asked.stage.seed,
         accelerator=asked.accelerator,
         name=asked.stage.name,
+        kept_pairs=pairs_to_keep(asked.data, opened.base.uncut, opened.held_out, opened.train, settings.num_kept_pairs),
     )
 
 

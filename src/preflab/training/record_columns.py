@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from torch import Tensor
 
 SCHEMA = 1
 """Version of the columns, in the metadata of every file. It rises when a column changes its meaning or goes away."""
@@ -13,8 +15,8 @@ SCHEMA = 1
 TERM = "reward/<term>"
 """Name of the column that stands for one column per term of the reward."""
 
-Where = Literal["always", "ppo", "alternatives"]
-"""When a column is there: always, in PPO only, or only with `num_kept_alternatives` above 0."""
+Where = Literal["always", "ppo", "alternatives", "dpo"]
+"""When a column is there: always, in one kind of stage only, or only with `num_kept_alternatives` above 0."""
 
 FLOATS, INTEGERS, TEXTS = pa.list_(pa.float32()), pa.list_(pa.int32()), pa.list_(pa.string())
 
@@ -64,6 +66,30 @@ ROLLOUTS: dict[str, Column] = {
 token of the completion."""
 
 
+PAIRS: dict[str, Column] = {
+    "step": Column(pa.int32(), "", "optimiser steps taken; 0: before training"),
+    "pair": Column(pa.int32(), "", "number of the pair, from 0; the same pair in every file"),
+    "prompt_id": Column(pa.string(), "", "id of the prompt's record"),
+    "prompt": Column(pa.string(), "", "the prompt as it is shown"),
+    "side": Column(pa.string(), "", "`chosen` or `rejected`, by the label"),
+    "completion": Column(pa.string(), "", "the completion's text"),
+    "completion_id": Column(pa.string(), "", "id of the completion's record"),
+    "token_ids": Column(INTEGERS, "", "token ids of the completion, as the model read them"),
+    "tokens": Column(TEXTS, "", "text of each token, with the white space before it"),
+    "written": Column(pa.list_(pa.bool_()), "", "whether a policy wrote the token, so that it is learned"),
+    "logps": Column(FLOATS, "nats", "log-probability of the token by the policy; NaN where it is not learned", "dpo"),
+    "ref_logps": Column(FLOATS, "nats", "the same by the reference", "dpo"),
+    "score": Column(pa.float32(), "reward", "raw score of the reward model, or implicit reward of the policy (`dpo`)"),
+    "margin": Column(pa.float32(), "reward", "score of the chosen less that of the rejected, on both rows"),
+}
+"""Columns of `pairs/step-….parquet`; one row is one side of a pair."""
+
+
+def pair_schema(where: Collection[Where]) -> pa.Schema:
+    """The schema of a run's pairs, with the columns that are there in `where` besides those that are always there."""
+    return pa.schema([(n, c.type) for n, c in PAIRS.items() if c.where == "always" or c.where in where])
+
+
 def rollout_schema(terms: Iterable[str], where: Collection[Where]) -> pa.Schema:
     """The schema of a run's rollouts.
 
@@ -78,3 +104,8 @@ def rollout_schema(terms: Iterable[str], where: Collection[Where]) -> pa.Schema:
         elif column.where == "always" or column.where in where:
             fields.append((name, column.type))
     return pa.schema(fields)
+
+
+def floats(numbers: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """As a NumPy array of float32; −0 becomes 0, which is what an exact KL of 0 is after rounding."""
+    return (numbers.detach().float().cpu() + 0.0).numpy()
