@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+import replay_runs
 import report_runs
 from labelling_site import Site
 from lead_world import LeadWorld, make_lead_world
 from pictures import png
 from preflab.explain.simulator_page import simulator_page
+from preflab.explain.replay_data import replay_data
+from preflab.explain.replay_page import replay_page
 from preflab.labelling.accounts import Account, create_account
 from preflab.labelling.adjudication import read_queue
 from preflab.labelling.assignment import next_turn
@@ -264,4 +267,42 @@ def test_the_simulator(browser: Any, axe: str, tmp_path: Path, scheme: str, widt
     page.locator("#flaw-length").press("End")
     settle(page)
     assert found + violations(page, axe) == []
+@pytest.fixture(scope="module")
+def replays(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Replays of two runs, of one with long, empty and unwritten tokens, and of pairs."""
+    folder = tmp_path_factory.mktemp("axe-replay")
+
+    def with_top(row: int, tokens: list[str], **columns: Any) -> dict[str, Any]:
+        num = len(tokens)
+        top = {"top_ids": [[1, 2]] * num, "top_tokens": [["a", "b"]] * num, "top_logps": [[-0.7, -1.4]] * num}
+        return replay_runs.rollout(3, row, tokens, **top, **columns)
+
+    long = with_top(0, replay_runs.sentence(0, 410))
+    rows = [long, with_top(1, []), with_top(2, ["a", "b"], written=[True, False])]
+    first, other = replay_runs.ppo_run(folder, rows={3: rows}), replay_runs.ppo_run(folder, "ppo_free")
+    pages = []
+    for runs in (
+        [first, other],
+        [replay_runs.pairs_run(folder)],
+        [replay_runs.pairs_run(folder, "reward", kept=False)],
+    ):
+        pages.append(folder / f"{len(pages)}.html")
+        pages[-1].write_text(replay_page(replay_data(runs)), encoding="utf-8")
+    return pages
+
+
+@every_look(("light", 390))
+def test_the_replay(browser: Any, replays: list[Path], axe: str, scheme: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    assert [wrong for file in replays for wrong in looked_over(page, axe, file.as_uri())] == []
+    page.goto(replays[0].as_uri())
+    page.locator("#alarms button").first.click()
+    page.locator("#other").select_option(index=1)
+    for name in ("advantages", "kl", "credit"):
+        page.locator("#quantity").select_option(name)
+        page.locator("#numbers").set_checked(name == "credit")
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        settle(page)
+        assert violations(page, axe) == []
     context.close()

@@ -21,6 +21,7 @@ from preflab.cli import (
     labelling,
     models,
     records,
+    replaying,
     running,
     scoring,
     simulating,
@@ -56,7 +57,7 @@ def _read_global_options(
     """Read the options that stand before the command."""
 
 
-for room in (starting, records, scoring, running, constitution, labelling, campaigns, accounts, models, games, simulating, dial):
+for room in (starting, records, scoring, running, constitution, labelling, campaigns, accounts, models, games, simulating, dial, replaying):
     room.add_to(app)
 
 # ClickException of the click that this typer uses: typer may bundle its own copy of click.

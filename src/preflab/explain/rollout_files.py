@@ -44,7 +44,7 @@ def read_step_files(folder: Path, about: Mapping[str, Column], columns: Sequence
     Raises:
         PreflabError: a file is not Parquet, has another schema, or lacks a column.
     """
-    tables = [_read(path, about, columns) for path in step_files(folder)]
+    tables = [read_step_file(path, about, columns) for path in step_files(folder)]
     return pa.concat_tables(tables) if tables else None
 
 
@@ -68,7 +68,12 @@ def record_facts(schema: pa.Schema, path: Path) -> dict[str, Any]:
     return dict(facts)
 
 
-def _read(path: Path, about: Mapping[str, Column], columns: Sequence[str] | None) -> pa.Table:
+def read_step_file(path: Path, about: Mapping[str, Column], columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of one step, checked against their table of columns.
+
+    Raises:
+        PreflabError: the file is not Parquet, has another schema, or lacks a column.
+    """
     try:
         schema = pq.read_schema(path)
         record_facts(schema, path)
