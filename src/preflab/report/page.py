@@ -24,6 +24,7 @@ from preflab.report.reward_model import reward_section
 from preflab.report.rounds import rounds_section
 from preflab.report.run_folders import Page, Run
 from preflab.report.samples import samples_section
+from preflab.report.simulator_link import simulator_section
 from preflab.report.training import training_section
 from preflab.report.verdict import first_screen
 from preflab.words import count
@@ -77,6 +78,7 @@ def sections(page: Page) -> list[Section]:
     """The page's sections in display order, without empty ones."""
     makers = (
         comparison_section,
+        simulator_section,
         samples_section,
         probes_section,
         alarms_section,
