@@ -12,7 +12,18 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from preflab import __version__
-from preflab.cli import accounts, campaigns, constitution, labelling, models, records, running, scoring, starting
+from preflab.cli import (
+    accounts,
+    campaigns,
+    constitution,
+    games,
+    labelling,
+    models,
+    records,
+    running,
+    scoring,
+    starting,
+)
 from preflab.cli.in_words import describe_error
 from preflab.cli.speaking import print_error
 from preflab.errors import PreflabError
@@ -43,7 +54,7 @@ def _read_global_options(
     """Read the options that stand before the command."""
 
 
-for room in (starting, records, scoring, running, constitution, labelling, campaigns, accounts, models):
+for room in (starting, records, scoring, running, constitution, labelling, campaigns, accounts, models, games):
     room.add_to(app)
 
 # ClickException of the click that this typer uses: typer may bundle its own copy of click.
