@@ -66,21 +66,17 @@ def test_other_runs_tell_what_a_held_out_run_does_or_are_unsure(finished: dict[s
     pool = read_pool(finished["sim"] / "pool.parquet")
     evaluated = {one["name"]: one["figures"] for one in read_json(finished["eval"] / "evaluation.json")["models"]}
     sure, far = 0, []
-    for number, name in enumerate(pool.names):
-        if number == 0:
-            continue
-        point = held_out(pool, number)
-        own = evaluated[name]
+    for number, name in list(enumerate(pool.names))[1:]:
+        point, own = held_out(pool, number), evaluated[name]
         sure += not point.unsure
-        for estimate, interval in (
-            (point.means["reward"], own["reward/rm"]),
-            (point.means["gold"], own["judge/gold"]),
-            (point.kl, own["kl/exact"]),
+        for measure_name, estimate, doubts in (
+            ("reward/rm", point.means["reward"], point.doubts),
+            ("judge/gold", point.means["gold"], point.doubts),
+            ("kl/exact", point.kl, point.doubts + point.kl_doubts),
         ):
-            inside = interval["low"] <= estimate.value <= interval["high"]
-            print(name, estimate, interval["value"], interval["low"], interval["high"], inside, point.doubts)
-            if not inside and not point.unsure:
-                far.append((name, estimate, interval))
+            interval = own[measure_name]
+            if not doubts and not interval["low"] <= estimate.value <= interval["high"]:
+                far.append((name, measure_name, estimate, interval))
     assert not far
     assert sure >= 3
     # The runs differ by more than these intervals, so that the test is one.
