@@ -122,7 +122,7 @@ def test_sentences_follow_the_figures(opened: Open, world: dict[str, Any]) -> No
     assert text(page, "#situation") == "Nothing changes: KL 0.00. The policy writes what the reference writes."
     page.locator("#beta-number").fill("0.02")
     assert "No KL penalty holds it" in text(page, "#situation")
-    assert text(page, "#doubt").startswith("Grey: the pool cannot tell what happens here.")
+    assert text(page, "#doubt").startswith("Grey, because the pool is unsure of these figures: ")
     assert page.locator("#beta-number").input_value() == "0.02"
     page.locator("#spoken", has_text="β 0.02: KL").wait_for(state="attached")
     assert "The pool is unsure here." in page.locator("#spoken").text_content()
@@ -260,7 +260,9 @@ def test_hostile_texts_stay_whole_and_inert(opened: Open) -> None:
     # Playwright's transport replaces a lone surrogate; its code is read in the page.
     wanted = {each.replace("\ud800", "\ufffd") for each in HOSTILE if each}
     assert wanted <= {each.replace("\ud800", "\ufffd") for each in shown}
-    assert page.evaluate("[...document.querySelectorAll('#completions .text')].some(one => one.textContent.includes('\\ud800'))")
+    assert page.evaluate(
+        "[...document.querySelectorAll('#completions .text')].some(one => one.textContent.includes('\\ud800'))"
+    )
     assert page.locator("#completions .nothing").inner_text() == "(empty)"
     assert page.locator("#completions :is(img, script, b)").count() == 0
     assert page.locator("#lab :is(i, u)").count() == 0
@@ -288,7 +290,7 @@ def without(data: dict[str, Any], *policies: int) -> dict[str, Any]:
 def test_the_reference_alone_is_grey_where_it_cannot_tell(opened: Open, world: dict[str, Any]) -> None:
     page = opened({**without(world, 1, 2, 3, 4), "runs": []})
     page.locator("#beta").press("Home")
-    assert "cannot tell" in text(page, "#doubt")
+    assert "unsure" in text(page, "#doubt")
     assert page.locator("#chart .dot").count() == 0
     assert page.evaluate(
         "() => { const sim = makeModel(JSON.parse(byId('data').textContent)); setReward(sim, startingState(sim));"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -136,7 +135,8 @@ def test_features_of_texts_by_hand(page: Any) -> None:
                 lengths: [...centredLengths(pool, [3, 1, 5, 0, 4])],
                 groups: [...groupTexts([0, 0, 1, 1, 1], ["a", "a", "a", "b", "a"])],
                 noise: [...noiseOf(Int32Array.from({length: 4000}, (_, i) => i))],
-                reversed: [...rewardsOf([[1, 2], [10, 10]], [2, 1], [true, false], 0.25, [{strength: 3, values: [0, 1]}])],
+                reversed: [...rewardsOf([[1, 2], [10, 10]], [2, 1], [true, false], 0.25,
+                    [{strength: 3, values: [0, 1]}])],
             };
         }""",
         texts,
@@ -154,7 +154,7 @@ def test_features_of_texts_by_hand(page: Any) -> None:
 
 
 def test_the_lines_part_where_the_criterion_falls_below_its_best(page: Any) -> None:
-    """Best at the second point; the third is lower by 0.1, its error is 0.1; the fourth by 0.3: more than 1.96 · 0.1."""
+    """Best at the second point; the third is lower by 0.1, its error is 0.1; the fourth by 0.3, above 1.96 · 0.1."""
     found = page.evaluate(
         """(sign) => {
             const row = (beta, reward, gold) => (

@@ -11,6 +11,7 @@ function drawChart(holder, sim) {
   if (sim.parting) svg.append(...upright(layout, sim.parting.point.kl.value, "alarm rule", "the lines part", 2));
   for (const series of layout.series) svg.append(...band(layout, series), ...lines(layout, series));
   for (const series of layout.series) svg.append(...runDots(layout, series));
+  svg.append(...leftByTraining(layout));
   svg.append(...standpoint(layout, sim), ...endLabels(layout));
   holder.replaceChildren(svg);
 }
@@ -148,19 +149,25 @@ function stretches(points) {
   return found;
 }
 
-/** Trained runs: dots with 95 % intervals, and a dotted line to the curve, which is what training left. */
-function runDots(layout, { role, dots, level, points }) {
+/** Trained runs: dots with 95 % intervals. */
+function runDots(layout, { role, dots, level }) {
   const { x, y } = layout;
-  return dots.flatMap(({ name, kl, value, low, high }) => {
-    const line = valueAtKl(points, kl.value);
-    const parts = [
+  return dots.flatMap(({ name, kl, value, low, high }) => [
       draw("line", { class: `whisker ${role}`, x1: x(kl.value), x2: x(kl.value), y1: y(level(low ?? value)), y2: y(level(high ?? value)) }),
       draw("line", { class: `whisker ${role}`, x1: x(kl.low ?? kl.value), x2: x(kl.high ?? kl.value), y1: y(level(value)), y2: y(level(value)) }),
       draw("circle", { class: `dot ${role}`, cx: x(kl.value), cy: y(level(value)), r: 5 }, draw("title", {}, `${name}: ${figure(value)} at KL ${figure(kl.value)}`)),
-    ];
-    if (role === "reward" && Number.isFinite(line)) parts.unshift(draw("line", { class: "left-by-training", x1: x(kl.value), x2: x(kl.value), y1: y(level(line)), y2: y(level(value)) }));
-    return parts;
-  });
+  ]);
+}
+
+/** From each dot of the learned reward up to the line: what training left; the longest is named. */
+function leftByTraining({ series, x, y, width }) {
+  const [{ dots, level, points }] = series;
+  const gaps = dots.map(({ kl, value }) => ({ at: x(kl.value), from: y(level(value)) - 5, to: y(level(valueAtKl(points, kl.value))) })).filter(({ from, to }) => from - to > 3);
+  const longest = gaps.reduce((most, gap) => (gap.from - gap.to > (most ? most.from - most.to : 10) ? gap : most), null);
+  const marks = gaps.map(({ at, from, to }) => draw("line", { class: "left-by-training", x1: at, x2: at, y1: from, y2: to }));
+  if (!longest) return marks;
+  const left = longest.at > 0.6 * width;
+  return [...marks, draw("text", { class: `note reward ${left ? "end" : ""}`, x: longest.at + (left ? -8 : 8), y: longest.from + 9 }, "left by training")];
 }
 
 /** A line's value at a KL, between its points; NaN outside. */

@@ -27,7 +27,7 @@ function showSentences(sim, state) {
   setText(said, text);
   const doubt = doubtText(sim, sim.point);
   byId("doubt").hidden = doubt === "";
-  setText(byId("doubt"), doubt ? `Grey: the pool cannot tell what happens here. ${doubt[0].toUpperCase()}${doubt.slice(1)}.` : "");
+  setText(byId("doubt"), doubt ? `Grey, because the pool is unsure of these figures: ${doubt}.` : "");
   const names = untried(sim, state);
   byId("untried").hidden = names.length === 0;
   setText(byId("untried"), names.length ? `May not reach: no pooled run was trained on ${listed(names)}, so texts that such a reward would bring about may be missing from the pool.` : "");

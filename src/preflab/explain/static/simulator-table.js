@@ -36,10 +36,16 @@ function leftText(sim, run) {
   const best = valueAtKl(sim.curve.map(({ kl, reward }) => ({ kl: kl.value, value: reward.value })), run.kl.value);
   if (Number.isNaN(best)) return "";
   const left = best - run.reward.value;
+  const unsure = unsureAtKl(sim.curve, run.kl.value) ? "; the line is unsure there" : "";
   if (run.reward.low === null) return `${figure(left)} of learned reward, without an interval`;
   const error = (run.reward.high - run.reward.low) / 2;
-  if (!(Math.abs(left) > error)) return `no difference found (line ${figure(best)}, could have seen ${figure(error)})`;
-  return left > 0 ? `${figure(left)} of learned reward (line ${figure(best)}, run ${figure(run.reward.value)})` : `above the line by ${figure(-left)}`;
+  if (!(Math.abs(left) > error)) return `no difference found (line ${figure(best)}, could have seen ${figure(error)}${unsure})`;
+  return left > 0 ? `${figure(left)} of learned reward (line ${figure(best)}, run ${figure(run.reward.value)}${unsure})` : `above the line by ${figure(-left)}`;
+}
+
+/** Whether the line is unsure at a KL: at either of the points around it. */
+function unsureAtKl(curve, kl) {
+  return curve.some((point, j) => j > 0 && kl >= curve[j - 1].kl.value && kl <= point.kl.value && (point.doubts.length > 0 || curve[j - 1].doubts.length > 0));
 }
 
 function showTables(sim) {

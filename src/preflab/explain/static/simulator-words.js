@@ -92,7 +92,10 @@ function chartTitle(sim) {
   const last = curve.at(-1).criteria[criterion.at];
   const rises = criterion.sign * (last.value - reference.criteria[criterion.at].value) > 0;
   const worse = criterion.sign > 0 ? "falls" : "rises";
-  if (parting) return `From KL ${figure(parting.point.kl.value)} on, learned reward rises and ${sim.label} ${worse}`;
+  if (parting) {
+    const unsure = parting.point.doubts.length ? " (unsure)" : "";
+    return `From KL ${figure(parting.point.kl.value)} on, learned reward rises and ${sim.label} ${worse}${unsure}`;
+  }
   return rises ? `Learned reward and ${sim.label} do not part` : `Learned reward rises, ${sim.label} does not`;
 }
 
