@@ -13,7 +13,7 @@ function paretoShape(weights) {
   return tail.length < 5 ? Infinity : fitPareto(tail.map((weight) => (weight - threshold) / largest));
 }
 
-/** k by the profile likelihood of Zhang & Stephens (2009), drawn a little towards 0.5; `excesses` ascend and are above 0. */
+/** k by the profile likelihood of Zhang & Stephens (2009), drawn a little towards 0.5; `excesses` ascend from above 0. */
 function fitPareto(excesses) {
   const size = excesses.length;
   const top = excesses[size - 1];
