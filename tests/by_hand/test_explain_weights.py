@@ -162,3 +162,18 @@ def test_point_beyond_every_pooled_policy_is_unsure() -> None:
     is_b = (pool.logps[1] > pool.logps[0]).astype(np.float64)
     doubts = measure(pool, optimum(12 * is_b, 1.0), {}).doubts
     assert doubts == ("1.39 nats from the reference; the pool reaches 0.549",)
+
+
+def test_kl_of_a_policy_with_a_long_tail_is_unsure_alone() -> None:
+    """Weights with an exact tail of k = 0.62 are trusted; times their logarithm, the terms of the KL, they are not.
+
+    The derivative of log(u · log u) by log u is 1 + 1/log u, so the tail of u · log u is heavier than that of u.
+    """
+    weights = (1 - (np.arange(1, 4001) - 0.5) / 4000) ** -0.62
+    pool = Draws(np.zeros(4000, dtype=np.int64), np.zeros(4000, dtype=np.int64), np.zeros((1, 4000)), ("ref",))
+    point = measure(pool, policy_target(pool, np.log(weights / weights.mean())), {})
+    assert point.pareto_k == pytest.approx((190 * 0.62 + 5) / 200, abs=0.03)
+    assert not any("Pareto" in doubt for doubt in point.doubts)
+    assert len(point.kl_doubts) == 1
+    # The optimum with the same weights has no such doubt: its rewards have an end, and so has the tail of its KL.
+    assert measure(pool, Target(np.log(weights)), {}).kl_doubts == ()

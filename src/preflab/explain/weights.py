@@ -16,7 +16,7 @@ Errors are those of sampling for this set of prompts. Other prompts would differ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -141,6 +141,8 @@ class Point:
     """(N,) w, which sums to 1 within each prompt."""
     doubts: tuple[str, ...] = ()
     """Why the point is unsure, one sentence each; () if it is trusted."""
+    kl_doubts: tuple[str, ...] = ()
+    """Why its KL alone is unsure."""
 
     @property
     def unsure(self) -> bool:
@@ -192,13 +194,17 @@ def measure(draws: Draws, target: Target, quantities: Mapping[str, Array]) -> Po
     2 % of the quantity's standard deviation within prompts. So is a point more than half a nat farther from the
     reference than the farthest pooled policy. These two find what effective numbers and k are blind to: texts that the
     target writes and that hardly any pooled policy, or none, does.
+
+    Of a policy as the target the KL alone is unsure if the terms w·|log g − ĝ| have a k above 0.7: a trained policy
+    writes some texts that the reference and other runs hardly ever do, and they make much of its KL and little of its
+    means.
     """
     point = estimate(draws, target, quantities)
     doubts = _thin_or_heavy(point) + _beyond(draws, point)
     for policy in np.unique(draws.policies):
         if policy > 0:
             doubts += _moved(draws, target, quantities, point, int(policy))
-    return Point(**{**vars(point), "doubts": tuple(doubts)})
+    return replace(point, doubts=tuple(doubts), kl_doubts=tuple(_heavy_kl(draws, target, point)))
 
 
 def _normalised(draws: Draws, logs: Array) -> tuple[Array, Array]:
@@ -244,6 +250,14 @@ def _thin_or_heavy(point: Point) -> list[str]:
     if point.pareto_k > LIMIT:
         doubts.append(f"a few samples decide: Pareto k is {point.pareto_k:.2f}, above {LIMIT}")
     return doubts
+
+
+def _heavy_kl(draws: Draws, target: Target, point: Point) -> list[str]:
+    if not target.normalised:
+        return []
+    means = draws.totals(point.weights * target.log_ratio)[draws.groups]
+    shape = tail_shape(point.weights * draws.sizes[draws.groups] * np.abs(target.log_ratio - means))
+    return [f"a few samples decide the KL: Pareto k is {shape:.2f}, above {LIMIT}"] if shape > LIMIT else []
 
 
 def pooled_kls(draws: Draws) -> Array:
