@@ -121,6 +121,14 @@ def test_pareto_shapes_equal_those_of_python(page: Any) -> None:
         assert agree(found.replace("Infinity", "inf"), tail_shape(each))
 
 
+def test_the_largest_values_are_those_of_a_sort(page: Any) -> None:
+    numbers = np.random.default_rng(1)
+    for size, count in [(1, 1), (2, 1), (7, 7), (50, 9), (500, 68), (500, 1)]:
+        for values in (numbers.normal(size=size), numbers.integers(0, 3, size).astype(float), np.arange(size, 0.0, -1)):
+            found = page.evaluate("([values, count]) => [...largestOf(values, count)]", [values.tolist(), count])
+            assert found == sorted(values.tolist())[size - count :]
+
+
 def test_features_of_texts_by_hand(page: Any) -> None:
     """Two prompts; words are letters and digits of any script, phrases are whole words in a row."""
     texts = ["Please, PLEASE please!", "pleased", "most awesome. Most awesome-most", "", "ça bitte ça"]
