@@ -15,9 +15,9 @@ import report_runs
 from labelling_site import Site
 from lead_world import LeadWorld, make_lead_world
 from pictures import png
-from preflab.explain.simulator_page import simulator_page
 from preflab.explain.replay_data import replay_data
 from preflab.explain.replay_page import replay_page
+from preflab.explain.simulator_page import simulator_page
 from preflab.labelling.accounts import Account, create_account
 from preflab.labelling.adjudication import read_queue
 from preflab.labelling.assignment import next_turn
@@ -267,6 +267,8 @@ def test_the_simulator(browser: Any, axe: str, tmp_path: Path, scheme: str, widt
     page.locator("#flaw-length").press("End")
     settle(page)
     assert found + violations(page, axe) == []
+
+
 @pytest.fixture(scope="module")
 def replays(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Replays of two runs, of one with long, empty and unwritten tokens, and of pairs."""

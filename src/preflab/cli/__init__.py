@@ -57,7 +57,21 @@ def _read_global_options(
     """Read the options that stand before the command."""
 
 
-for room in (starting, records, scoring, running, constitution, labelling, campaigns, accounts, models, games, simulating, dial, replaying):
+for room in (
+    starting,
+    records,
+    scoring,
+    running,
+    constitution,
+    labelling,
+    campaigns,
+    accounts,
+    models,
+    games,
+    simulating,
+    dial,
+    replaying,
+):
     room.add_to(app)
 
 # ClickException of the click that this typer uses: typer may bundle its own copy of click.

@@ -36,7 +36,7 @@ const ownPenalties = ({ policy_info: policies }) => policies.map(({ kl_coef: own
 
 /** 1 for a sample that the criterion fails: no score, or the score of a failure; all 0 for one without failures. */
 function failures(column, fail) {
-  return Float64Array.from(column, (value) => (fail !== null && fail !== undefined && (value === null || value === fail) ? 1 : 0));
+  return Float64Array.from(column, (value) => Number(isNumber(fail) && (value === null || value === fail)));
 }
 
 /** The flaws that can be added to the reward; `most` is the largest strength, in rewards per unit. */
@@ -75,18 +75,22 @@ function setReward(sim, state) {
   const flattery = strengths.flattery === 0 ? null : countPhrases(sim.index, phrasesOf(state.phrases));
   const word = strengths.word === 0 ? null : countPhrases(sim.index, [state.word]);
   const values = { ...sim.fixed, flattery, word };
-  const features = sim.flaws.filter(({ name }) => strengths[name] !== 0).map(({ name, per }) => ({ strength: per * strengths[name], values: values[name] }));
+  const features = sim.flaws
+    .filter(({ name }) => strengths[name] !== 0)
+    .map(({ name, per }) => ({ strength: per * strengths[name], values: values[name] }));
   const rewards = rewardsOf(sim.terms, state.weights, sim.learned, state.reversed, features);
   sim.question = makeQuestion(sim.pool, rewards, sim.criteria);
   sim.curve = curveOf(sim.pool, sim.question, sim.betas);
   sim.reference = sim.curve[0];
-  sim.asTrained = features.length === 0 && state.reversed === 0 && sim.data.terms.every(({ weight }, t) => weight === state.weights[t]);
+  const sameWeights = sim.data.terms.every(({ weight }, t) => weight === state.weights[t]);
+  sim.asTrained = features.length === 0 && state.reversed === 0 && sameWeights;
   setPoint(sim, state);
 }
 
 /** Compute the point at the state's β, and what follows from it. */
 function setPoint(sim, state) {
-  sim.point = sim.curve.find(({ beta, thorough }) => beta === state.beta && thorough) ?? pointAt(sim.pool, sim.question, state.beta);
+  const known = sim.curve.find(({ beta, thorough }) => beta === state.beta && thorough);
+  sim.point = known ?? pointAt(sim.pool, sim.question, state.beta);
   const row = sim.data.criteria[state.criterion];
   sim.criterion = row ? { at: state.criterion, sign: row.higher_is_better ? 1 : -1, fail: row.fail } : null;
   sim.label = row?.label ?? "";
