@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +115,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def live(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Live]]:
+def live(project: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Live]:
     """The page and the source that the command would serve."""
     given: list[Any] = []
     monkeypatch.chdir(project)
     monkeypatch.setattr(web_live, "serve_live", lambda page, source, key, port, ready: given.extend([page, source]))
     words = ["simulate", "low", "high", "--prompts", "prompts.held_out", "--num-prompts", "4", "--live"]
     assert run_command([*words, "--num-completions", "2"]) == 0
-    yield given[0], given[1]
+    return given[0], given[1]
 
 
 def test_command_serves_the_runs_with_their_coefficients(live: tuple[str, Live]) -> None:

@@ -17,12 +17,12 @@ function whyNotLive(sim, { run, alpha }) {
   return "";
 }
 
-function mixtureText(sim, { run, alpha }) {
+function mixtureText(sim, { run, alpha }, beta) {
   const reference = sim.data.policies[0];
   if (alpha === 0) return `Writes with ${reference} alone.`;
   if (alpha === 1) return `Writes with ${run.name} itself, whose penalty this is.`;
   const where = alpha < 1 ? `between ${reference} and ${run.name}` : `beyond ${run.name}, away from ${reference}`;
-  return `Mixes the logits of both models, α = ${coefficient(run.kl_coef)} / β = ${coefficient(alpha)}, ${where}. An approximation, made token by token: the bars above are for whole completions.`;
+  return `Mixes the logits of both models, α = ${coefficient(run.kl_coef)} / ${coefficient(beta)} = ${coefficient(alpha)}, the penalty of ${run.name} over this one: ${where}. An approximation, made token by token: the bars above are for whole completions.`;
 }
 
 /** How often likelier or rarer a token is than under the reference, in words. */
@@ -151,7 +151,7 @@ function bindLive(sim, state) {
     const why = whyNotLive(sim, mixture);
     write.disabled = why !== "" || running !== null;
     stop.hidden = running === null;
-    setText(byId("live-about"), why || mixtureText(sim, mixture));
+    setText(byId("live-about"), why || mixtureText(sim, mixture, state.beta));
   };
   write.addEventListener("click", async () => {
     const { run, alpha } = mixtureAt(sim.data.live, state.beta);
