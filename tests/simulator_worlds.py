@@ -51,7 +51,8 @@ def _head(names: list[str]) -> dict[str, Any]:
         for name in names[1:]
     ]
     return {
-        "schema": 1, "title": "A shop's answers", "made_by": "preflab test", "simulated": True, "temperature": 1.0,
+        "schema": 1, "title": "What the KL penalty buys", "notes": ["The shop is made up"],
+        "made_by": "preflab test", "simulated": True, "temperature": 1.0,
         "policies": names, "policy_info": info,
         "terms": [
             {"name": "rm", "weight": 1.0, "source": "reward model rm"},

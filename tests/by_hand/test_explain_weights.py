@@ -45,8 +45,9 @@ def test_optimum_by_hand() -> None:
     assert point.means["b"].error == pytest.approx(math.sqrt(1 / 32))
     # π* = ½, ½: KL = ½ ln(½/¾) + ½ ln(½/¼) = ½ ln(4/3).
     assert point.kl.value == pytest.approx(0.5 * math.log(4 / 3))
-    # Each term is (± ½ ln 3 − 1)/8 + 1/8.
-    assert point.kl.error == pytest.approx(math.sqrt(8) * LN3 / 16)
+    # Each term is (± ½ ln 3 − 1)/8 + v, where the reference's own weights v are ¾/4 of a and ¼/4 of b:
+    # ± (½ ln 3 − ½)/8.
+    assert point.kl.error == pytest.approx(math.sqrt(8) * (LN3 - 1) / 16)
 
 
 def test_half_the_penalty_squares_the_factors() -> None:
@@ -61,7 +62,17 @@ def test_half_the_penalty_squares_the_factors() -> None:
 def test_infinite_penalty_is_the_reference() -> None:
     point = estimate(EVEN, optimum(LN3 * IS_B, math.inf), {"b": IS_B})
     assert point.means["b"].value == pytest.approx(1 / 4)
-    assert point.kl.value == pytest.approx(0)
+    assert (point.kl.value, point.kl.error) == pytest.approx((0, 0))
+    # Also where the reference's samples are not in its shares: u = 3/2, 3/2, 1/2, whose mean is not 1.
+    uneven = draws([A, A, B, B, B, B, B, B], [0, 0, 0, 0, 1, 1, 1, 1])
+    assert estimate(uneven, optimum(LN3 * uneven.logps[0], math.inf), {}).kl.value == pytest.approx(0)
+
+
+def test_kl_by_hand_where_samples_are_not_in_their_shares() -> None:
+    # Of the reference a, b, b, b: v = g·1/4 each, E_ref[g] = (1 + 3·3)/4 = 5/2; weights 1/10 and 3·3/10.
+    alone = draws([A, B, B, B], [0, 0, 0, 0])
+    point = estimate(alone, optimum(LN3 * np.array([0.0, 1, 1, 1]), 1.0), {})
+    assert point.kl.value == pytest.approx(0.9 * LN3 - math.log(5 / 2))
 
 
 def test_another_policy_as_the_target() -> None:
@@ -151,3 +162,18 @@ def test_point_beyond_every_pooled_policy_is_unsure() -> None:
     is_b = (pool.logps[1] > pool.logps[0]).astype(np.float64)
     doubts = measure(pool, optimum(12 * is_b, 1.0), {}).doubts
     assert doubts == ("1.39 nats from the reference; the pool reaches 0.549",)
+
+
+def test_kl_of_a_policy_with_a_long_tail_is_unsure_alone() -> None:
+    """Weights with an exact tail of k = 0.62 are trusted; times their logarithm, the terms of the KL, they are not.
+
+    The derivative of log(u · log u) by log u is 1 + 1/log u, so the tail of u · log u is heavier than that of u.
+    """
+    weights = (1 - (np.arange(1, 4001) - 0.5) / 4000) ** -0.62
+    pool = Draws(np.zeros(4000, dtype=np.int64), np.zeros(4000, dtype=np.int64), np.zeros((1, 4000)), ("ref",))
+    point = measure(pool, policy_target(pool, np.log(weights / weights.mean())), {})
+    assert point.pareto_k == pytest.approx((190 * 0.62 + 5) / 200, abs=0.03)
+    assert not any("Pareto" in doubt for doubt in point.doubts)
+    assert len(point.kl_doubts) == 1
+    # The optimum with the same weights has no such doubt: its rewards have an end, and so has the tail of its KL.
+    assert measure(pool, Target(np.log(weights)), {}).kl_doubts == ()

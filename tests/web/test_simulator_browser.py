@@ -122,7 +122,7 @@ def test_sentences_follow_the_figures(opened: Open, world: dict[str, Any]) -> No
     assert text(page, "#situation") == "Nothing changes: KL 0.00. The policy writes what the reference writes."
     page.locator("#beta-number").fill("0.02")
     assert "No KL penalty holds it" in text(page, "#situation")
-    assert text(page, "#doubt").startswith("Grey: the pool cannot tell what happens here.")
+    assert text(page, "#doubt").startswith("Grey, because the pool is unsure of these figures: ")
     assert page.locator("#beta-number").input_value() == "0.02"
     page.locator("#spoken", has_text="β 0.02: KL").wait_for(state="attached")
     assert "The pool is unsure here." in page.locator("#spoken").text_content()
@@ -217,8 +217,8 @@ def test_every_number_is_in_the_table(opened: Open, world: dict[str, Any]) -> No
     tables = page.locator("#tables table")
     tables.first.wait_for()
     assert tables.count() == 2
-    # The reference, 30 values of β, and the coefficients of the four runs.
-    assert tables.nth(0).locator("tbody tr").count() == 1 + 30 + 4
+    # The reference, 30 values of β, 6 towards none at all, and the coefficients of the four runs.
+    assert tables.nth(0).locator("tbody tr").count() == 1 + 30 + 6 + 4
     assert tables.nth(1).locator("tbody tr").count() == len(world["runs"])
     rows = tables.nth(0).locator("tbody tr")
     assert rows.first.locator("td").first.inner_text() == "reference only"
@@ -253,7 +253,7 @@ def hostile_world() -> dict[str, Any]:
 def test_hostile_texts_stay_whole_and_inert(opened: Open) -> None:
     page = opened(hostile_world(), viewport={"width": 390, "height": 800})
     page.locator("#more").click()
-    assert page.title() == "</title><script>document.title = 'hacked'</script>: what the KL penalty buys"
+    assert page.title() == "</title><script>document.title = 'hacked'</script>"
     for button in page.get_by_role("button", name="Show all 100,000 tokens").all():
         button.click()
     shown = page.eval_on_selector_all("#completions .text", "texts => texts.map(one => one.textContent)")
@@ -290,7 +290,7 @@ def without(data: dict[str, Any], *policies: int) -> dict[str, Any]:
 def test_the_reference_alone_is_grey_where_it_cannot_tell(opened: Open, world: dict[str, Any]) -> None:
     page = opened({**without(world, 1, 2, 3, 4), "runs": []})
     page.locator("#beta").press("Home")
-    assert "cannot tell" in text(page, "#doubt")
+    assert "unsure" in text(page, "#doubt")
     assert page.locator("#chart .dot").count() == 0
     assert page.evaluate(
         "() => { const sim = makeModel(JSON.parse(byId('data').textContent)); setReward(sim, startingState(sim));"

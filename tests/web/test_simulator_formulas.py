@@ -121,6 +121,14 @@ def test_pareto_shapes_equal_those_of_python(page: Any) -> None:
         assert agree(found.replace("Infinity", "inf"), tail_shape(each))
 
 
+def test_the_largest_values_are_those_of_a_sort(page: Any) -> None:
+    numbers = np.random.default_rng(1)
+    for size, count in [(1, 1), (2, 1), (7, 7), (50, 9), (500, 68), (500, 1)]:
+        for values in (numbers.normal(size=size), numbers.integers(0, 3, size).astype(float), np.arange(size, 0.0, -1)):
+            found = page.evaluate("([values, count]) => [...largestOf(values, count)]", [values.tolist(), count])
+            assert found == sorted(values.tolist())[size - count :]
+
+
 def test_features_of_texts_by_hand(page: Any) -> None:
     """Two prompts; words are letters and digits of any script, phrases are whole words in a row."""
     texts = ["Please, PLEASE please!", "pleased", "most awesome. Most awesome-most", "", "ça bitte ça"]
@@ -135,7 +143,8 @@ def test_features_of_texts_by_hand(page: Any) -> None:
                 lengths: [...centredLengths(pool, [3, 1, 5, 0, 4])],
                 groups: [...groupTexts([0, 0, 1, 1, 1], ["a", "a", "a", "b", "a"])],
                 noise: [...noiseOf(Int32Array.from({length: 4000}, (_, i) => i))],
-                reversed: [...rewardsOf([[1, 2], [10, 10]], [2, 1], [true, false], 0.25, [{strength: 3, values: [0, 1]}])],
+                reversed: [...rewardsOf([[1, 2], [10, 10]], [2, 1], [true, false], 0.25,
+                    [{strength: 3, values: [0, 1]}])],
             };
         }""",
         texts,
@@ -153,7 +162,7 @@ def test_features_of_texts_by_hand(page: Any) -> None:
 
 
 def test_the_lines_part_where_the_criterion_falls_below_its_best(page: Any) -> None:
-    """Best at the second point; the third is lower by 0.1, its error is 0.1; the fourth by 0.3: more than 1.96 · 0.1."""
+    """Best at the second point; the third is lower by 0.1, its error is 0.1; the fourth by 0.3, above 1.96 · 0.1."""
     found = page.evaluate(
         """(sign) => {
             const row = (beta, reward, gold) => (

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from preflab.errors import PreflabError
+from preflab.explain.curve import LEAST, MOST, NUM_POINTS
 from preflab.explain.pareto import LIMIT
 from preflab.explain.weights import ERRORS_MOVED, FEWEST_EFFECTIVE, LEAST_MOVED, MOST_THIN, REACH
 
@@ -32,8 +33,11 @@ LIMITS = {
     "ERRORS_MOVED": ERRORS_MOVED,
     "LEAST_MOVED": LEAST_MOVED,
     "REACH": REACH,
+    "MOST_BETA": MOST,
+    "LEAST_BETA": LEAST,
+    "NUM_POINTS": NUM_POINTS,
 }
-"""Constants of the page's script: when a point is unsure."""
+"""Constants of the page's script: when a point is unsure, and the curve's values of β."""
 UNSAFE = re.compile("[<>&\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]")
 """Characters that end a script, that could reorder the source, or that UTF-8 cannot store; JSON writes them as \\u…"""
 
@@ -62,6 +66,7 @@ def simulator_page(data: Mapping[str, Any]) -> str:
             limits=LIMITS,
             made_by=data["made_by"],
             simulated=data["simulated"],
+            notes=[note.rstrip(".") for note in data.get("notes", [])],
             num_prompts=len(data["prompts"]),
             num_samples=len(data["samples"]["text"]),
             num_runs=len(data["policies"]) - 1,

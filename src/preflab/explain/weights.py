@@ -16,7 +16,7 @@ Errors are those of sampling for this set of prompts. Other prompts would differ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -141,6 +141,8 @@ class Point:
     """(N,) w, which sums to 1 within each prompt."""
     doubts: tuple[str, ...] = ()
     """Why the point is unsure, one sentence each; () if it is trusted."""
+    kl_doubts: tuple[str, ...] = ()
+    """Why its KL alone is unsure."""
 
     @property
     def unsure(self) -> bool:
@@ -157,9 +159,11 @@ def estimate(draws: Draws, target: Target, quantities: Mapping[str, Array]) -> P
     """Means and KL of the target, without doubts; see `measure`.
 
         mean f   of a prompt: f̂ = Σ_i w_i f_i,                        error² = Σ_i w_i² (f_i − f̂)²
-        KL       of a prompt: Σ_i w_i log g_i − log(Σ_i u_i / n),      error² = Σ_i (w_i (log g_i − ĝ − 1) + 1/n)²
+        KL       of a prompt: Σ_i w_i log g_i − log E_ref[g],          error² = Σ_i (w_i (log g_i − ĝ − 1) + v_i)²
 
-    with ĝ = Σ_i w_i log g_i; the KL of a normalised target has no log and its error is that of the mean ĝ. Values are
+    with ĝ = Σ_i w_i log g_i, v the weights of the reference itself and E_ref[g] = Σ_i v_i g_i: the same samples in both
+    parts, so that the KL is exactly 0 at β = ∞ and close to exact near it, where log(Σ_i u_i / n) would be off by the
+    variance of the weights. The KL of a normalised target has no log and its error is that of the mean ĝ. Values are
     means over prompts, error = √(Σ error²) / P. A mean KL below 0 is shown as 0. The errors are the delta method's for
     self-normalised importance sampling (Owen 2013, "Monte Carlo theory, methods and examples", section 9.2).
 
@@ -168,15 +172,11 @@ def estimate(draws: Draws, target: Target, quantities: Mapping[str, Array]) -> P
         target: the policy that is asked for.
         quantities: name → (N,) values; nan where a sample has none. A prompt without any is left out of that mean.
     """
-    logs = log_weights(draws, target)
-    tops = draws.largest(logs)
-    unnormalised = np.exp(logs - tops[draws.groups])
-    sums = draws.totals(unnormalised)
-    weights = unnormalised / sums[draws.groups]
+    weights = _normalised(draws, log_weights(draws, target))[0]
     effective = 1 / draws.totals(weights**2)
     relative = weights * draws.sizes[draws.groups]
     return Point(
-        kl=_kl(draws, target, weights, np.log(sums / draws.sizes) + tops),
+        kl=_kl(draws, target),
         means={name: _mean(draws, weights, np.asarray(values)) for name, values in quantities.items()},
         effective=float(effective.sum()),
         thin=int((effective < FEWEST_EFFECTIVE).sum()),
@@ -194,23 +194,37 @@ def measure(draws: Draws, target: Target, quantities: Mapping[str, Array]) -> Po
     2 % of the quantity's standard deviation within prompts. So is a point more than half a nat farther from the
     reference than the farthest pooled policy. These two find what effective numbers and k are blind to: texts that the
     target writes and that hardly any pooled policy, or none, does.
+
+    Of a policy as the target the KL alone is unsure if the terms w·|log g − ĝ| have a k above 0.7: a trained policy
+    writes some texts that the reference and other runs hardly ever do, and they make much of its KL and little of its
+    means.
     """
     point = estimate(draws, target, quantities)
     doubts = _thin_or_heavy(point) + _beyond(draws, point)
     for policy in np.unique(draws.policies):
         if policy > 0:
             doubts += _moved(draws, target, quantities, point, int(policy))
-    return Point(**{**vars(point), "doubts": tuple(doubts)})
+    return replace(point, doubts=tuple(doubts), kl_doubts=tuple(_heavy_kl(draws, target, point)))
 
 
-def _kl(draws: Draws, target: Target, weights: Array, log_normaliser: Array) -> Estimate:
+def _normalised(draws: Draws, logs: Array) -> tuple[Array, Array]:
+    """(N,) weights that sum to 1 within each prompt, and (P,) the logs of their sums before."""
+    tops = draws.largest(logs)
+    unnormalised = np.exp(logs - tops[draws.groups])
+    sums = draws.totals(unnormalised)
+    return unnormalised / sums[draws.groups], np.log(sums) + tops
+
+
+def _kl(draws: Draws, target: Target) -> Estimate:
+    weights, log_sums = _normalised(draws, log_weights(draws, target))
     logs = np.where(weights > 0, target.log_ratio, 0.0)
     means = draws.totals(weights * logs)
     if target.normalised:
         values, terms = means, weights * (logs - means[draws.groups])
     else:
-        values = means - log_normaliser
-        terms = weights * (logs - means[draws.groups] - 1) + 1 / draws.sizes[draws.groups]
+        plain, plain_sums = _normalised(draws, draws.logps[0] - draws.log_mixture)
+        values = means - (log_sums - plain_sums)
+        terms = weights * (logs - means[draws.groups] - 1) + plain
     error = float(np.sqrt((terms**2).sum())) / draws.num_prompts
     return Estimate(max(0.0, float(values.mean())), error)
 
@@ -236,6 +250,14 @@ def _thin_or_heavy(point: Point) -> list[str]:
     if point.pareto_k > LIMIT:
         doubts.append(f"a few samples decide: Pareto k is {point.pareto_k:.2f}, above {LIMIT}")
     return doubts
+
+
+def _heavy_kl(draws: Draws, target: Target, point: Point) -> list[str]:
+    if not target.normalised:
+        return []
+    means = draws.totals(point.weights * target.log_ratio)[draws.groups]
+    shape = tail_shape(point.weights * draws.sizes[draws.groups] * np.abs(target.log_ratio - means))
+    return [f"a few samples decide the KL: Pareto k is {shape:.2f}, above {LIMIT}"] if shape > LIMIT else []
 
 
 def pooled_kls(draws: Draws) -> Array:

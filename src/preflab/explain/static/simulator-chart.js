@@ -6,11 +6,13 @@ const ROW = 15;
 /** Draw into `holder`; `layout` has the scales that the parts share. */
 function drawChart(holder, sim) {
   const layout = chartLayout(sim, Math.max(280, Math.min(640, holder.clientWidth || 560)));
-  const svg = draw("svg", { class: "chart", viewBox: `0 0 ${layout.width} ${layout.height}`, role: "img", "aria-label": chartLabel(sim) });
+  const box = `0 0 ${layout.width} ${layout.height}`;
+  const svg = draw("svg", { class: "chart", viewBox: box, role: "img", "aria-label": chartLabel(sim) });
   svg.append(...axes(layout), ...runTicks(layout));
   if (sim.parting) svg.append(...upright(layout, sim.parting.point.kl.value, "alarm rule", "the lines part", 2));
   for (const series of layout.series) svg.append(...band(layout, series), ...lines(layout, series));
   for (const series of layout.series) svg.append(...runDots(layout, series));
+  svg.append(...leftByTraining(layout));
   svg.append(...standpoint(layout, sim), ...endLabels(layout));
   holder.replaceChildren(svg);
 }
@@ -22,14 +24,14 @@ function chartLabel(sim) {
 /** Series in units of their spread around the reference, scales, and the runs' names in rows. */
 function chartLayout(sim, width) {
   const series = seriesOf(sim);
-  const runs = sim.data.runs.filter(({ kl }) => kl && kl.value !== null);
+  const runs = sim.data.runs.filter(({ kl }) => isNumber(kl?.value));
   const farthest = Math.max(0.01, ...sim.curve.map(({ kl }) => kl.value), ...runs.map(({ kl }) => kl.high ?? kl.value));
   const names = placeNames(runs, width, farthest);
   const top = EDGE.top + ROW * (names.rows + 2);
   const height = top + 250 + EDGE.bottom;
   const levels = series.flatMap(({ points, dots, level }) => [
     ...points.map(({ value }) => level(value)),
-    ...dots.flatMap(({ low, high }) => [level(low), level(high)]),
+    ...dots.flatMap(({ value, low, high }) => [level(low ?? value), level(high ?? value)]),
   ]);
   const ends = [Math.min(-0.3, ...levels.filter(Number.isFinite)), Math.max(0.3, ...levels.filter(Number.isFinite))];
   const margin = 0.08 * (ends[1] - ends[0]); // room for the lines' names above and below their ends
@@ -41,18 +43,23 @@ function chartLayout(sim, width) {
 
 /** The reward's line and the criterion's: points, runs' dots, and `level`, a value as spreads above the reference. */
 function seriesOf(sim) {
-  const rows = [{ role: "reward", label: "learned reward", of: (at) => at.reward, spread: sim.question.spreads[0] }];
+  const { spreads } = sim.question;
+  const rows = [{ role: "reward", label: "learned reward", of: (point) => point.reward, spread: spreads[0] }];
   if (sim.criterion) {
     const { at } = sim.criterion;
-    rows.push({ role: "gold", label: sim.label, of: (point) => point.criteria[at], spread: sim.question.spreads[1 + at] });
+    rows.push({ role: "gold", label: sim.label, of: (point) => point.criteria[at], spread: spreads[1 + at] });
   }
   return rows.map((row) => {
     const start = row.of(sim.reference).value;
     const unit = row.spread > 1e-9 ? row.spread : 1;
-    const points = sim.curve.map((point) => ({ kl: point.kl.value, ...row.of(point), unsure: point.doubts.length > 0 }));
-    const shown = row.role === "gold" || sim.asTrained;
-    const dots = shown ? sim.data.runs.map((run) => ({ name: run.name, kl: run.kl, ...row.of(run) })).filter((dot) => Number.isFinite(dot.value)) : [];
-    return { ...row, start, unit, level: (value) => (value - start) / unit, points: points.filter(({ value }) => Number.isFinite(value)), dots };
+    const points = sim.curve
+      .map((point) => ({ kl: point.kl.value, ...row.of(point), unsure: point.doubts.length > 0 }))
+      .filter(({ value }) => Number.isFinite(value));
+    const runs = row.role === "gold" || sim.asTrained ? sim.data.runs : [];
+    const dots = runs
+      .map((run) => ({ name: run.name, kl: run.kl, ...row.of(run) }))
+      .filter(({ value, kl }) => isNumber(value) && isNumber(kl?.value));
+    return { ...row, start, unit, level: (value) => (value - start) / unit, points, dots };
   });
 }
 
@@ -92,7 +99,8 @@ function axes(layout) {
     parts.push(draw("line", { class: "axis", x1: end, x2: end, y1: floor, y2: floor + 4 }));
     parts.push(draw("text", { class: "middle", x: end, y: floor + 17 }, tickText(tick)));
   }
-  parts.push(draw("text", { class: "middle", x: (x(0) + x(farthest)) / 2, y: height - 6 }, "KL to the reference, nats, square-root scale"));
+  const name = "KL to the reference, nats, square-root scale";
+  parts.push(draw("text", { class: "middle", x: (x(0) + x(farthest)) / 2, y: height - 6 }, name));
   return parts;
 }
 
@@ -111,8 +119,8 @@ function ticks(low, high, count) {
 /** 0 and round values that a square root spreads well: 1, 2, 5, … times powers of ten. */
 function rootTicks(high) {
   const found = [0];
-  for (let power = -2; 10 ** power <= high; power += 1) for (const factor of [1, 2, 5]) if (factor * 10 ** power <= high && factor * 10 ** power > high / 400) found.push(factor * 10 ** power);
-  return found;
+  for (let power = -2; 10 ** power <= high; power += 1) found.push(...[1, 2, 5].map((factor) => factor * 10 ** power));
+  return found.filter((tick) => tick === 0 || (tick <= high && tick > high / 400));
 }
 
 function runTicks({ names, top, height }) {
@@ -122,10 +130,12 @@ function runTicks({ names, top, height }) {
   ]);
 }
 
+const spot = (x, y) => `${x.toFixed(1)},${y.toFixed(1)}`;
+
 /** Where the line is sure, its 95 % Monte Carlo band. */
 function band({ x, y }, { role, points, level }) {
   return stretches(points).filter(({ unsure }) => !unsure).map(({ points: part }) => {
-    const edge = (sign) => part.map(({ kl, value, error }) => `${x(kl).toFixed(1)},${y(level(value + sign * INTERVAL * error)).toFixed(1)}`);
+    const edge = (sign) => part.map(({ kl, value, error }) => spot(x(kl), y(level(value + sign * INTERVAL * error))));
     return draw("polygon", { class: `band ${role}`, points: [...edge(1), ...edge(-1).reverse()].join(" ") });
   });
 }
@@ -133,7 +143,7 @@ function band({ x, y }, { role, points, level }) {
 function lines({ x, y }, { role, points, level }) {
   return stretches(points).map(({ points: part, unsure }) => draw("polyline", {
     class: unsure ? `line unsure ${role}-unsure` : `line ${role}`,
-    points: part.map(({ kl, value }) => `${x(kl).toFixed(1)},${y(level(value)).toFixed(1)}`).join(" "),
+    points: part.map(({ kl, value }) => spot(x(kl), y(level(value)))).join(" "),
   }));
 }
 
@@ -148,19 +158,33 @@ function stretches(points) {
   return found;
 }
 
-/** Trained runs: dots with 95 % intervals, and a dotted line to the curve, which is what training left. */
-function runDots(layout, { role, dots, level, points }) {
+/** Trained runs: dots with 95 % intervals. */
+function runDots(layout, { role, dots, level }) {
   const { x, y } = layout;
+  const whisker = (x1, x2, y1, y2) => draw("line", { class: `whisker ${role}`, x1, x2, y1, y2 });
   return dots.flatMap(({ name, kl, value, low, high }) => {
-    const line = valueAtKl(points, kl.value);
-    const parts = [
-      draw("line", { class: `whisker ${role}`, x1: x(kl.value), x2: x(kl.value), y1: y(level(low ?? value)), y2: y(level(high ?? value)) }),
-      draw("line", { class: `whisker ${role}`, x1: x(kl.low ?? kl.value), x2: x(kl.high ?? kl.value), y1: y(level(value)), y2: y(level(value)) }),
-      draw("circle", { class: `dot ${role}`, cx: x(kl.value), cy: y(level(value)), r: 5 }, draw("title", {}, `${name}: ${figure(value)} at KL ${figure(kl.value)}`)),
+    const [cx, cy] = [x(kl.value), y(level(value))];
+    const title = draw("title", {}, `${name}: ${figure(value)} at KL ${figure(kl.value)}`);
+    return [
+      whisker(cx, cx, y(level(low ?? value)), y(level(high ?? value))),
+      whisker(x(kl.low ?? kl.value), x(kl.high ?? kl.value), cy, cy),
+      draw("circle", { class: `dot ${role}`, cx, cy, r: 5 }, title),
     ];
-    if (role === "reward" && Number.isFinite(line)) parts.unshift(draw("line", { class: "left-by-training", x1: x(kl.value), x2: x(kl.value), y1: y(level(line)), y2: y(level(value)) }));
-    return parts;
   });
+}
+
+/** From each dot of the learned reward up to the line: what training left; the longest is named. */
+function leftByTraining({ series, x, y, width }) {
+  const [{ dots, level, points }] = series;
+  const gaps = dots
+    .map(({ kl, value }) => ({ x1: x(kl.value), y1: y(level(value)) - 5, y2: y(level(valueAtKl(points, kl.value))) }))
+    .filter(({ y1, y2 }) => y1 - y2 > 3);
+  const marks = gaps.map(({ x1, y1, y2 }) => draw("line", { class: "left-by-training", x1, x2: x1, y1, y2 }));
+  const [longest] = gaps.sort((one, other) => other.y1 - other.y2 - (one.y1 - one.y2));
+  if (!longest || longest.y1 - longest.y2 < 10) return marks;
+  const left = longest.x1 > 0.6 * width;
+  const place = { class: `note reward ${left ? "end" : ""}`, x: longest.x1 + (left ? -8 : 8), y: longest.y1 + 9 };
+  return [...marks, draw("text", place, "left by training")];
 }
 
 /** A line's value at a KL, between its points; NaN outside. */
@@ -189,13 +213,17 @@ function standpoint(layout, sim) {
   const { x, y, series } = layout;
   const { point } = sim;
   const seen = series.filter(({ of }) => Number.isFinite(of(point).value));
-  const marks = seen.map(({ of, level, role }) => draw("circle", { class: `here ${role}`, cx: x(point.kl.value), cy: y(level(of(point).value)), r: 7 }));
+  const cx = x(point.kl.value);
+  const marks = seen.map(({ of, level, role }) =>
+    draw("circle", { class: `here ${role}`, cx, cy: y(level(of(point).value)), r: 7 }));
   return [...upright(layout, point.kl.value, "ink", `you are here, β ${betaText(point.beta)}`, 1), ...marks];
 }
 
 /** The lines' names at their ends, away from each other: above the upper line, below the lower one. */
 function endLabels({ series, x, y }) {
-  const placed = series.filter(({ points }) => points.length).map(({ points, level, label, role }) => ({ label, role, last: points.at(-1), at: y(level(points.at(-1).value)) }));
-  placed.sort((one, other) => one.at - other.at);
-  return placed.map(({ label, role, last, at }, j) => draw("text", { class: `label ${role} end`, x: x(last.kl) - 12, y: j === 0 ? at - 6 : at + 14 }, label));
+  const placed = series.filter(({ points }) => points.length).map(({ points, level, label, role }) => (
+    { label, role, across: x(points.at(-1).kl) - 12, down: y(level(points.at(-1).value)) }));
+  placed.sort((one, other) => one.down - other.down);
+  return placed.map(({ label, role, across, down }, j) =>
+    draw("text", { class: `label ${role} end`, x: across, y: j === 0 ? down - 6 : down + 14 }, label));
 }

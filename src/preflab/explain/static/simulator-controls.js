@@ -3,7 +3,12 @@
 const STEPS = 200; // positions of the β slider; one more means the reference only
 
 const betaAt = (sim, position) => (position > STEPS ? Infinity : sim.low * (sim.high / sim.low) ** (position / STEPS));
-const positionOf = (sim, beta) => (beta === Infinity ? STEPS + 1 : Math.max(0, Math.min(STEPS, Math.round((STEPS * Math.log(beta / sim.low)) / Math.log(sim.high / sim.low)))));
+
+function positionOf(sim, beta) {
+  if (beta === Infinity) return STEPS + 1;
+  const share = Math.log(beta / sim.low) / Math.log(sim.high / sim.low);
+  return Math.round(STEPS * Math.max(0, Math.min(1, share)));
+}
 
 /** A labelled slider with its value in words beside it; `words` makes them. */
 function makeSlider({ id, label, least, most, step, value, words, onInput }) {
@@ -46,7 +51,9 @@ function bindBeta(sim, state, changed) {
     number.setAttribute("aria-invalid", "false");
     show();
   });
-  const places = [...sim.data.policy_info.filter(({ kl_coef: own }) => own > 0).map(({ name, kl_coef: own }) => [`${name} ${coefficient(own)}`, own]), ["reference only", Infinity]];
+  const runs = sim.data.policy_info.filter(({ kl_coef: own }) => own > 0);
+  const places = runs.map(({ name, kl_coef: own }) => [`${name} ${coefficient(own)}`, own]);
+  places.push(["almost none", sim.low], ["reference only", Infinity]);
   places.sort((one, other) => one[1] - other[1]);
   byId("places").append(...places.map(([label, beta]) => {
     const button = make("button", { type: "button", class: "chip" }, label);
@@ -69,17 +76,22 @@ function bindReward(sim, state, changed) {
   const resets = [];
   sim.data.terms.forEach(({ name, weight, source }, t) => {
     const other = spreadWithin(sim.pool, sim.terms[t]);
-    const reach = weight !== 0 ? 3 * Math.abs(weight) : (2 * sim.wide) / (other || 1);
+    const reach = weight !== 0 ? 3 * Math.abs(weight) : (2 * sim.spread) / (other || 1);
     const [least, most] = weight > 0 ? [0, reach] : weight < 0 ? [-reach, 0] : [-reach, reach];
     const slider = add("weights", {
-      id: `weight-${t}`, label: source && source !== name ? `${name} (${source})` : name, least, most, step: (most - least) / 60, value: weight,
-      words: (value) => `weight ${coefficient(near(value, weight, reach))}`, onInput: (value) => { state.weights[t] = near(value, weight, reach); changed(); },
+      id: `weight-${t}`,
+      label: source && source !== name ? `${name} (${source})` : name,
+      least, most, step: (most - least) / 60, value: weight,
+      words: (value) => `weight ${coefficient(near(value, weight, reach))}`,
+      onInput: (value) => { state.weights[t] = near(value, weight, reach); changed(); },
     });
     resets.push(() => slider.set(weight));
   });
   for (const flaw of sim.flaws) {
     const slider = add("flaws", {
-      id: `flaw-${flaw.name}`, label: flaw.label, least: flaw.least, most: flaw.most, step: (flaw.most - flaw.least) / 80, value: 0,
+      id: `flaw-${flaw.name}`,
+      label: flaw.label,
+      least: flaw.least, most: flaw.most, step: (flaw.most - flaw.least) / 80, value: 0,
       words: (value) => (near(value, 0, flaw.most) === 0 ? "off" : `${signed(value)} ${flaw.unit}`),
       onInput: (value) => { state.strengths[flaw.name] = near(value, 0, flaw.most); changed(); },
     }, fieldOf(flaw.name, state, changed, resets));
@@ -88,7 +100,8 @@ function bindReward(sim, state, changed) {
   if (sim.learned.some(Boolean)) {
     const slider = add("flaws", {
       id: "reversed", label: "reversed labelers", least: 0, most: 100, step: 5, value: 0,
-      words: (value) => (value ? `${value} % answer the wrong way round` : "off"), onInput: (value) => { state.reversed = value / 100; changed(); },
+      words: (value) => (value ? `${value} % answer the wrong way round` : "off"),
+      onInput: (value) => { state.reversed = value / 100; changed(); },
     });
     resets.push(() => slider.set(0));
   }
@@ -108,7 +121,9 @@ function fieldOf(name, state, changed, resets) {
   if (!property) return null;
   const label = name === "flattery" ? "Flattering words, with commas" : "The word";
   const id = `${name}-words`;
-  const input = make(name === "flattery" ? "textarea" : "input", { id, rows: name === "flattery" ? 2 : null, spellcheck: "false", autocomplete: "off" });
+  const several = name === "flattery";
+  const attributes = { id, rows: several ? 2 : null, spellcheck: "false", autocomplete: "off" };
+  const input = make(several ? "textarea" : "input", attributes);
   input.value = state[property];
   input.addEventListener("input", () => {
     state[property] = input.value;
@@ -122,9 +137,11 @@ function fieldOf(name, state, changed, resets) {
 function bindPrompts(sim, state, changed) {
   const choice = byId("prompt");
   const { pool } = sim;
-  const there = sim.data.prompts.map((prompt, x) => ({ ...prompt, x })).filter(({ x }) => pool.starts[x + 1] > pool.starts[x]);
+  const all = sim.data.prompts.map((prompt, x) => ({ ...prompt, x }));
+  const there = all.filter(({ x }) => pool.starts[x + 1] > pool.starts[x]);
   state.prompt = there[0].x;
-  choice.append(...there.map(({ text, x }, place) => make("option", { value: x }, `${place + 1}. ${text.length > 90 ? `${text.slice(0, 90)}…` : text || "(empty)"}`)));
+  const short = (text) => (text.length > 90 ? `${text.slice(0, 90)}…` : text || "(empty)");
+  choice.append(...there.map(({ text, x }, place) => make("option", { value: x }, `${place + 1}. ${short(text)}`)));
   const go = (place) => {
     choice.selectedIndex = place;
     state.prompt = there[place].x;

@@ -20,6 +20,8 @@ function fill(element, attributes, children) {
   return element;
 }
 
+const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -57,14 +57,17 @@ class CompletionList {
   glide(places) {
     for (const [element, before] of places) {
       const by = before - element.offsetTop;
-      if (element.isConnected && by) element.animate([{ transform: `translateY(${by}px)` }, { transform: "none" }], { duration: 180, easing: "ease-out" });
+      if (!element.isConnected || by === 0) continue;
+      const course = [{ transform: `translateY(${by}px)` }, { transform: "none" }];
+      element.animate(course, { duration: 180, easing: "ease-out" });
     }
   }
 
   countRest(rest) {
     this.more.hidden = rest.length === 0;
     const share = rest.reduce((sum, group) => sum + group.share, 0);
-    setText(this.more, this.all ? `Show only the first ${SHOWN}` : `Show ${plural(rest.length, "other completion")}, ${percent(share)} together`);
+    const others = `Show ${plural(rest.length, "other completion")}, ${percent(share)} together`;
+    setText(this.more, this.all ? `Show only the first ${SHOWN}` : others);
   }
 
   item(group) {
@@ -107,7 +110,8 @@ function factsText(sim, group) {
   const parts = [`learned reward ${figure(sim.question.values[0][group.first])}`];
   if (sim.criterion) {
     const value = sim.given[sim.criterion.at][group.first];
-    parts.push(`${sim.label} ${value === null ? (sim.criterion.fail === null ? "gave none" : "F, fails") : figure(value)}`);
+    const none = isNumber(sim.criterion.fail) ? "F, fails" : "gave none";
+    parts.push(`${sim.label} ${value === null ? none : figure(value)}`);
   }
   const writers = [...group.writers].map(([name, times]) => (times > 1 ? `${name} ${times}×` : name));
   return `${parts.join(" · ")} · reference gives it ${percent(group.before)} · sampled from ${writers.join(", ")}`;

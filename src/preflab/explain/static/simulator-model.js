@@ -1,6 +1,7 @@
 // What the page knows: the pool, the reward asked for, the curve over β and the point one stands on.
 
-const POINTS = 30;
+const NEARLY_NONE = 1 / 20; // share of the curve's smallest β that stands for no penalty at all
+const FURTHER = 6; // points between them
 
 /** Everything that does not change while the page is open, and the reward that the runs were trained on. */
 function makeModel(data) {
@@ -18,34 +19,39 @@ function makeModel(data) {
     fixed: { length: centredLengths(pool, samples.num_words), noise: noiseOf(groups) },
   };
   const trained = rewardsOf(sim.terms, terms.map(({ weight }) => weight), sim.learned, 0, []);
-  sim.spread = referenceSpread(pool, trained) || spreadWithin(pool, trained) || 1;
-  sim.wide = spreadWithin(pool, trained) || 1;
-  const own = data.policy_info.map(({ kl_coef: coefficient }) => coefficient).filter((each) => each > 0);
-  sim.low = Math.min(0.02 * sim.spread, ...own.map((each) => each / 2));
+  sim.spread = spreadWithin(pool, trained) || 1;
+  const own = ownPenalties(data);
+  const least = LEAST_BETA * sim.spread;
+  const further = Array.from({ length: FURTHER }, (_, j) => least * NEARLY_NONE ** ((j + 1) / FURTHER));
+  sim.betas = betasOf(least, MOST_BETA * sim.spread, NUM_POINTS, [...own, ...further]);
+  // The slider goes on to where nothing changes any more.
+  sim.low = sim.betas.at(-1);
   sim.high = Math.max(10 * sim.spread, ...own.map((each) => each * 2));
-  sim.betas = betasOf(sim.low, sim.high, POINTS, own);
   sim.flaws = flawsOf(sim);
   return sim;
 }
 
+/** The coefficients that pooled policies were trained with. */
+const ownPenalties = ({ policy_info: policies }) => policies.map(({ kl_coef: own }) => own).filter((own) => own > 0);
+
 /** 1 for a sample that the criterion fails: no score, or the score of a failure; all 0 for one without failures. */
 function failures(column, fail) {
-  return Float64Array.from(column, (value) => (fail !== null && fail !== undefined && (value === null || value === fail) ? 1 : 0));
+  return Float64Array.from(column, (value) => Number(isNumber(fail) && (value === null || value === fail)));
 }
 
 /** The flaws that can be added to the reward; `most` is the largest strength, in rewards per unit. */
-function flawsOf({ wide }) {
+function flawsOf({ spread }) {
   return [
-    { name: "length", label: "love of length", unit: "per 10 words", per: 0.1, least: -2 * wide, most: 2 * wide },
-    { name: "flattery", label: "love of flattery", unit: "per flattering word", per: 1, least: -wide, most: wide },
-    { name: "word", label: "love of a word", unit: "each time", per: 1, least: -2 * wide, most: 2 * wide },
-    { name: "noise", label: "noise", unit: "standard deviation", per: 1, least: 0, most: 2 * wide },
+    { name: "length", label: "love of length", unit: "per 10 words", per: 0.1, least: -2 * spread, most: 2 * spread },
+    { name: "flattery", label: "love of flattery", unit: "per flattering word", per: 1, least: -spread, most: spread },
+    { name: "word", label: "love of a word", unit: "each time", per: 1, least: -2 * spread, most: 2 * spread },
+    { name: "noise", label: "noise", unit: "standard deviation", per: 1, least: 0, most: 2 * spread },
   ];
 }
 
 function startingState(sim) {
   const { data } = sim;
-  const own = data.policy_info.map(({ kl_coef: coefficient }) => coefficient).filter((each) => each > 0);
+  const own = ownPenalties(data);
   const middle = own.sort((one, other) => one - other)[Math.floor(own.length / 2)];
   return { beta: middle ?? sim.spread, prompt: 0, criterion: 0, ...plainReward(sim) };
 }
@@ -69,18 +75,22 @@ function setReward(sim, state) {
   const flattery = strengths.flattery === 0 ? null : countPhrases(sim.index, phrasesOf(state.phrases));
   const word = strengths.word === 0 ? null : countPhrases(sim.index, [state.word]);
   const values = { ...sim.fixed, flattery, word };
-  const features = sim.flaws.filter(({ name }) => strengths[name] !== 0).map(({ name, per }) => ({ strength: per * strengths[name], values: values[name] }));
+  const features = sim.flaws
+    .filter(({ name }) => strengths[name] !== 0)
+    .map(({ name, per }) => ({ strength: per * strengths[name], values: values[name] }));
   const rewards = rewardsOf(sim.terms, state.weights, sim.learned, state.reversed, features);
   sim.question = makeQuestion(sim.pool, rewards, sim.criteria);
   sim.curve = curveOf(sim.pool, sim.question, sim.betas);
   sim.reference = sim.curve[0];
-  sim.asTrained = features.length === 0 && state.reversed === 0 && sim.data.terms.every(({ weight }, t) => weight === state.weights[t]);
+  const sameWeights = sim.data.terms.every(({ weight }, t) => weight === state.weights[t]);
+  sim.asTrained = features.length === 0 && state.reversed === 0 && sameWeights;
   setPoint(sim, state);
 }
 
 /** Compute the point at the state's β, and what follows from it. */
 function setPoint(sim, state) {
-  sim.point = sim.curve.find(({ beta }) => beta === state.beta) ?? pointAt(sim.pool, sim.question, state.beta);
+  const known = sim.curve.find(({ beta, thorough }) => beta === state.beta && thorough);
+  sim.point = known ?? pointAt(sim.pool, sim.question, state.beta);
   const row = sim.data.criteria[state.criterion];
   sim.criterion = row ? { at: state.criterion, sign: row.higher_is_better ? 1 : -1, fail: row.fail } : null;
   sim.label = row?.label ?? "";

@@ -2,18 +2,41 @@
 
 /** k of the ⌈min(n/5, 3√n)⌉ largest weights; −∞ if the largest are equal, ∞ if there are too few to tell. */
 function paretoShape(weights) {
-  const sorted = Float64Array.from(weights).sort();
-  const size = sorted.length;
+  const size = weights.length;
   const length = Math.ceil(Math.min(size / 5, 3 * Math.sqrt(size)));
   if (size <= 5 || length < 5) return Infinity;
-  const threshold = sorted[size - length - 1];
-  const largest = sorted[size - 1];
+  const sorted = largestOf(weights, length + 1);
+  const threshold = sorted[0];
+  const largest = sorted[length];
   if (largest <= threshold * (1 + 1e-12)) return -Infinity;
-  const tail = sorted.subarray(size - length).filter((weight) => weight > threshold);
+  const tail = sorted.subarray(1).filter((weight) => weight > threshold);
   return tail.length < 5 ? Infinity : fitPareto(tail.map((weight) => (weight - threshold) / largest));
 }
 
-/** k by the profile likelihood of Zhang & Stephens (2009), drawn a little towards 0.5; `excesses` ascend and are above 0. */
+/** The `count` largest values in ascending order, found by partitions (Hoare), since only they need sorting. */
+function largestOf(values, count) {
+  const copy = Float64Array.from(values);
+  const first = copy.length - count;
+  let [low, high] = [0, copy.length - 1];
+  while (low < high) {
+    const pivot = copy[(low + high) >> 1];
+    let [left, right] = [low, high];
+    while (left <= right) {
+      while (copy[left] < pivot) left += 1;
+      while (copy[right] > pivot) right -= 1;
+      if (left > right) break;
+      [copy[left], copy[right]] = [copy[right], copy[left]];
+      left += 1;
+      right -= 1;
+    }
+    if (first <= right) high = right;
+    else if (first >= left) low = left;
+    else break;
+  }
+  return copy.subarray(first).sort();
+}
+
+/** k by the profile likelihood of Zhang & Stephens (2009), drawn a little towards 0.5; `excesses` ascend from above 0. */
 function fitPareto(excesses) {
   const size = excesses.length;
   const top = excesses[size - 1];

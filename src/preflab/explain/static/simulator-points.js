@@ -22,17 +22,22 @@ function spreadWithin(pool, values) {
   return known ? Math.sqrt(squares / known) : 0;
 }
 
-/** Reward, criteria, KL, effective numbers, Pareto k, what leaving out a run moves, and the reasons to be unsure. */
-function pointAt(pool, question, beta) {
+/** Reward, criteria, KL, effective numbers, Pareto k, what leaving out a run moves, and the reasons to be unsure.
+    A point that is not `thorough` has no `moves` if it is unsure anyway, which saves time. */
+function pointAt(pool, question, beta, thorough = true) {
   const point = { beta, ...measure(pool, pool.whole, question, beta) };
-  if (beta === Infinity) point.kl = { value: 0, error: 0 }; // the reference against itself
   const numbers = effectiveNumbers(pool, point.weights).filter((number) => number > 0);
   point.effective = numbers.reduce((sum, number) => sum + number, 0);
   point.thin = numbers.filter((number) => number < FEWEST).length;
   point.numPrompts = numbers.length;
   point.shape = paretoShape(relativeWeights(pool, pool.whole, point.weights));
-  point.moves = pool.without.flatMap((mixture) => movesAt(pool, question, point, mixture));
+  point.moves = [];
   point.doubts = doubtsAt(pool, point);
+  point.thorough = thorough || point.doubts.length === 0;
+  if (point.thorough) {
+    point.moves = pool.without.flatMap((mixture) => movesAt(pool, question, point, mixture));
+    point.doubts = doubtsAt(pool, point);
+  }
   return point;
 }
 
@@ -68,14 +73,13 @@ function doubtsAt(pool, point) {
 
 /** Points over β, from the reference (∞) to the smallest, evenly in log β, with the runs' own coefficients. */
 function curveOf(pool, question, betas) {
-  return betas.map((beta) => pointAt(pool, question, beta));
+  return betas.map((beta) => pointAt(pool, question, beta, false));
 }
 
-/** β from the largest to the smallest; `own` are runs' coefficients within the range. */
+/** β from ∞ to the smallest: `count` values from `high` to `low`, and `own`, the runs' coefficients. */
 function betasOf(low, high, count, own) {
   const betas = Array.from({ length: count }, (_, j) => high * (low / high) ** (j / (count - 1)));
-  for (const beta of own) if (beta > low && beta < high && !betas.includes(beta)) betas.push(beta);
-  return [Infinity, ...betas.sort((one, other) => other - one)];
+  return [...new Set([Infinity, ...betas, ...own])].sort((one, other) => (one === other ? 0 : other - one));
 }
 
 /** Where the lines part: the first point at which the criterion is below its highest by more than its error while
@@ -92,14 +96,4 @@ function partingOf(curve, criterion, sign) {
     }
   }
   return null;
-}
-
-/** The spread of the reward within prompts under the reference: the unit of the slider's range of β. */
-function referenceSpread(pool, rewards) {
-  const { weights } = weightsAt(pool, pool.whole, rewards, Infinity);
-  const means = new Float64Array(pool.starts.length - 1);
-  for (let i = 0; i < pool.size; i += 1) means[pool.prompt[i]] += weights[i] * rewards[i];
-  let variance = 0;
-  for (let i = 0; i < pool.size; i += 1) variance += weights[i] * (rewards[i] - means[pool.prompt[i]]) ** 2;
-  return Math.sqrt(variance / Math.max(1, means.length));
 }

@@ -27,10 +27,11 @@ function showSentences(sim, state) {
   setText(said, text);
   const doubt = doubtText(sim, sim.point);
   byId("doubt").hidden = doubt === "";
-  setText(byId("doubt"), doubt ? `Grey: the pool cannot tell what happens here. ${doubt[0].toUpperCase()}${doubt.slice(1)}.` : "");
+  setText(byId("doubt"), doubt ? `Grey, because the pool is unsure of these figures: ${doubt}.` : "");
   const names = untried(sim, state);
   byId("untried").hidden = names.length === 0;
-  setText(byId("untried"), names.length ? `May not reach: no pooled run was trained on ${listed(names)}, so texts that such a reward would bring about may be missing from the pool.` : "");
+  const missing = "texts that such a reward would bring about may be missing from the pool";
+  setText(byId("untried"), `May not reach: no pooled run was trained on ${listed(names)}, so ${missing}.`);
 }
 
 function showAroundChart(sim) {
@@ -38,7 +39,9 @@ function showAroundChart(sim) {
   setText(byId("parting"), partingText(sim));
   const rows = sim.data.runs.map((run) => [run.name, leftText(sim, run)]).filter(([, text]) => text);
   byId("left").hidden = rows.length === 0 && sim.data.runs.length === 0;
-  setText(byId("left-lead"), rows.length ? "What training left: the distance from a run's dot up to the line at the run's own KL." : sim.asTrained ? "" : "The reward has changed, so the runs' learned rewards, measured with their own, are not drawn.");
+  const left = "What training left: the distance from a run's dot up to the line at the run's own KL.";
+  const changed = "The reward has changed, so the runs' learned rewards, measured with their own, are not drawn.";
+  setText(byId("left-lead"), rows.length ? left : sim.asTrained ? "" : changed);
   byId("left-list").replaceChildren(...rows.map(([name, text]) => make("li", {}, make("strong", {}, name), ` ${text}`)));
 }
 
@@ -51,6 +54,8 @@ function speak(sim) {
     const { point } = sim;
     const gold = sim.criterion ? `, ${sim.label} ${figure(point.criteria[sim.criterion.at].value)}` : "";
     const unsure = point.doubts.length ? " The pool is unsure here." : "";
-    setText(byId("spoken"), `β ${betaText(point.beta)}: KL ${figure(point.kl.value)}, learned reward ${figure(point.reward.value)}${gold}. ${situation(sim).text} About ${whole(point.effective)} of ${plural(sim.pool.size, "sample")} speak.${unsure}`);
+    const figures = `KL ${figure(point.kl.value)}, learned reward ${figure(point.reward.value)}${gold}`;
+    const samples = `About ${whole(point.effective)} of ${plural(sim.pool.size, "sample")} speak.`;
+    setText(byId("spoken"), `β ${betaText(point.beta)}: ${figures}. ${situation(sim).text} ${samples}${unsure}`);
   }, REST);
 }

@@ -36,10 +36,10 @@ function pooledKls(pool) {
 function withoutLonely(pool, mixture) {
   const { base, sizes } = pool.whole;
   if (!sizes.some((size, x) => size > 0 && mixture.sizes[x] === 0)) return null;
-  return {
+  return withPlain(pool, {
     base: base.map((value, i) => (mixture.sizes[pool.prompt[i]] === 0 ? -Infinity : value)),
     sizes: sizes.map((size, x) => (mixture.sizes[x] === 0 ? 0 : size)),
-  };
+  });
 }
 
 /** log(π_ref / mixture) of every sample and the samples per prompt, with the samples of policy `left` left out. */
@@ -65,15 +65,20 @@ function mixtureOf(pool, left) {
       base[i] = logps[0][i] - (top + Math.log(sum));
     }
   }
-  return { base, sizes, counted };
+  return withPlain(pool, { base, sizes, counted });
 }
 
-/** Weights that sum to 1 over the samples of each prompt, and each prompt's log of the mean unnormalised weight.
+/** A mixture with the weights of the reference itself. */
+function withPlain(pool, mixture) {
+  return { ...mixture, plain: weightsAt(pool, mixture, new Float64Array(pool.size), Infinity) };
+}
+
+/** Weights that sum to 1 over the samples of each prompt, and each prompt's log of the sum before; NaN without samples.
     They are written into `weights`, if it is given. */
 function weightsAt(pool, mixture, rewards, beta, weights = new Float64Array(pool.size)) {
   const { starts } = pool;
   const { base, sizes } = mixture;
-  const logMeans = new Float64Array(sizes.length).fill(NaN);
+  const logSums = new Float64Array(sizes.length).fill(NaN);
   const scale = beta === Infinity ? 0 : 1 / beta;
   for (let x = 0; x < sizes.length; x += 1) {
     let top = -Infinity;
@@ -88,9 +93,9 @@ function weightsAt(pool, mixture, rewards, beta, weights = new Float64Array(pool
     let sum = 0;
     for (let i = starts[x]; i < starts[x + 1]; i += 1) sum += weights[i] = Math.exp(weights[i] - top);
     for (let i = starts[x]; i < starts[x + 1]; i += 1) weights[i] /= sum;
-    logMeans[x] = top + Math.log(sum / sizes[x]);
+    logSums[x] = top + Math.log(sum);
   }
-  return { weights, logMeans, scale };
+  return { weights, logSums, scale };
 }
 
 /** Mean over prompts of Σ w·f, and its Monte Carlo error √(Σ w²(f − f̂)²) / prompts; a NaN in f is left out. */
@@ -124,21 +129,21 @@ function estimate(pool, weights, values) {
   return { value: total / prompts, error: Math.sqrt(squares) / prompts };
 }
 
-/** KL(π ‖ π_ref) in nats, the mean over prompts of Σ w·R/β − log(mean u), floored at 0, and its error. */
+/** KL(π ‖ π_ref) in nats, the mean over prompts of Σ w·R/β − log E_ref[exp(R/β)], floored at 0, and its error. */
 function estimateKl(pool, mixture, weighted, rewards) {
   const { starts } = pool;
-  const { weights, logMeans, scale } = weighted;
+  const { weights, logSums, scale } = weighted;
+  const { plain } = mixture; // the weights of the reference itself
   let total = 0;
   let squares = 0;
   let prompts = 0;
-  for (let x = 0; x < logMeans.length; x += 1) {
-    if (Number.isNaN(logMeans[x])) continue;
+  for (let x = 0; x < logSums.length; x += 1) {
+    if (Number.isNaN(logSums[x])) continue;
     let mean = 0;
     for (let i = starts[x]; i < starts[x + 1]; i += 1) mean += weights[i] * scale * rewards[i];
-    total += mean - logMeans[x];
+    total += mean - (logSums[x] - plain.logSums[x]);
     for (let i = starts[x]; i < starts[x + 1]; i += 1) {
-      if (mixture.base[i] === -Infinity) continue;
-      const part = weights[i] * (scale * rewards[i] - mean - 1) + 1 / mixture.sizes[x];
+      const part = weights[i] * (scale * rewards[i] - mean - 1) + plain.weights[i];
       squares += part * part;
     }
     prompts += 1;

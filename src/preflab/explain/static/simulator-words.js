@@ -18,9 +18,9 @@ const plural = (number, one) => `${whole(number)} ${one}${Math.round(number) ===
 const listed = (parts) => (parts.length < 2 ? parts.join("") : `${parts.slice(0, -1).join(", ")} and ${parts.at(-1)}`);
 
 function percent(share) {
-  if (share > 0 && share < 0.001) return "< 0.1 %";
-  if (share < 0.0995) return `${(100 * share).toFixed(1)} %`.replace(".0 ", " ");
-  return share < 1 && share > 0.995 ? "> 99 %" : `${Math.round(100 * share)} %`;
+  if (share > 0 && share < 0.001) return "< 0.1\u00a0%";
+  if (share < 0.0995) return `${(100 * share).toFixed(1)}\u00a0%`.replace(".0\u00a0", "\u00a0");
+  return share < 1 && share > 0.995 ? "> 99\u00a0%" : `${Math.round(100 * share)}\u00a0%`;
 }
 
 const betaText = (beta) => (beta === Infinity ? "reference only" : coefficient(beta));
@@ -35,7 +35,9 @@ function situation(sim) {
     return { role: "reference", text: "Nothing changes: KL 0.00. The policy writes what the reference writes." };
   }
   if (!criterion) {
-    return { role: "policy", text: `Learned reward is ${risen ? "above" : "about"} the reference's. No gold, no other criterion: whether the texts are better, only reading them tells.` };
+    const plain = `Learned reward is ${risen ? "above" : "about"} the reference's.`;
+    const only = "No gold, no other criterion: whether the texts are better, only reading them tells.";
+    return { role: "policy", text: `${plain} ${only}` };
   }
   const now = point.criteria[criterion.at];
   const before = reference.criteria[criterion.at];
@@ -45,15 +47,21 @@ function situation(sim) {
   if (risen && surely(-change, now, before)) {
     const weak = point.beta < sim.spread / 4 ? "No KL penalty holds it" : "This KL penalty does not hold it";
     if (risk > 0.5) {
-      return { role: "alarm", text: `Scores high and reads as gibberish: ${label} fails ${percent(risk)} of what is written (${fromTo}). ${weak}.` };
+      const fails = `${label} fails ${percent(risk)} of what is written`;
+      return { role: "alarm", text: `Scores high and reads as gibberish: ${fails} (${fromTo}). ${weak}.` };
     }
-    return { role: "alarm", text: `Scores high and is worse than the reference (${fromTo}): the reward's flaws are what it learned. ${weak}.` };
+    const flaws = "the reward's flaws are what it learned";
+    return { role: "alarm", text: `Scores high and is worse than the reference (${fromTo}): ${flaws}. ${weak}.` };
   }
   if (parting && point.kl.value >= parting.point.kl.value) {
-    const top = parting.best;
-    return { role: "alarm", text: `Too far: learned reward still rises, and ${label} is past its best (${figure(top.criteria[criterion.at].value)} at KL ${figure(top.kl.value)}, here ${figure(now.value)}).` };
+    const { kl, criteria } = parting.best;
+    const best = `${figure(criteria[criterion.at].value)} at KL ${figure(kl.value)}, here ${figure(now.value)}`;
+    return { role: "alarm", text: `Too far: learned reward still rises, and ${label} is past its best (${best}).` };
   }
-  if (risen && surely(change, now, before)) return { role: "gold", text: `Better by both: learned reward ${figure(reference.reward.value)} → ${figure(point.reward.value)}, ${fromTo}.` };
+  if (risen && surely(change, now, before)) {
+    const learned = `learned reward ${figure(reference.reward.value)} → ${figure(point.reward.value)}`;
+    return { role: "gold", text: `Better by both: ${learned}, ${fromTo}.` };
+  }
   if (surely(-change, now, before)) return { role: "alarm", text: `Worse than the reference: ${fromTo}.` };
   return { role: "reference", text: `No difference in ${label} found (${fromTo}).` };
 }
@@ -61,7 +69,8 @@ function situation(sim) {
 /** Why a point is grey, in words; "" for one that is not. */
 function doubtText(sim, point) {
   const said = {
-    thin: () => `${whole(point.thin)} of ${plural(point.numPrompts, "prompt")} have fewer than ${FEWEST} samples that speak`,
+    thin: () => (
+      `${whole(point.thin)} of ${plural(point.numPrompts, "prompt")} have fewer than ${FEWEST} samples that speak`),
     shape: () => `a few samples decide (Pareto k ${figure(point.shape)}, above ${LARGEST_SHAPE})`,
     beyond: () => `KL ${figure(point.kl.value)} is farther than any pooled policy went (${figure(sim.pool.farthest)})`,
     moves: () => {
@@ -78,7 +87,7 @@ function untried(sim, state) {
   const names = sim.flaws.filter(({ name }) => state.strengths[name] !== 0).map(({ label }) => label);
   if (state.reversed > 0) names.push("reversed labelers");
   sim.data.terms.forEach(({ name, weight }, t) => {
-    const here = state.weights[t] * 1;
+    const here = state.weights[t];
     const tried = sim.data.policy_info.some(({ trained_on: on }) => Math.sign(on?.[name] ?? 0) === Math.sign(here));
     if (here !== 0 && !tried && here !== weight) names.push(`the weight of ${name}`);
   });
@@ -92,15 +101,20 @@ function chartTitle(sim) {
   const last = curve.at(-1).criteria[criterion.at];
   const rises = criterion.sign * (last.value - reference.criteria[criterion.at].value) > 0;
   const worse = criterion.sign > 0 ? "falls" : "rises";
-  if (parting) return `From KL ${figure(parting.point.kl.value)} on, learned reward rises and ${sim.label} ${worse}`;
+  if (parting) {
+    const unsure = parting.point.doubts.length ? " (unsure)" : "";
+    return `From KL ${figure(parting.point.kl.value)} on, learned reward rises and ${sim.label} ${worse}${unsure}`;
+  }
   return rises ? `Learned reward and ${sim.label} do not part` : `Learned reward rises, ${sim.label} does not`;
 }
 
 function partingText(sim) {
   const { parting, criterion } = sim;
   if (!criterion) return "";
-  if (!parting) return `Along this line ${sim.label} never gets worse by more than its error while learned reward rises.`;
+  if (!parting) return `Along this line ${sim.label} never worsens by more than its error while learned reward rises.`;
   const { best, point } = parting;
   const unsure = point.doubts.length ? " The pool is unsure there." : "";
-  return `Where they part: ${sim.label} is best at KL ${figure(best.kl.value)} (β ${betaText(best.beta)}); from KL ${figure(point.kl.value)} (β ${betaText(point.beta)}) on it is worse by more than its error, while learned reward goes on rising.${unsure}`;
+  const place = ({ kl, beta }) => `KL ${figure(kl.value)} (β ${betaText(beta)})`;
+  const worse = "on it is worse by more than its error, while learned reward goes on rising";
+  return `Where they part: ${sim.label} is best at ${place(best)}; from ${place(point)} ${worse}.${unsure}`;
 }
