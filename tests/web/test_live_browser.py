@@ -79,7 +79,7 @@ def test_tokens_are_coloured_and_said_in_words(opened: Open) -> None:
     assert strengths == [0, 0.4, 0.83, 0.23, 0]
     page.get_by_text("Every token in numbers").click()
     cells = page.locator("#live-more tbody tr").all_inner_texts()
-    assert cells[2].split("\t") == ["“awesome”", "2.50", "61 %"]
+    assert cells[2].split("\t") == ["“awesome”", "2.50", "61\u00a0%"]
     assert cells[4].startswith("the end")
     (asked,) = typist.asked
     assert asked["run"] == "ppo_low"
