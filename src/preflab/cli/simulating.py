@@ -76,6 +76,8 @@ def simulate(
     from preflab.files import write_text
     from preflab.pipeline.finished import context_on, finished_runs, run_on
 
+    if live and as_json:
+        raise PreflabError("--live with --json", "one of them: the page is served until Ctrl-C", "leave --json out")
     with speaking(as_json) as speaker:
         found = finished_runs([_folder(run, recipe, workspace) for run in runs])
         changed, name = _with_prompts(found.recipe, prompts or _default_prompts(found))
@@ -114,7 +116,7 @@ def _serve(ctx: StageContext, port: int, speaker: Speaker) -> None:
     page = simulator_page(simulator_data(pool, live=source.page_facts(PATH, key)))
 
     def ready(address: str) -> None:
-        speaker.last(address, "open this link in a browser; Ctrl-C ends it")
+        speaker.last(None, f"open {address} in a browser; Ctrl-C ends it")
         speaker.stdout.flush()
 
     serve_live(page, source, key, port, ready)

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -227,6 +229,20 @@ def serve_live(page: str, source: Source, key: str, port: int, on_ready: Callabl
     Raises:
         PreflabError: the port is taken.
     """
+    with live_listening(page, source, key, port) as (server, listener, address):
+        on_ready(address)
+        server.run(sockets=[listener])
+
+
+@contextmanager
+def live_listening(
+    page: str, source: Source, key: str, port: int
+) -> Iterator[tuple[uvicorn.Server, socket.socket, str]]:
+    """A server that does not run yet, its listening socket, and the address of the page with its key.
+
+    Raises:
+        PreflabError: the port is taken.
+    """
     settings = WebSettings(host="127.0.0.1", port=port)
     with listen(settings) as listener:
         bound = replace(settings, port=listener.getsockname()[1])
@@ -234,5 +250,4 @@ def serve_live(page: str, source: Source, key: str, port: int, on_ready: Callabl
             live_app(page, source, key, bound), workers=1, log_level="warning", access_log=False, server_header=False,
             proxy_headers=False, timeout_graceful_shutdown=5, lifespan="off",
         )  # fmt: skip
-        on_ready(f"{bound.url}/?key={key}")
-        uvicorn.Server(config).run(sockets=[listener])
+        yield uvicorn.Server(config), listener, f"{bound.url}/?key={key}"

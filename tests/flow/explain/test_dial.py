@@ -54,9 +54,12 @@ STAGES = {
 }
 RECIPE = """
 recipe: 1
-data: {{prompts: {{path: prompts.jsonl}}}}
+data: {{prompts: {{path: prompts.jsonl}}, pairs: {{path: pairs.jsonl}}}}
 stages:
 {stages}
+  dpo:
+    {{kind: dpo, model: base, preferences: pairs, lora: {{rank: 2}}, optimiser: {{learning_rate: 0.05}},
+     watch: {{decoding: {{max_new_tokens: 6}}}}}}
   eval:
     kind: evaluate
     models: [base, low, full]
@@ -76,6 +79,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.save_pretrained(folder / "base")
     prompts = [f"{first} {second}" for first in WORDS for second in WORDS if first != second]
     (folder / "prompts.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in prompts))
+    pairs = [{"prompt": text, "chosen": " late", "rejected": " my parcel"} for text in prompts]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
     (folder / "dial_rewards.py").write_text(REWARD)
     stages = "".join(f"  {name}:{text}" for name, text in STAGES.items())
     (folder / "recipe.yaml").write_text(RECIPE.format(stages=stages))
@@ -308,6 +313,29 @@ def test_prompts_can_be_named_where_no_evaluation_names_the_run(inside: Path) ->
     data = read_json(inside / "named" / "dial.json")
     assert data["judges"] == {}
     assert "reward/mean" in data["points"][0]["figures"]
+
+
+def test_runs_without_a_reward_are_dialled_by_the_judges_of_another_evaluation(inside: Path) -> None:
+    words = ["dial", "dpo", "low", "--evaluate", "eval", "--at", "0.5", "--num-prompts", "12", "--output", "dpo"]
+    assert run_command(words) == 0
+    data = read_json(inside / "dpo" / "dial.json")
+    assert [name for name in data["points"][0]["figures"] if name.startswith(("judge/", "reward/"))] == [
+        "judge/variety"
+    ]
+    kls = [point["figures"]["kl/exact"]["value"] for point in data["points"]]
+    assert kls[0] == 0 < kls[1] < kls[2]
+    assert "The dial of dpo" in (inside / "dpo" / "dial.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_ends_are_those_of_the_folders_in_half_precision(inside: Path, dtype: str) -> None:
+    """Settings are computed from the float32 weights and rounded once, as opening a folder rounds."""
+    folders = {0.0: inside / "base", 1.0: run_folder(inside, "low") / "model"}
+    dial = Dial.open(folders[0.0], [folders[1.0]], dtype=dtype)
+    for setting, folder in folders.items():
+        dial.turn(setting)
+        opened = open_language_model(folder, dtype=dtype)
+        assert equal(dict(dial.model.model.state_dict()), dict(opened.model.state_dict()))
 
 
 def test_quantised_models_are_refused(inside: Path, tmp_path: Path) -> None:

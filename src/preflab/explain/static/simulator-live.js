@@ -6,30 +6,40 @@ const MOST_NAMED = 3; // tokens named in the sentence below a text
 /** The run whose penalty is nearest to β, and α = its penalty / β; at β = ∞ the reference alone, α = 0. */
 function mixtureAt(live, beta) {
   const away = (run) => Math.abs(Math.log(run.kl_coef / beta));
-  const run = beta === Infinity ? live.runs[0] : live.runs.reduce((best, each) => (away(each) < away(best) ? each : best));
-  return { run, alpha: beta === Infinity ? 0 : run.kl_coef / beta };
+  if (beta === Infinity) return { run: live.runs[0], alpha: 0 };
+  const run = live.runs.reduce((best, each) => (away(each) < away(best) ? each : best));
+  return { run, alpha: run.kl_coef / beta };
 }
 
 /** Why nothing can be written at this point; "" if it can. */
 function whyNotLive(sim, { run, alpha }) {
-  if (!sim.asTrained) return "Off: you have changed the reward, and no run was trained on the changed one. Reset the reward to write.";
-  if (alpha > sim.data.live.most) return `Off: this penalty is ${whole(alpha)} times smaller than that of ${run.name}. The mixture reaches ${whole(sim.data.live.most)} times; choose a larger one.`;
-  return "";
+  const { most } = sim.data.live;
+  if (!sim.asTrained) {
+    return "Off: you have changed the reward, and no run was trained on the changed one. Reset the reward to write.";
+  }
+  if (alpha <= most) return "";
+  const far = `this penalty is ${whole(alpha)} times smaller than that of ${run.name}`;
+  return `Off: ${far}. The mixture reaches ${whole(most)} times; choose a larger one.`;
 }
 
-function mixtureText(sim, { run, alpha }) {
+function mixtureText(sim, { run, alpha }, beta) {
   const reference = sim.data.policies[0];
   if (alpha === 0) return `Writes with ${reference} alone.`;
   if (alpha === 1) return `Writes with ${run.name} itself, whose penalty this is.`;
   const where = alpha < 1 ? `between ${reference} and ${run.name}` : `beyond ${run.name}, away from ${reference}`;
-  return `Mixes the logits of both models, α = ${coefficient(run.kl_coef)} / β = ${coefficient(alpha)}, ${where}. An approximation, made token by token: the bars above are for whole completions.`;
+  const share = `α = ${coefficient(run.kl_coef)} / ${coefficient(beta)} = ${coefficient(alpha)}`;
+  return (
+    `Mixes the logits of both models, ${share}, the penalty of ${run.name} over this one: ${where}. ` +
+    "An approximation, made token by token: the bars are for whole completions."
+  );
 }
 
 /** How often likelier or rarer a token is than under the reference, in words. */
 function ratioText(logRatio) {
   const times = Math.exp(Math.abs(logRatio));
   if (times < 1.05) return "as likely as under the reference";
-  return `${times >= 1000 ? "over 1,000" : figure(times)} times ${logRatio > 0 ? "likelier" : "rarer"} than under the reference`;
+  const size = times >= 1000 ? "over 1,000" : figure(times);
+  return `${size} times ${logRatio > 0 ? "likelier" : "rarer"} than under the reference`;
 }
 
 function tokenElement({ text, log_ratio: logRatio }) {
@@ -40,19 +50,30 @@ function tokenElement({ text, log_ratio: logRatio }) {
   return token;
 }
 
-const quoted = (token) => (token.text.trim() === "" ? (token.ends ? "the end" : "a space") : `“${token.text.trim()}”`);
+function quoted({ text, ends }) {
+  if (text.trim() !== "") return `“${text.trim()}”`;
+  return ends ? "the end" : "a space";
+}
 
 /** The tokens that differ most from the reference, as a sentence. */
 function strikingText(tokens) {
-  const sorted = tokens.filter(({ log_ratio: ratio }) => Math.abs(ratio) >= 0.05).sort((one, other) => Math.abs(other.log_ratio) - Math.abs(one.log_ratio));
+  const size = (token) => Math.abs(token.log_ratio);
+  const sorted = tokens.filter((token) => size(token) >= 0.05).sort((one, other) => size(other) - size(one));
   if (sorted.length === 0) return "Every token is as likely as under the reference.";
-  return `Farthest from the reference: ${listed(sorted.slice(0, MOST_NAMED).map((token) => `${quoted(token)}, ${ratioText(token.log_ratio).replace(" than under the reference", "")}`))}.`;
+  const times = (token) => ratioText(token.log_ratio).replace(" than under the reference", "");
+  const named = sorted.slice(0, MOST_NAMED).map((token) => `${quoted(token)}, ${times(token)}`);
+  return `Farthest from the reference: ${listed(named)}.`;
 }
 
 function tokenTable(tokens) {
-  const head = make("thead", {}, make("tr", {}, ...["token", "log-ratio, nats", "probability"].map((name) => make("th", { scope: "col" }, name))));
-  const rows = tokens.map((token) => make("tr", {}, make("td", {}, quoted(token)), make("td", { class: "numeric" }, figure(token.log_ratio)), make("td", { class: "numeric" }, percent(Math.exp(token.logp)))));
-  const box = make("div", { class: "scroll" }, make("table", {}, head, make("tbody", {}, ...rows)));
+  const names = ["token", "log-ratio, nats", "probability"].map((name) => make("th", { scope: "col" }, name));
+  const number = (text) => make("td", { class: "numeric" }, text);
+  const rows = tokens.map((token) => {
+    const figures = [figure(token.log_ratio), percent(Math.exp(token.logp))];
+    return make("tr", {}, make("td", {}, quoted(token)), ...figures.map(number));
+  });
+  const table = make("table", {}, make("thead", {}, make("tr", {}, ...names)), make("tbody", {}, ...rows));
+  const box = make("div", { class: "scroll" }, table);
   return make("details", {}, make("summary", {}, "Every token in numbers"), box);
 }
 
@@ -60,7 +81,8 @@ function scoresText(sim, end) {
   const parts = [`learned reward ${figure(end.reward)}`];
   for (const { name, label, fail } of sim.data.criteria) {
     const value = end.criteria[name];
-    parts.push(`${label} ${value === null || value === undefined ? (fail === null ? "gave none" : "F, fails") : figure(value)}`);
+    const none = fail === null ? "gave none" : "F, fails";
+    parts.push(`${label} ${value === null || value === undefined ? none : figure(value)}`);
   }
   return `${parts.join(" · ")} · log-ratio of the whole text ${figure(end.log_ratio)} nats`;
 }
@@ -121,7 +143,8 @@ class LiveText {
 
   close() {
     byId("live-tokens").removeAttribute("aria-busy");
-    if (!this.ended) this.say(`Stopped after ${plural(this.tokens.length, "token")}; a text that is not whole gets no scores.`);
+    if (this.ended) return;
+    this.say(`Stopped after ${plural(this.tokens.length, "token")}; a text that is not whole gets no scores.`);
   }
 }
 
@@ -134,7 +157,8 @@ async function writeLive(sim, wanted, signal) {
     if (response.ok) for await (const event of linesOf(response)) text.take(event);
     else text.take(await response.json());
   } catch (error) {
-    if (!signal.aborted) text.fail(`The command that serves this page does not answer (${error.message}). Start it again and open its link.`);
+    const why = `The command that serves this page does not answer (${error.message}).`;
+    if (!signal.aborted) text.fail(`${why} Start it again and open its link.`);
   } finally {
     text.close();
   }
@@ -151,7 +175,7 @@ function bindLive(sim, state) {
     const why = whyNotLive(sim, mixture);
     write.disabled = why !== "" || running !== null;
     stop.hidden = running === null;
-    setText(byId("live-about"), why || mixtureText(sim, mixture));
+    setText(byId("live-about"), why || mixtureText(sim, mixture, state.beta));
   };
   write.addEventListener("click", async () => {
     const { run, alpha } = mixtureAt(sim.data.live, state.beta);
