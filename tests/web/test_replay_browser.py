@@ -239,6 +239,8 @@ def test_pairs_show_margins_and_both_sides(open_page: OpenPage, tmp_path: Path) 
     page = open_page(pairs_run(tmp_path / "runs"))
     assert page.locator("#metric option").first.inner_text() == "margin of every kept pair"
     assert page.locator("#chart .line").count() == 4  # three pairs and their mean
+    assert page.locator("#chart .line.open").count() == 1
+    assert "implicit reward 0.24, margin of the pair +0.48" in page.locator("article .facts").first.inner_text()
     assert page.locator("#rows .worth").all_inner_texts() == ["margin +0.48", "margin +0.49", "margin +0.5"]
     assert token_values(page, "logratio", 0) == pytest.approx([0.4] * 6)
     assert token_values(page, "logratio", 1) == pytest.approx([-0.4] * 6)
@@ -251,6 +253,8 @@ def test_pairs_show_margins_and_both_sides(open_page: OpenPage, tmp_path: Path) 
 def test_a_reward_model_shows_scores_and_margins(open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page(pairs_run(tmp_path / "runs", "reward"))
     assert "score 0.24, margin of the pair +0.48" in page.locator("article .facts").first.inner_text()
+    assert page.locator("#colouring").is_hidden()
+    assert page.locator(".token").first.get_attribute("aria-label") == page.locator(".token").first.inner_text()
     bare = open_page(pairs_run(tmp_path / "bare", "reward", kept=False))
     assert "num_kept_pairs" in bare.locator("#left-out").inner_text()
     assert bare.locator("#tokens").is_hidden()

@@ -18,7 +18,7 @@ from preflab.explain.replay_rows import pack_floats, pack_row, spread_order
 from preflab.explain.rollout_files import read_step_file
 from preflab.files import read_json, read_jsonl
 from preflab.training.metrics import GLOSSARY
-from preflab.training.rollout_columns import ROLLOUTS, Column
+from preflab.training.record_columns import PAIRS, ROLLOUTS, Column
 from preflab.training.step_files import step_files, step_of
 from preflab.words import count
 
@@ -79,7 +79,7 @@ def _read_run(folder: Path, most_steps: int, most_rows: int, most_bytes: int) ->
     if not files and kind in ON_POLICY:
         raise _without_rollouts(folder, str(manifest["stage"]))
     metrics, alarms = read_jsonl(folder / "metrics.jsonl"), read_jsonl(folder / "alarms.jsonl")
-    about = ROLLOUTS if kind in ON_POLICY else {}
+    about = ROLLOUTS if kind in ON_POLICY else PAIRS
     alarmed = [alarm["step"] for alarm in alarms]
     rows, left_out = _read_steps(files, about, alarmed, most_steps, most_rows, most_bytes)
     series, remark = _series(metrics)
@@ -131,8 +131,8 @@ def _without_rollouts(folder: Path, stage: str) -> PreflabError:
 def _keeps_none(kind: str, stage: str) -> str:
     """What to set so that a stage of pairs keeps some."""
     return (
-        f"{stage} ({kind}) kept no pairs, so that only its curves are shown. Set num_kept_pairs of the stage above 0 "
-        f"and run it again: preflab run --set stages.{stage}.num_kept_pairs=8 --fresh {stage}."
+        f"{stage} ({kind}) kept no pairs, so only its curves are shown. `num_kept_pairs` of the stage keeps some: "
+        f"preflab run --set stages.{stage}.num_kept_pairs=8 --fresh {stage}. KTO alone learns from no pairs."
     )
 
 

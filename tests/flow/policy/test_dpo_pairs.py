@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from accelerate import Accelerator
-from flow.policy.test_dpo_loop import dpo_run, policy_and_reference
 
+from flow.policy.test_dpo_loop import dpo_run, policy_and_reference
 from preflab.files import read_jsonl
 from preflab.models.trunk import Trunk
 from preflab.policy.dpo import train_dpo

@@ -48,8 +48,15 @@ function rowButton(row) {
 
 function rowFacts(row) {
   const kl = klOf(row);
-  const facts = [count(row.num, "token"), Number.isFinite(kl) ? `KL ${number(kl, 3)}` : "", row.finish === "length" ? "cut by the length limit" : ""];
+  const facts = [count(row.num, "token"), Number.isFinite(kl) ? `KL ${number(kl, 3)}` : "", row.finish === "length" ? "cut by the length limit" : "", timesKept(row)];
   return facts.filter(Boolean).join(" · ");
+}
+
+// A prompt that was kept elsewhere too: its completions can be compared.
+function timesKept(row) {
+  if (row.side || row.promptId === null) return "";
+  const times = runs.flatMap((run) => run.rows).filter((each) => each.promptId === row.promptId).length;
+  return times > 1 ? `prompt kept ${times} times` : "";
 }
 
 function markRow() {
