@@ -341,6 +341,18 @@ def test_colours_have_signs_and_strengths(open_page: OpenPage, tmp_path: Path) -
     assert len(colours) == 3
 
 
+def test_the_address_leads_to_a_token(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(ppo_run(tmp_path / "runs"), ppo_run(tmp_path / "runs", "other"))
+    page.evaluate("location.hash = '#run=other&step=2&row=1&token=4&by=entropy'")
+    page.locator("article h3", has_text="other · step 2 · row 1").wait_for()
+    assert "token 4 of 12: entropy" in page.locator("#selected-said").inner_text()
+    page.locator(".token").nth(5).click()
+    page.wait_for_timeout(600)
+    assert page.evaluate("location.hash") == "#run=other&step=2&row=1&token=6&by=entropy"
+    page.evaluate("location.hash = '#run=<img src=x onerror=alert(1)>&step=NaN&row=9'")
+    page.locator("article h3", has_text="ppo · step 0 · row 0").wait_for()
+
+
 def test_float32_of_a_tenth_is_shown_as_a_tenth(open_page: OpenPage, tmp_path: Path) -> None:
     tenth = struct.unpack("<f", struct.pack("<f", 0.1))[0]
     assert tenth != 0.1

@@ -49,4 +49,5 @@ drawAlarms();
 listenToTrend();
 listenToRows();
 listenToRollout();
-openStep(runs[0].steps.at(-1) ?? null);
+if (!openAddress()) openStep(runs[0].steps.at(-1) ?? null);
+addEventListener("hashchange", openAddress);

@@ -1,5 +1,6 @@
 // The numbers of the chosen token: the trainer's beside the sampler's, every other quantity, and its alternatives.
 function drawSelected() {
+  noteAddress();
   const row = chosenRow();
   const panel = part("selected");
   panel.hidden = !row || !row.tokens.length || part("colouring").hidden;
