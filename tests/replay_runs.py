@@ -73,6 +73,7 @@ def ppo_run(
     steps: int = 6,
     rows: dict[int, list[dict[str, Any]]] | None = None,
     alarms: list[dict[str, Any]] | None = None,
+    kind: str = "ppo",
 ) -> Path:
     """A PPO run with four kept rollouts at each step; `rows` replaces those of a step."""
     metrics = [
@@ -80,7 +81,7 @@ def ppo_run(
         for step in range(steps)
     ]
     lines = {"metrics.jsonl": metrics, "alarms.jsonl": ALARMS if alarms is None else alarms}
-    folder = write_run(runs, name, "ppo", seconds=9.0, summary="", settings=SETTINGS, lines=lines)
+    folder = write_run(runs, name, kind, seconds=9.0, summary="", settings=SETTINGS, lines=lines)
     for step in range(steps):
         usual = [rollout(step, row, sentence(10 * step + row, 8 + 4 * row)) for row in range(4)]
         write_step(folder / "rollouts", step, (rows or {}).get(step, usual))

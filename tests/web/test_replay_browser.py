@@ -341,6 +341,23 @@ def test_colours_have_signs_and_strengths(open_page: OpenPage, tmp_path: Path) -
     assert len(colours) == 3
 
 
+def test_a_run_without_values_shows_what_it_has(open_page: OpenPage, tmp_path: Path) -> None:
+    row = {name: value for name, value in rollout(0, 0, ["a", "b"]).items() if name not in ("values", "returns")}
+    page = open_page(ppo_run(tmp_path / "runs", "grpo", steps=1, rows={0: [row]}, alarms=[], kind="grpo"))
+    offered = page.locator("#quantity option").all_inner_texts()
+    assert "credit of the end reward" in offered
+    assert not {"value", "return", "advantage from the end reward"} & set(offered)
+
+
+def test_two_steps_of_one_prompt_stand_side_by_side(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(ppo_run(tmp_path / "runs"))
+    assert page.locator("#rows .facts").first.inner_text().endswith("prompt kept 6 times")
+    page.locator("#other").select_option(label="ppo · step 1 · row 0 · 0.1")
+    assert page.locator("article h3").all_inner_texts() == ["ppo · step 5 · row 0", "ppo · step 1 · row 0"]
+    page.locator(".strip").nth(1).locator(".token").nth(2).click()
+    assert "token 3 of 8 of ppo · step 1 · row 0" in page.locator("#selected-said").inner_text()
+
+
 def test_the_address_leads_to_a_token(open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page(ppo_run(tmp_path / "runs"), ppo_run(tmp_path / "runs", "other"))
     page.evaluate("location.hash = '#run=other&step=2&row=1&token=4&by=entropy'")
