@@ -240,7 +240,10 @@ def test_pairs_show_margins_and_both_sides(open_page: OpenPage, tmp_path: Path) 
     assert page.locator("#metric option").first.inner_text() == "margin of every kept pair"
     assert page.locator("#chart .line").count() == 4  # three pairs and their mean
     assert page.locator("#chart .line.open").count() == 1
-    assert "implicit reward 0.24, margin of the pair +0.48" in page.locator("article .facts").first.inner_text()
+    assert (
+        "implicit reward 0.24, margin of the pair +0.48 · 6 tokens · log-ratio to the reference +2.4 nats"
+        in page.locator("article .facts").first.inner_text()
+    )
     assert page.locator("#rows .worth").all_inner_texts() == ["margin +0.48", "margin +0.49", "margin +0.5"]
     assert token_values(page, "logratio", 0) == pytest.approx([0.4] * 6)
     assert token_values(page, "logratio", 1) == pytest.approx([-0.4] * 6)

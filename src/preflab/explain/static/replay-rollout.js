@@ -51,7 +51,9 @@ function rewardSaid(row) {
   const score = runs[row.run].kind === "dpo" ? "implicit reward" : "score";
   const reward = row.side ? `${score} ${number(row.reward)}, margin of the pair ${signed(row.margin)}` : `reward ${number(row.reward)}${terms ? ` (${terms})` : ""}`;
   const kl = klOf(row);
-  return [reward, count(row.num, "token"), Number.isFinite(kl) ? `KL ${number(kl)} nats` : "", end].filter(Boolean).join(" · ");
+  const ratios = quantityCalled("logratio").of(row);
+  const ratio = ratios && !row.gap ? `log-ratio to the reference ${signed(sum(ratios))} nats` : "";
+  return [reward, count(row.num, "token"), Number.isFinite(kl) ? `KL ${number(kl)} nats` : "", ratio, end].filter(Boolean).join(" · ");
 }
 
 // The names of the records, so that prompt and completion can be found in the workspace.

@@ -1,6 +1,7 @@
 // The kept rollouts of the chosen step: one button each, in the chosen order.
 const worth = (row) => row.margin ?? row.reward ?? NaN;
-const klOf = (row) => (numbersOf(row, "kl") ? sum(numbersOf(row, "kl")) : NaN);
+// The KL of the whole completion; not known where a part of its tokens is not on the page.
+const klOf = (row) => (numbersOf(row, "kl") && !row.gap ? sum(numbersOf(row, "kl")) : NaN);
 const ORDERS = {
   kept: ["as kept", (row) => row.row],
   highest: ["highest reward first", (row) => -worth(row)],
