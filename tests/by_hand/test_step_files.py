@@ -68,6 +68,15 @@ def test_steps_after_the_checkpoint_are_cut_and_written_again(tmp_path: Path, ch
     assert written(tmp_path, range(checkpoint, 12), 150 * KIB, num_done=checkpoint) == [0, 2, 4, 6, 8, 10]
 
 
+def test_file_that_a_kill_left_half_is_removed(tmp_path: Path) -> None:
+    """`files.write_files` names it so before it is whole."""
+    written(tmp_path, range(2), 150 * KIB)
+    (tmp_path / ".step-000002.parquet.123.part").write_bytes(b"PAR1")
+    assert pq.read_table(tmp_path).num_rows == 2, "readers pass it over"
+    StepFiles(tmp_path, num_done=2, most_mib=1)
+    assert steps_in(tmp_path) == [0, 1]
+
+
 def test_kill_between_two_deletions_is_mended(tmp_path: Path) -> None:
     written(tmp_path, range(6), 150 * KIB)
     (tmp_path / "step-000001.parquet").unlink()

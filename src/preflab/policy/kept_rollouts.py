@@ -16,7 +16,7 @@ from torch import Tensor
 from preflab.models.alternatives import most_likely
 from preflab.policy.on_policy_run import OnPolicyRun
 from preflab.training.batches import token_budget_batches
-from preflab.training.record_columns import SCHEMA, floats, rollout_schema
+from preflab.training.record_columns import SCHEMA, Where, floats, rollout_schema
 from preflab.training.rollouts import Rollouts
 from preflab.training.step_files import StepFiles
 from preflab.training.token_texts import restore_spaces
@@ -90,7 +90,8 @@ class RolloutRecord:
             **per_token(rollouts, num, learned),
             **columns_of_alternatives(self.alternatives, self.decode),
         }
-        where = ["ppo"] * ("values" in learned) + ["alternatives"] * bool(self.alternatives)
+        where: list[Where] = ["ppo"] if "values" in learned else []
+        where += ["alternatives"] if self.alternatives else []
         schema = rollout_schema(terms, where).with_metadata({"preflab": json.dumps(self._facts())})
         self.files.write(step, pa.table(columns, schema=schema))
 

@@ -6,7 +6,7 @@ The columns are listed in `training/record_columns.py`, the page is docs/referen
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from preflab.training.batches import TokenSequence
-from preflab.training.record_columns import SCHEMA, Where, floats, pair_schema
+from preflab.training.record_columns import SCHEMA, floats, pair_schema
 from preflab.training.step_files import StepFiles
 
 FOLDER = "pairs"
@@ -88,8 +88,8 @@ class PairRecord:
             logps: per column one tensor for each completion, with one number per token.
         """
         per_token = logps or {}
-        where: Collection[Where] = ("dpo",) if per_token else ()
-        schema = pair_schema(where).with_metadata({"preflab": json.dumps({"schema": SCHEMA, **self.facts})})
+        facts = json.dumps({"schema": SCHEMA, **self.facts})
+        schema = pair_schema(["dpo"] if per_token else []).with_metadata({"preflab": facts})
         self.files.write(step, pa.table(self._columns(step, scores, per_token), schema=schema))
 
     def _columns(self, step: int, scores: Tensor, per_token: Mapping[str, Sequence[Tensor]]) -> dict[str, Any]:

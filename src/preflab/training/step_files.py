@@ -33,6 +33,8 @@ class StepFiles:
 
     def __init__(self, folder: Path, *, num_done: int, most_mib: float, unit: int = 1) -> None:
         self.folder, self.most, self.unit = folder, int(most_mib * 2**20), unit
+        for torn in folder.glob(f".{PATTERN}.*.part"):  # of a process that was killed
+            torn.unlink(missing_ok=True)
         self.sizes = {step_of(path): path.stat().st_size for path in step_files(folder)}
         self._delete([step for step, size in self.sizes.items() if step >= num_done or size == 0])
         self.every = unit * _spacing({step // unit for step in self.sizes}, -(-num_done // unit))

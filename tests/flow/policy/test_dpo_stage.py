@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -138,6 +139,20 @@ def test_what_is_left_behind(lines: dict[str, Line], folder: Path) -> None:
     assert (left / "model" / card["reference"]).resolve() == (lines["sft"].folder / "model").resolve()
     # Two stages on the same reference and other data: two entries of the cache.
     assert len(list((folder / "runs" / ".reference").iterdir())) == 2
+
+
+def test_held_out_pairs_are_kept_with_the_ids_of_their_records(lines: dict[str, Line], folder: Path) -> None:
+    rows = pq.read_table(lines["dpo"].folder / "pairs").to_pylist()
+    num_steps = len((lines["dpo"].folder / "metrics.jsonl").read_text().splitlines())
+    assert {row["step"] for row in rows} >= {0, num_steps}
+    assert [row["side"] for row in rows] == ["chosen", "rejected"] * (len(rows) // 2)
+    for row in rows:
+        assert row["completion_id"].startswith("completion-")
+        assert "".join(row["tokens"]).strip().startswith(row["completion"].strip())
+        assert len(row["logps"]) == len(row["ref_logps"]) == len(row["token_ids"]) == len(row["tokens"])
+    assert rows[0]["margin"] == pytest.approx(0, abs=1e-4), "before training"
+    last = [row["margin"] for row in rows if row["step"] == num_steps]
+    assert sum(last) / len(last) > 0.1
 
 
 def test_another_beta_asks_the_reference_nothing(folder: Path, lines: dict[str, Line], monkeypatch: Any) -> None:

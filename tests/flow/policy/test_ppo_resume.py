@@ -101,6 +101,7 @@ def test_killed_while_it_writes_a_checkpoint(kill_at: int, tmp_path: Path) -> No
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
     assert without_times(tmp_path / "whole") == without_times(tmp_path / "cut")
+    assert files_of(tmp_path / "whole" / "rollouts") == files_of(tmp_path / "cut" / "rollouts")
 
 
 def test_fewer_steps_than_are_done_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from preflab.models.trunk import Trunk
 from preflab.policy.ppo import train_ppo
 from preflab.settings.learning import LoraSettings
 from preflab.training.processes import make_accelerator
-from tiny_worlds import tiny_ppo, tiny_trunk
+from tiny_worlds import kept_rollouts, tiny_ppo, tiny_trunk
 from two_processes import call_in_two_processes
 
 
@@ -95,6 +95,12 @@ def test_two_processes_learn_what_one_learns(adapters: str, treatment: str, tmp_
     for first, second in zip(*rows, strict=True):
         for name in SAME:
             assert second[name] == pytest.approx(first[name], abs=1e-4), name
+    of_one, of_two = kept_rollouts(tmp_path / "one"), kept_rollouts(tmp_path / "two")
+    assert [(row["step"], row["row"]) for row in of_one] == [(step, row) for step in (0, 1) for row in range(4)]
+    assert [(row["step"], row["row"]) for row in of_two] == [(step, row) for step in (0, 1) for row in (0, 2, 4, 6)]
+    for row in of_two:
+        same = [one for one in of_one if (one["step"], one["row"]) == (row["step"], row["row"])]
+        assert [one["seed"] for one in same] in ([], [row["seed"]]), "a row is the same completion in any process"
 
 
 @pytest.mark.parametrize(

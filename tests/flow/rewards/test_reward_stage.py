@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from preflab.errors import PreflabError
@@ -78,6 +79,17 @@ def test_stages_write_models_and_summaries(lines: dict[str, Line]) -> None:
         assert not (lines[name].folder / "checkpoint").exists()
     # 160 prompts, those whose hash is below a quarter held out: 42 pairs
     assert "of 42 held-out pairs" in lines["rm"].summary
+
+
+def test_scores_of_eight_held_out_pairs_are_kept(lines: dict[str, Line]) -> None:
+    rows = pq.read_table(lines["rm"].folder / "pairs").to_pylist()
+    num_steps = len((lines["rm"].folder / "metrics.jsonl").read_text().splitlines())
+    last = [row for row in rows if row["step"] == num_steps]
+    sides = [(pair, side) for pair in range(8) for side in ("chosen", "rejected")]
+    assert [(row["pair"], row["side"]) for row in last] == sides
+    assert len({row["prompt_id"] for row in last}) == 8
+    assert all(row["completion_id"].startswith("completion-") for row in rows)
+    assert sum(row["margin"] > 0 for row in last) >= 14, "as right as on all held-out pairs"
 
 
 def test_the_report_has_what_its_page_says(lines: dict[str, Line], repository: Path) -> None:
