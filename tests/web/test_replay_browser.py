@@ -203,6 +203,54 @@ def test_an_alarm_leads_to_the_tokens_that_raised_it(open_page: OpenPage, tmp_pa
     assert page.locator("#rows .facts").first.inner_text().startswith("20 tokens")
 
 
+@pytest.mark.parametrize(
+    ("alarm", "columns", "found"),
+    [
+        # |ln 2| = 0.69, |ln 1/4| = 1.39: the ratio 1/4 is farther from 1.
+        ("first ratio is not 1", {"ratio": [2.0, 0.25, 1.0]}, "“b” ratio π / π_old 0.25, row 0, token 2"),
+        ("entropy collapse", {"entropy": [0.5, 0.25, 0.125]}, "“c” entropy 0.125 nats, row 0, token 3"),
+        (
+            "sampler holds other weights",
+            {"sampler_logps": [-1.0, -1.0, -1.0], "trainer_logps": [-1.5, -1.0, -0.25]},
+            "“c” sampler less trainer −0.75 nats, row 0, token 3",
+        ),
+        (
+            "hardly moved",
+            {"trainer_logps": [-1.0, -1.0, -1.0], "ref_logps": [-1.5, -0.25, -1.0]},
+            "“b” log-ratio to the reference −0.75 nats, row 0, token 2",
+        ),
+    ],
+)
+def test_each_alarm_ranks_tokens_by_its_quantity(
+    open_page: OpenPage, tmp_path: Path, alarm: str, columns: dict[str, list[float]], found: str
+) -> None:
+    row = rollout(0, 0, ["a", "b", "c"], **columns)
+    raised = [{"step": 0, "alarm": alarm, "message": "look", "setting": "kl_coef"}]
+    page = open_page(ppo_run(tmp_path / "runs", steps=1, rows={0: [row]}, alarms=raised))
+    page.locator("#alarms button").first.click()
+    assert page.locator("#alarms .found-tokens li").first.inner_text() == found
+
+
+def test_repeated_3_grams_are_found(open_page: OpenPage, tmp_path: Path) -> None:
+    """a b c d a b c: only the last c ends three tokens that were written before."""
+    row = rollout(0, 0, list("abcdabc"), token_ids=[1, 2, 3, 4, 1, 2, 3])
+    raised = [{"step": 0, "alarm": "repeated n-grams", "message": "look", "setting": "kl_coef"}]
+    page = open_page(ppo_run(tmp_path / "runs", steps=1, rows={0: [row]}, alarms=raised))
+    page.locator("#alarms button").first.click()
+    assert page.locator("#alarms .found-tokens li").all_inner_texts() == [
+        "“c” repeats an earlier 3-gram 1, row 0, token 7"
+    ]
+    assert token_values(page, "repeat") == [0, 0, 0, 0, 0, 0, 1]
+
+
+def test_an_alarm_of_a_step_that_was_not_kept_leads_to_the_nearest(open_page: OpenPage, tmp_path: Path) -> None:
+    raised = [{"step": 9, "alarm": "length drift", "message": "look", "setting": "kl_coef"}]
+    page = open_page(ppo_run(tmp_path / "runs", alarms=raised))
+    page.locator("#alarms button").click()
+    assert "Step 9 is not on this page; step 5 is the nearest." in page.locator("#alarms .found").inner_text()
+    assert page.locator("#rollouts-title").inner_text() == "Rollouts of step 5"
+
+
 def test_the_farthest_tokens_of_a_step_are_listed(open_page: OpenPage, tmp_path: Path) -> None:
     rows = [rollout(0, 0, ["a", "b"], advantages=[1.0, -3.0]), rollout(0, 1, ["c"], advantages=[2.0])]
     page = open_page(ppo_run(tmp_path / "runs", steps=1, rows={0: rows}, alarms=[]))
