@@ -97,7 +97,8 @@ def train_dpo(run: DpoRun) -> DpoResult:
     if settings.optimiser.gradient_checkpointing:
         run.trunk.enable_gradient_checkpointing()
     groups, held_out = ask_reference(run)
-    pairs = DpoPairs(run, reference_role(run.trunk))
+    kept = run.kept_pairs if accelerator.is_main_process else ()
+    pairs = DpoPairs(run.trunk, settings, kept, reference_role(run.trunk))
     learning = [parameter for _, parameter in run.trunk.parameters_of("policy")]
     optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser)
     model, optimiser = accelerator.prepare(run.trunk.to(accelerator.device), optimiser)
@@ -113,7 +114,7 @@ def train_dpo(run: DpoRun) -> DpoResult:
         num_steps=run.num_steps,
     )
     fired: list[Alarm] = []
-    pairs.begin(state.step)
+    pairs.begin(run.folder, state.step)
 
     with progress(run.name, run.num_steps, state.step) as bar:
         while state.step < run.num_steps:
