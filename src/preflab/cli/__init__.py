@@ -16,6 +16,7 @@ from preflab.cli import (
     accounts,
     campaigns,
     constitution,
+    games,
     labelling,
     models,
     records,
@@ -54,7 +55,9 @@ def _read_global_options(
     """Read the options that stand before the command."""
 
 
-for room in (starting, records, scoring, running, replaying, constitution, labelling, campaigns, accounts, models):
+for room in (
+    starting, records, scoring, running, replaying, constitution, labelling, campaigns, accounts, models, games,
+):  # fmt: skip
     room.add_to(app)
 
 # ClickException of the click that this typer uses: typer may bundle its own copy of click.
