@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from preflab.training.rollout_columns import FLOATS, ROLLOUTS
+from preflab.training.record_columns import PAIRS, ROLLOUTS
 from report_runs import write_run
 
 PER_TOKEN = ("sampler_logps", "trainer_logps", "ref_logps", "kl", "advantages", "entropy", "ratio")
@@ -42,8 +42,7 @@ def rollout(step: int, row: int, tokens: list[str], **columns: Any) -> dict[str,
 
 def write_step(folder: Path, step: int, rows: list[dict[str, Any]]) -> None:
     """One Parquet file of a record, with the types of the schema."""
-    types = {name: column.type for name, column in ROLLOUTS.items()}
-    types |= {"pair": pa.int32(), "score": pa.float32(), "margin": pa.float32(), "logps": FLOATS}
+    types = {name: column.type for name, column in {**PAIRS, **ROLLOUTS}.items()}
 
     def kind(name: str) -> pa.DataType:
         return types.get(name, pa.float32() if name.startswith("reward/") else pa.string())
@@ -74,6 +73,7 @@ def ppo_run(
     steps: int = 6,
     rows: dict[int, list[dict[str, Any]]] | None = None,
     alarms: list[dict[str, Any]] | None = None,
+    kind: str = "ppo",
 ) -> Path:
     """A PPO run with four kept rollouts at each step; `rows` replaces those of a step."""
     metrics = [
@@ -81,7 +81,7 @@ def ppo_run(
         for step in range(steps)
     ]
     lines = {"metrics.jsonl": metrics, "alarms.jsonl": ALARMS if alarms is None else alarms}
-    folder = write_run(runs, name, "ppo", seconds=9.0, summary="", settings=SETTINGS, lines=lines)
+    folder = write_run(runs, name, kind, seconds=9.0, summary="", settings=SETTINGS, lines=lines)
     for step in range(steps):
         usual = [rollout(step, row, sentence(10 * step + row, 8 + 4 * row)) for row in range(4)]
         write_step(folder / "rollouts", step, (rows or {}).get(step, usual))
@@ -97,6 +97,7 @@ def pair_rows(step: int, pair: int, *, reward: bool = False) -> list[dict[str, A
         row = {
             "step": step, "pair": pair, "prompt_id": f"prompt-{pair}", "prompt": f"Question {pair}?", "side": side,
             "completion": " ".join(tokens), "token_ids": list(range(6)), "tokens": tokens,
+            "written": [True] * 6,
             "logps": [value + 0.1 * step * direction for value in ref], "ref_logps": ref,
             "score": 0.06 * step * direction, "margin": 0.12 * step + 0.01 * pair, "completion_id": f"c-{pair}-{side}",
         }  # fmt: skip

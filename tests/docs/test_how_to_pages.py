@@ -10,12 +10,14 @@ import pytest
 
 from docs.test_structure import settings_models
 from docs_scripts import docs_script
+from preflab.explain.replay_data import MOST_ROWS, MOST_STEPS
+from preflab.explain.replay_rows import HEAD, MOST_TOKENS
 from preflab.settings.learning import RunSettings
 from preflab.settings.recipe import DeviceSettings
 from preflab.training.alarms import Alarms
 from preflab.training.metrics import GLOSSARY
 
-PAGES = ("evaluate", "probes", "trackers", "precision-and-devices", "troubleshooting", "serve")
+PAGES = ("evaluate", "probes", "replay", "trackers", "precision-and-devices", "troubleshooting", "serve")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,14 @@ def test_messages_quoted_in_troubleshooting_stand_in_the_source(pages: dict[str,
 def test_trackers_page_has_every_value(pages: dict[str, str]) -> None:
     values = get_args(get_args(RunSettings.model_fields["log_with"].annotation)[0])
     assert {f"`{value}`" for value in values} == set(re.findall(r"^\| (`\w+`)", pages["trackers"], re.MULTILINE))
+
+
+def test_replay_page_names_the_limits(pages: dict[str, str]) -> None:
+    limits = f"{MOST_STEPS} steps with {MOST_ROWS} rollouts", f"{MOST_TOKENS:,} tokens", f"first {HEAD:,} and the"
+    missing = [
+        words for words in (*limits, f"last {MOST_TOKENS - HEAD:,}") if words not in " ".join(pages["replay"].split())
+    ]
+    assert not missing
 
 
 def test_precision_page_has_every_value(pages: dict[str, str]) -> None:

@@ -280,15 +280,12 @@ def replays(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         top = {"top_ids": [[1, 2]] * num, "top_tokens": [["a", "b"]] * num, "top_logps": [[-0.7, -1.4]] * num}
         return replay_runs.rollout(3, row, tokens, **top, **columns)
 
-    long = with_top(0, replay_runs.sentence(0, 410))
-    rows = [long, with_top(1, []), with_top(2, ["a", "b"], written=[True, False])]
-    first, other = replay_runs.ppo_run(folder, rows={3: rows}), replay_runs.ppo_run(folder, "ppo_free")
+    rows = [with_top(0, replay_runs.sentence(0, 12)), with_top(1, []), with_top(2, ["a", "b"], written=[True, False])]
+    first, other = replay_runs.ppo_run(folder, rows={3: rows}), replay_runs.ppo_run(folder, "ppo_free", steps=4)
+    long = replay_runs.ppo_run(folder, "long", steps=1, rows={0: [replay_runs.rollout(0, 0, ["a"] * 401)]}, alarms=[])
+    pairs = [replay_runs.pairs_run(folder)], [replay_runs.pairs_run(folder, "reward", kept=False)]
     pages = []
-    for runs in (
-        [first, other],
-        [replay_runs.pairs_run(folder)],
-        [replay_runs.pairs_run(folder, "reward", kept=False)],
-    ):
+    for runs in ([first, other], [long], *pairs):
         pages.append(folder / f"{len(pages)}.html")
         pages[-1].write_text(replay_page(replay_data(runs)), encoding="utf-8")
     return pages
@@ -298,8 +295,11 @@ def replays(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_the_replay(browser: Any, replays: list[Path], axe: str, scheme: str, width: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
     page = context.new_page()
-    assert [wrong for file in replays for wrong in looked_over(page, axe, file.as_uri())] == []
-    page.goto(replays[0].as_uri())
+    two, long, *pairs = replays
+    assert [wrong for file in (two, *pairs) for wrong in looked_over(page, axe, file.as_uri())] == []
+    page.goto(long.as_uri())
+    assert violations(page, axe) == []
+    page.goto(two.as_uri())
     page.locator("#alarms button").first.click()
     page.locator("#other").select_option(index=1)
     for name in ("advantages", "kl", "credit"):

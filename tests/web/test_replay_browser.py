@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
+from preflab.explain import replay_rows
 from preflab.explain.replay_data import replay_data
 from preflab.explain.replay_page import replay_page
 from replay_runs import PER_TOKEN, pairs_run, ppo_run, rollout, sentence
@@ -139,6 +140,26 @@ def test_credit_skips_tokens_that_the_policy_did_not_write(open_page: OpenPage, 
     assert "not written by the policy" in page.locator(".token").nth(1).get_attribute("aria-label")
 
 
+def test_credit_counts_the_tokens_of_a_gap(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five tokens, the third left out; R = 16, γλ = 1/2: 1, 2, (4), 8, 16. A needs the values of the gap before it.
+
+    V = 0 everywhere, so A of the last two is the credit: 8 and 16.
+    """
+    monkeypatch.setattr(replay_rows, "MOST_TOKENS", 4)
+    monkeypatch.setattr(replay_rows, "HEAD", 2)
+    row = rollout(0, 0, list("abcde"), reward=16.0, values=[0.0] * 5)
+    page = open_page(ppo_run(tmp_path / "runs", steps=1, rows={0: [row]}, alarms=[]))
+    select(page, "quantity", "credit")
+    page.locator("#lambda").fill("0.5")
+    assert token_values(page, "credit") == [1, 2, 8, 16]
+    assert page.locator(".missing").inner_text() == "[… 1 token not on this page …]"
+    assert page.locator(".token").nth(2).get_attribute("aria-posinset") == "4"
+    select(page, "quantity", "gae")
+    assert page.locator(".value").all_inner_texts() == ["–", "–", "+8", "+16"]
+
+
 def test_one_walks_from_trend_to_token_by_keyboard(open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page(ppo_run(tmp_path / "runs"))
     page.locator("#step").focus()
@@ -203,6 +224,54 @@ def test_an_alarm_leads_to_the_tokens_that_raised_it(open_page: OpenPage, tmp_pa
     assert page.locator("#rows .facts").first.inner_text().startswith("20 tokens")
 
 
+@pytest.mark.parametrize(
+    ("alarm", "columns", "found"),
+    [
+        # |ln 2| = 0.69, |ln 1/4| = 1.39: the ratio 1/4 is farther from 1.
+        ("first ratio is not 1", {"ratio": [2.0, 0.25, 1.0]}, "“b” ratio π / π_old 0.25, row 0, token 2"),
+        ("entropy collapse", {"entropy": [0.5, 0.25, 0.125]}, "“c” entropy 0.125 nats, row 0, token 3"),
+        (
+            "sampler holds other weights",
+            {"sampler_logps": [-1.0, -1.0, -1.0], "trainer_logps": [-1.5, -1.0, -0.25]},
+            "“c” sampler less trainer −0.75 nats, row 0, token 3",
+        ),
+        (
+            "hardly moved",
+            {"trainer_logps": [-1.0, -1.0, -1.0], "ref_logps": [-1.5, -0.25, -1.0]},
+            "“b” log-ratio to the reference −0.75 nats, row 0, token 2",
+        ),
+    ],
+)
+def test_each_alarm_ranks_tokens_by_its_quantity(
+    open_page: OpenPage, tmp_path: Path, alarm: str, columns: dict[str, list[float]], found: str
+) -> None:
+    row = rollout(0, 0, ["a", "b", "c"], **columns)
+    raised = [{"step": 0, "alarm": alarm, "message": "look", "setting": "kl_coef"}]
+    page = open_page(ppo_run(tmp_path / "runs", steps=1, rows={0: [row]}, alarms=raised))
+    page.locator("#alarms button").first.click()
+    assert page.locator("#alarms .found-tokens li").first.inner_text() == found
+
+
+def test_repeated_3_grams_are_found(open_page: OpenPage, tmp_path: Path) -> None:
+    """a b c d a b c: only the last c ends three tokens that were written before."""
+    row = rollout(0, 0, list("abcdabc"), token_ids=[1, 2, 3, 4, 1, 2, 3])
+    raised = [{"step": 0, "alarm": "repeated n-grams", "message": "look", "setting": "kl_coef"}]
+    page = open_page(ppo_run(tmp_path / "runs", steps=1, rows={0: [row]}, alarms=raised))
+    page.locator("#alarms button").first.click()
+    assert page.locator("#alarms .found-tokens li").all_inner_texts() == [
+        "“c” repeats an earlier 3-gram 1, row 0, token 7"
+    ]
+    assert token_values(page, "repeat") == [0, 0, 0, 0, 0, 0, 1]
+
+
+def test_an_alarm_of_a_step_that_was_not_kept_leads_to_the_nearest(open_page: OpenPage, tmp_path: Path) -> None:
+    raised = [{"step": 9, "alarm": "length drift", "message": "look", "setting": "kl_coef"}]
+    page = open_page(ppo_run(tmp_path / "runs", alarms=raised))
+    page.locator("#alarms button").click()
+    assert "Step 9 is not on this page; step 5 is the nearest." in page.locator("#alarms .found").inner_text()
+    assert page.locator("#rollouts-title").inner_text() == "Rollouts of step 5"
+
+
 def test_the_farthest_tokens_of_a_step_are_listed(open_page: OpenPage, tmp_path: Path) -> None:
     rows = [rollout(0, 0, ["a", "b"], advantages=[1.0, -3.0]), rollout(0, 1, ["c"], advantages=[2.0])]
     page = open_page(ppo_run(tmp_path / "runs", steps=1, rows={0: rows}, alarms=[]))
@@ -239,6 +308,11 @@ def test_pairs_show_margins_and_both_sides(open_page: OpenPage, tmp_path: Path) 
     page = open_page(pairs_run(tmp_path / "runs"))
     assert page.locator("#metric option").first.inner_text() == "margin of every kept pair"
     assert page.locator("#chart .line").count() == 4  # three pairs and their mean
+    assert page.locator("#chart .line.open").count() == 1
+    assert (
+        "implicit reward 0.24, margin of the pair +0.48 · 6 tokens · log-ratio to the reference +2.4 nats"
+        in page.locator("article .facts").first.inner_text()
+    )
     assert page.locator("#rows .worth").all_inner_texts() == ["margin +0.48", "margin +0.49", "margin +0.5"]
     assert token_values(page, "logratio", 0) == pytest.approx([0.4] * 6)
     assert token_values(page, "logratio", 1) == pytest.approx([-0.4] * 6)
@@ -251,6 +325,8 @@ def test_pairs_show_margins_and_both_sides(open_page: OpenPage, tmp_path: Path) 
 def test_a_reward_model_shows_scores_and_margins(open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page(pairs_run(tmp_path / "runs", "reward"))
     assert "score 0.24, margin of the pair +0.48" in page.locator("article .facts").first.inner_text()
+    assert page.locator("#colouring").is_hidden()
+    assert page.locator(".token").first.get_attribute("aria-label") == page.locator(".token").first.inner_text()
     bare = open_page(pairs_run(tmp_path / "bare", "reward", kept=False))
     assert "num_kept_pairs" in bare.locator("#left-out").inner_text()
     assert bare.locator("#tokens").is_hidden()
@@ -335,6 +411,47 @@ def test_colours_have_signs_and_strengths(open_page: OpenPage, tmp_path: Path) -
     assert [token.evaluate("one => one.classList.contains('below')") for token in tokens.all()] == [False, True, False]
     colours = {token.evaluate("one => getComputedStyle(one).backgroundColor") for token in tokens.all()}
     assert len(colours) == 3
+
+
+def test_a_run_without_values_shows_what_it_has(open_page: OpenPage, tmp_path: Path) -> None:
+    row = {name: value for name, value in rollout(0, 0, ["a", "b"]).items() if name not in ("values", "returns")}
+    page = open_page(ppo_run(tmp_path / "runs", "grpo", steps=1, rows={0: [row]}, alarms=[], kind="grpo"))
+    offered = page.locator("#quantity option").all_inner_texts()
+    assert "credit of the end reward" in offered
+    assert not {"value", "return", "advantage from the end reward"} & set(offered)
+
+
+def test_two_steps_of_one_prompt_stand_side_by_side(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(ppo_run(tmp_path / "runs"))
+    assert page.locator("#rows .facts").first.inner_text().endswith("prompt kept 6 times")
+    page.locator("#other").select_option(label="ppo · step 1 · row 0 · 0.1")
+    assert page.locator("article h3").all_inner_texts() == ["ppo · step 5 · row 0", "ppo · step 1 · row 0"]
+    page.locator(".strip").nth(1).locator(".token").nth(2).click()
+    assert "token 3 of 8 of ppo · step 1 · row 0" in page.locator("#selected-said").inner_text()
+
+
+def test_a_run_without_metrics_or_pairs_still_opens(open_page: OpenPage, tmp_path: Path) -> None:
+    bare, run = pairs_run(tmp_path / "runs", "reward", kept=False), ppo_run(tmp_path / "runs", alarms=[])
+    (run / "metrics.jsonl").write_text("")
+    page = open_page(bare, run)
+    assert page.locator("#step-said").inner_text() == "no step was kept"
+    select(page, "run", "1")
+    assert page.locator("#rows button").count() == 4
+    assert page.locator("article h3").inner_text().startswith("ppo · step")
+    alone = open_page(run)
+    assert alone.locator("#rows button").count() == 4
+
+
+def test_the_address_leads_to_a_token(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(ppo_run(tmp_path / "runs"), ppo_run(tmp_path / "runs", "other"))
+    page.evaluate("location.hash = '#run=other&step=2&row=1&token=4&by=entropy'")
+    page.locator("article h3", has_text="other · step 2 · row 1").wait_for()
+    assert "token 4 of 12: entropy" in page.locator("#selected-said").inner_text()
+    page.locator(".token").nth(5).click()
+    page.wait_for_timeout(600)
+    assert page.evaluate("location.hash") == "#run=other&step=2&row=1&token=6&by=entropy"
+    page.evaluate("location.hash = '#run=<img src=x onerror=alert(1)>&step=NaN&row=9'")
+    page.locator("article h3", has_text="ppo · step 0 · row 1").wait_for()  # the prompt that was open before
 
 
 def test_float32_of_a_tenth_is_shown_as_a_tenth(open_page: OpenPage, tmp_path: Path) -> None:

@@ -58,20 +58,22 @@ def _read_global_options(
 
 
 for room in (
-    starting,
-    records,
-    scoring,
-    running,
-    constitution,
-    labelling,
-    campaigns,
     accounts,
-    models,
-    games,
-    simulating,
+    campaigns,
+    constitution,
     dial,
+    games,
+    labelling,
+    models,
+    records,
     replaying,
+    running,
+    scoring,
+    simulating,
+    starting,
+    starting, records, scoring, running, replaying, constitution, labelling, campaigns, accounts, models, games,
 ):
+):  # fmt: skip
     room.add_to(app)
 
 # ClickException of the click that this typer uses: typer may bundle its own copy of click.

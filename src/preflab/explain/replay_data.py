@@ -6,19 +6,19 @@ room is used. What was left out is said in `left_out`, and the page shows it.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError
+from preflab.explain.inline import json_in_script
 from preflab.explain.replay_alarms import alarm_view
 from preflab.explain.replay_rows import pack_floats, pack_row, spread_order
 from preflab.explain.rollout_files import read_step_file
 from preflab.files import read_json, read_jsonl
 from preflab.training.metrics import GLOSSARY
-from preflab.training.rollout_columns import ROLLOUTS, Column
+from preflab.training.record_columns import PAIRS, ROLLOUTS, Column
 from preflab.training.step_files import step_files, step_of
 from preflab.words import count
 
@@ -26,7 +26,7 @@ ON_POLICY = ("ppo", "grpo", "online_dpo")
 """Kinds of stages that keep rollouts."""
 OF_PAIRS = ("dpo", "reward")
 """Kinds of stages that can keep pairs."""
-MOST_BYTES = 4_200_000
+MOST_BYTES = 4_000_000
 """Most bytes of kept rollouts on the page, over all of its runs."""
 MOST_STEPS, MOST_ROWS = 200, 16
 """Most steps of a run on the page, and most rollouts of a step."""
@@ -79,7 +79,7 @@ def _read_run(folder: Path, most_steps: int, most_rows: int, most_bytes: int) ->
     if not files and kind in ON_POLICY:
         raise _without_rollouts(folder, str(manifest["stage"]))
     metrics, alarms = read_jsonl(folder / "metrics.jsonl"), read_jsonl(folder / "alarms.jsonl")
-    about = ROLLOUTS if kind in ON_POLICY else {}
+    about = ROLLOUTS if kind in ON_POLICY else PAIRS
     alarmed = [alarm["step"] for alarm in alarms]
     rows, left_out = _read_steps(files, about, alarmed, most_steps, most_rows, most_bytes)
     series, remark = _series(metrics)
@@ -131,8 +131,8 @@ def _without_rollouts(folder: Path, stage: str) -> PreflabError:
 def _keeps_none(kind: str, stage: str) -> str:
     """What to set so that a stage of pairs keeps some."""
     return (
-        f"{stage} ({kind}) kept no pairs, so that only its curves are shown. Set num_kept_pairs of the stage above 0 "
-        f"and run it again: preflab run --set stages.{stage}.num_kept_pairs=8 --fresh {stage}."
+        f"{stage} ({kind}) kept no pairs, so only its curves are shown. `num_kept_pairs` of the stage keeps some: "
+        f"preflab run --set stages.{stage}.num_kept_pairs=8 --fresh {stage}. KTO alone learns from no pairs."
     )
 
 
@@ -155,7 +155,7 @@ def _read_steps(
     for step in order[:most_steps]:
         rows = read_step_file(files[step], about).to_pylist()
         packed = [pack_row(row) for row in rows[: _even(most_rows, rows)]]
-        sizes = [len(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace")) for row in packed]
+        sizes = [len(json_in_script(row).encode()) for row in packed]
         fits = _even(_num_fitting(sizes, room), rows)
         if not fits and rows:
             break
@@ -191,7 +191,7 @@ def _series(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str
     """Steps and packed values of every metric, NaN where it was not logged, and a sentence if steps were left out."""
     stride = math.ceil(len(rows) / MOST_POINTS) or 1
     kept = [row for index, row in enumerate(rows) if index % stride == 0 or index == len(rows) - 1]
-    names = sorted({name for row in rows for name in row} - {"step"})
+    names = sorted({name for row in rows for name, value in row.items() if isinstance(value, int | float)} - {"step"})
     series = {name: pack_floats([row.get(name) for row in kept]) for name in names}
     remark = [f"Curves show every {stride}th of {count(len(rows), 'step')}."] if stride > 1 else []
     return {"steps": [int(row["step"]) for row in kept], "series": series}, remark

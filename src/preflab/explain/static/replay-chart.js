@@ -53,8 +53,8 @@ function drawChart(lines, { width, marks, kept, at, said }) {
   for (const mark of marks) {
     const x = across(mark.step);
     svg.append(draw("line", { class: "rule alarm", x1: x, x2: x, y1: EDGE.top - 4, y2: base }));
-    svg.append(draw("text", { class: "note alarm middle", x, y: EDGE.top - 8 }, mark.text));
   }
+  for (const { x, text } of joinedMarks(marks, across)) svg.append(draw("text", { class: "note alarm middle", x, y: EDGE.top - 8 }, text));
   for (const line of lines) svg.append(draw("path", { class: `line ${line.role}`, d: pathOf(line, across, up) }));
   for (const line of lines.filter((each) => each.label)) {
     const end = line.ys.findLastIndex(Number.isFinite);
@@ -69,6 +69,17 @@ function drawChart(lines, { width, marks, kept, at, said }) {
   }
   const stepAt = (x) => first + ((x - EDGE.left) / (width - EDGE.left - EDGE.right)) * (last - first);
   return { svg, stepAt };
+}
+
+// The labels of marks; those that would cover one another are joined.
+function joinedMarks(marks, across) {
+  const labels = [];
+  for (const mark of [...marks].sort((one, other) => one.step - other.step)) {
+    const last = labels.at(-1);
+    if (last && across(mark.step) - last.end < 16) Object.assign(last, { text: `${last.text}, ${mark.text}`, end: across(mark.step) });
+    else labels.push({ x: across(mark.step), end: across(mark.step), text: mark.text });
+  }
+  return labels.map(({ x, end, text }) => ({ x: (x + end) / 2, text }));
 }
 
 function pathOf(line, across, up) {

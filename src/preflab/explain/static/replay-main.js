@@ -17,10 +17,16 @@ function openRollout(row) {
   Object.assign(state, { first: row, second: partnerOf(row), side: "first", index: 0 });
   drawShown();
   markRow();
+  if (state.metric === MARGINS) drawTrend();
 }
 
+const runSaid = (run) => {
+  const name = run.name === run.kind ? run.name : `${run.name} (${run.kind})`;
+  return `${name}: ${count(run.metrics.steps.length, "step")}, ${run.steps.length.toLocaleString("en")} of them with kept ${run.rows.some((row) => row.side) ? "pairs" : "rollouts"}`;
+};
+
 function drawOnce() {
-  part("subtitle").textContent = runs.map((run) => `${run.name}: ${run.kind}, ${count(run.metrics.steps.length, "step")}, ${count(run.steps.length, "step")} with kept ${run.rows.some((row) => row.side) ? "pairs" : "rollouts"}`).join("; ");
+  part("subtitle").textContent = runs.map(runSaid).join("; ");
   fillSelect(part("run"), runs.map((run, index) => [String(index), run.name]));
   part("run-field").hidden = runs.length < 2;
   fillSelect(part("metric"), metricOptions());
@@ -43,4 +49,5 @@ drawAlarms();
 listenToTrend();
 listenToRows();
 listenToRollout();
-openStep(runs[0].steps.at(-1) ?? null);
+if (!openAddress()) openStep(runs[0].steps.at(-1) ?? null);
+addEventListener("hashchange", openAddress);

@@ -49,7 +49,8 @@ const QUANTITIES = [
     help: "Difference of the two log-probabilities of the token. Rounding alone in an exact engine; more where sampler and trainer hold other weights.",
     of: (row) => difference(numbersOf(row, "sampler_logps"), numbersOf(row, "trainer_logps")) },
   { name: "repeat", label: "repeats an earlier 3-gram", unit: "", kind: "above",
-    help: "1 for a token that ends three tokens which this completion has had before.", of: repeats },
+    help: "1 for a token that ends three tokens which this completion has had before.",
+    of: (row) => (row.side && !policyLogps(row) ? null : repeats(row)) },
   { name: "credit", label: "credit of the end reward", unit: "", kind: "both", neutral: 0, slides: true,
     help: "(γλ)^(T−1−t) · R: what the reward at the end contributes to the advantage of this token at the chosen λ.",
     of: (row, lambda) => (row.reward === null || row.side ? null : endCredit(row, gammaOf(row), lambda)) },
@@ -76,4 +77,4 @@ function valueAt(quantity, far) {
 }
 
 const withUnit = (quantity, text) => (quantity.unit ? `${text} ${quantity.unit}` : text);
-const shownValue = (quantity, value) => (quantity.kind === "both" && !quantity.log ? signed(value) : number(value));
+const shownValue = (quantity, value, digits = 4) => (quantity.kind === "both" && !quantity.log ? signed(value, digits) : number(value, digits));

@@ -48,9 +48,12 @@ const valuesSaid = (values) => values.map(([name, value]) => `${name} ${number(v
 function rewardSaid(row) {
   const terms = valuesSaid(row.terms);
   const end = { stop: "ended by itself", length: "cut by the length limit" }[row.finish] ?? "";
-  const reward = row.side ? `score ${number(row.reward)}, margin of the pair ${signed(row.margin)}` : `reward ${number(row.reward)}${terms ? ` (${terms})` : ""}`;
+  const score = runs[row.run].kind === "dpo" ? "implicit reward" : "score";
+  const reward = row.side ? `${score} ${number(row.reward)}, margin of the pair ${signed(row.margin)}` : `reward ${number(row.reward)}${terms ? ` (${terms})` : ""}`;
   const kl = klOf(row);
-  return [reward, count(row.num, "token"), Number.isFinite(kl) ? `KL ${number(kl)} nats` : "", end].filter(Boolean).join(" · ");
+  const ratios = quantityCalled("logratio").of(row);
+  const ratio = ratios && !row.gap ? `log-ratio to the reference ${signed(sum(ratios))} nats` : "";
+  return [reward, count(row.num, "token"), Number.isFinite(kl) ? `KL ${number(kl)} nats` : "", ratio, end].filter(Boolean).join(" · ");
 }
 
 // The names of the records, so that prompt and completion can be found in the workspace.
@@ -61,7 +64,8 @@ function identity(row) {
 
 function fillQuantities() {
   const possible = QUANTITIES.filter((quantity) => shownRows().some((row) => has(row, quantity)));
-  if (!possible.includes(state.quantity)) state.quantity = possible[0];
+  part("colouring").hidden = !possible.length; // a reward model has no numbers per token
+  if (!possible.includes(state.quantity)) state.quantity = possible[0] ?? QUANTITIES[0];
   fillSelect(part("quantity"), possible.map((quantity) => [quantity.name, quantity.label]));
   part("quantity").value = state.quantity.name;
 }

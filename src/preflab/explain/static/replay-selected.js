@@ -1,17 +1,19 @@
 // The numbers of the chosen token: the trainer's beside the sampler's, every other quantity, and its alternatives.
 function drawSelected() {
+  noteAddress();
   const row = chosenRow();
   const panel = part("selected");
-  panel.hidden = !row || !row.tokens.length;
+  panel.hidden = !row || !row.tokens.length || part("colouring").hidden;
   if (panel.hidden) return;
   const quantity = state.quantity;
   const values = quantity.of(row, state.lambda);
   const token = visibleToken(row, state.index);
   const place = `token ${(placeOf(row, state.index) + 1).toLocaleString("en")} of ${row.num.toLocaleString("en")}`;
+  const id = row.ids === null ? "" : ` (id ${row.ids[state.index]})`;
   const text = withUnit(quantity, values ? number(values[state.index], 6) : "not recorded");
   part("selected-said").replaceChildren(
     make("bdi", { class: "which", text: `“${token.length > 80 ? `${token.slice(0, 80)}…` : token}”` }),
-    `, ${place}${shownRows().length > 1 ? ` of ${nameOf(row)}` : ""}: ${quantity.label} ${text}`,
+    `${id}, ${place}${shownRows().length > 1 ? ` of ${nameOf(row)}` : ""}: ${quantity.label} ${text}`,
   );
   part("selected-numbers").replaceChildren(...tokenNumbers(row, state.index));
   part("alternatives").replaceChildren(...alternatives(row, state.index));

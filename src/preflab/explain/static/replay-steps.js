@@ -1,6 +1,7 @@
 // The kept rollouts of the chosen step: one button each, in the chosen order.
 const worth = (row) => row.margin ?? row.reward ?? NaN;
-const klOf = (row) => (numbersOf(row, "kl") ? sum(numbersOf(row, "kl")) : NaN);
+// The KL of the whole completion; not known where a part of its tokens is not on the page.
+const klOf = (row) => (numbersOf(row, "kl") && !row.gap ? sum(numbersOf(row, "kl")) : NaN);
 const ORDERS = {
   kept: ["as kept", (row) => row.row],
   highest: ["highest reward first", (row) => -worth(row)],
@@ -48,8 +49,15 @@ function rowButton(row) {
 
 function rowFacts(row) {
   const kl = klOf(row);
-  const facts = [count(row.num, "token"), Number.isFinite(kl) ? `KL ${number(kl, 3)}` : "", row.finish === "length" ? "cut by the length limit" : ""];
+  const facts = [count(row.num, "token"), Number.isFinite(kl) ? `KL ${number(kl, 3)}` : "", row.finish === "length" ? "cut by the length limit" : "", timesKept(row)];
   return facts.filter(Boolean).join(" · ");
+}
+
+// A prompt that was kept elsewhere too: its completions can be compared.
+function timesKept(row) {
+  if (row.side || row.promptId === null) return "";
+  const times = runs.flatMap((run) => run.rows).filter((each) => each.promptId === row.promptId).length;
+  return times > 1 ? `prompt kept ${times} times` : "";
 }
 
 function markRow() {

@@ -74,8 +74,9 @@ function paintStrip(strip, largest) {
     const value = values ? values[index] : NaN;
     paint(element, state.quantity, value, largest);
     const text = shownValue(state.quantity, value);
-    element.lastChild.textContent = state.numbers ? text : "";
-    const name = `${element.firstChild.textContent}, ${state.quantity.label} ${withUnit(state.quantity, text)}`;
+    element.lastChild.textContent = state.numbers ? brief(shownValue(state.quantity, value, 3), value) : "";
+    const said = values ? `, ${state.quantity.label} ${withUnit(state.quantity, text)}` : "";
+    const name = `${element.firstChild.textContent}${said}`;
     element.setAttribute("aria-label", element.classList.contains("unwritten") ? `${name}, not written by the policy` : name);
   }
 }

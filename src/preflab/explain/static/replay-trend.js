@@ -24,7 +24,8 @@ function trendLines() {
     const role = index ? "policy second" : "policy";
     const single = [...new Set(rows.map((row) => row.pair))].map((pair) => {
       const own = rows.filter((row) => row.pair === pair);
-      return { xs: own.map((row) => row.step), ys: own.map((row) => row.margin), role: "thin reference", label: "", pair };
+      const open = state.first?.run === index && state.first.pair === pair ? " open" : "";
+      return { xs: own.map((row) => row.step), ys: own.map((row) => row.margin), role: `thin reference${open}`, label: "", pair };
     });
     const means = run.steps.map((step) => {
       const values = rows.filter((row) => row.step === step).map((row) => row.margin);
@@ -44,7 +45,7 @@ function trendSaid(lines) {
 }
 
 function meaningOf(name) {
-  if (name === MARGINS) return "Score of the chosen completion less that of the rejected one: a thin line per pair, and their mean.";
+  if (name === MARGINS) return "Score of the chosen completion less that of the rejected one: a thin line per pair, the open one strong, and their mean.";
   const entry = page.glossary[name];
   if (!entry) return "";
   const unit = entry.unit ? `, ${entry.unit}` : "";

@@ -9,6 +9,9 @@ function number(value, digits = 4) {
   return (decimals ? text.replace(/\.?0+$/, "") : text).replace("-", "−");
 }
 
+// For small print: a value that three digits cannot show is near 0.
+const brief = (text, value) => (value !== 0 && Math.abs(value) < 0.0005 ? "≈0" : text);
+
 function signed(value, digits) {
   const text = number(value, digits);
   return value > 0 && text !== "–" ? `+${text}` : text;
@@ -30,12 +33,12 @@ function make(tag, options = {}, ...children) {
 
 const NAMED = { "\n": "⏎", "\r": "␍", "\t": "⇥", "\u007f": "␡" };
 
-// A token as it is shown: spaces at its ends and control characters become visible; an empty one shows its id.
+// A token as it is shown: without spaces at its ends, control characters made visible; an empty one shows its id.
 function visibleToken(row, index) {
   const text = row.tokens[index];
   if (text === "") return row.ids === null ? "⟨empty⟩" : `⟨${row.ids[index]}⟩`;
-  const ends = text.trim() === "" ? text.replaceAll(" ", "␣") : text;
-  return ends.replace(/[\u0000-\u001f\u007f]/g, (each) => NAMED[each] ?? String.fromCharCode(0x2400 + each.charCodeAt(0)));
+  const shown = text.trim() === "" ? text.replaceAll(" ", "␣") : text.replace(/^ +| +$/g, "");
+  return shown.replace(/[\u0000-\u001f\u007f]/g, (each) => NAMED[each] ?? String.fromCharCode(0x2400 + each.charCodeAt(0)));
 }
 
 // A text that may have been cut: [its start, its end, number of characters between].
