@@ -57,23 +57,22 @@ def _read_global_options(
     """Read the options that stand before the command."""
 
 
-for room in (
-    accounts,
-    campaigns,
-    constitution,
-    dial,
-    games,
-    labelling,
-    models,
-    records,
-    replaying,
-    running,
-    scoring,
-    simulating,
+ROOMS = (
     starting,
-    starting, records, scoring, running, replaying, constitution, labelling, campaigns, accounts, models, games,
-):
-):  # fmt: skip
+    records,
+    scoring,
+    running,
+    simulating,
+    replaying,
+    dial,
+    constitution,
+    labelling,
+    campaigns,
+    accounts,
+    models,
+    games,
+)
+for room in ROOMS:
     room.add_to(app)
 
 # ClickException of the click that this typer uses: typer may bundle its own copy of click.
