@@ -14,9 +14,11 @@ import replay_runs
 import report_runs
 from labelling_site import Site
 from lead_world import LeadWorld, make_lead_world
+from live_page import Typist, live_facts, served
 from pictures import png
 from preflab.explain.replay_data import replay_data
 from preflab.explain.replay_page import replay_page
+from preflab.explain.simulator_page import simulator_page
 from preflab.labelling.accounts import Account, create_account
 from preflab.labelling.adjudication import read_queue
 from preflab.labelling.assignment import next_turn
@@ -27,6 +29,7 @@ from preflab.records import Campaign, RankingAnswer
 from preflab.report.page import build_report
 from preflab.store.images import add_image
 from preflab.web.settings import WebSettings
+from simulator_worlds import shop
 from web_app import PASSWORD, serving
 
 pytestmark = pytest.mark.browser
@@ -287,3 +290,46 @@ def test_the_replay(browser: Any, replays: list[Path], axe: str, scheme: str, wi
         settle(page)
         assert violations(page, axe) == []
     context.close()
+
+
+@every_look(("light", 390))
+def test_the_simulator(browser: Any, axe: str, tmp_path: Path, scheme: str, width: int) -> None:
+    file = tmp_path / "simulator.html"
+    file.write_text(simulator_page(shop(num_prompts=12, per_policy=12)), encoding="utf-8")
+    context = browser.new_context(
+        viewport={"width": width, "height": 844}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    found = looked_over(page, axe, file.as_uri())
+    page.check("input[value=falls]")
+    page.get_by_role("button", name="Show what happens").click()
+    page.get_by_role("button", name="Generate").click()
+    settle(page)
+    found += violations(page, axe)
+    page.get_by_role("button", name="reference only").click()
+    page.locator("#flaw-length").press("End")
+    settle(page)
+    assert found + violations(page, axe) == []
+    context.close()
+
+
+@every_look(("dark", 390))
+def test_the_simulator_writing_new_text(browser: Any, axe: str, scheme: str, width: int) -> None:
+    data = {**shop(num_prompts=5, per_policy=6), "live": live_facts([("ppo", 0.55)])}
+    typist = Typist([("The", 0.0), (" most", 3.2), (" awesome", 1.0), (" coin", -3.7), (".", -0.5)])
+    context = browser.new_context(
+        viewport={"width": width, "height": 844}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    with served(data, typist) as address:
+        page = context.new_page()
+        page.goto(address)
+        page.get_by_role("button", name="Skip the guess").click()
+        page.get_by_role("button", name="Write new text with the model").click()
+        page.locator("#live-facts", has_text="learned reward").wait_for()
+        page.get_by_text("Every token in numbers").click()
+        settle(page)
+        found = violations(page, axe)
+        page.locator("#flaw-length").press("End")
+        settle(page)
+        assert found + violations(page, axe) == []
+        context.close()

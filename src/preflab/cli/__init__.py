@@ -16,12 +16,14 @@ from preflab.cli import (
     accounts,
     campaigns,
     constitution,
+    dial,
     labelling,
     models,
     records,
     replaying,
     running,
     scoring,
+    simulating,
     starting,
 )
 from preflab.cli.in_words import describe_error
@@ -54,7 +56,10 @@ def _read_global_options(
     """Read the options that stand before the command."""
 
 
-for room in (starting, records, scoring, running, replaying, constitution, labelling, campaigns, accounts, models):
+for room in (
+    starting, records, scoring, running, simulating, replaying, dial, constitution, labelling, campaigns, accounts,
+    models,
+):  # fmt: skip
     room.add_to(app)
 
 # ClickException of the click that this typer uses: typer may bundle its own copy of click.

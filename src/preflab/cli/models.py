@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from preflab.cli.dial_runs import AverageOption, Runs, write_setting
+from preflab.cli.model_places import model_place, unknown_stage
 from preflab.cli.publishing import HubOption, PrivateOption, card_text, check_target, push_folder, write_card
 from preflab.cli.speaking import (
     DEFAULT_RECIPE,
@@ -20,20 +22,17 @@ from preflab.cli.speaking import (
     WorkspaceOption,
     command,
     padded,
-    shown_path,
     speaking,
 )
-from preflab.errors import PreflabError, nearest
-from preflab.seeds import split_seed
+from preflab.errors import PreflabError
 from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.models.check_rows import CheckRow
     from preflab.records import Message, Prompt
+    from preflab.report.card_dial import Dialled
 
 ModelArgument = Annotated[str, typer.Argument(help="A stage of the recipe, a folder, or a Hub id.", metavar="MODEL")]
-MODELS = ("model", "reward")
-"""Kinds of output (`makes` of a stage's settings) that can be exported."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -56,6 +55,11 @@ def export_model(
         str | None,
         typer.Option("--base", help="For an adapter: its base model.", show_default="the one its config names"),
     ] = None,
+    dial: Annotated[
+        float | None,
+        typer.Option("--dial", help="Write a setting of a run's dial: 0 is its reference, 1 the run, at most 1.5."),
+    ] = None,
+    average: AverageOption = None,
     to_hub: HubOption = None,
     private: PrivateOption = False,
     recipe: RecipeOption = DEFAULT_RECIPE,
@@ -67,7 +71,8 @@ def export_model(
 
     An adapter or a reward model is opened again after the export and compared with the original; a complete model is
     copied. A model card, README.md, says how the model was made, from which data, what was measured and what was not.
-    --to-hub pushes the folder with your token.
+    --to-hub pushes the folder with your token. --dial writes a model between a run and its reference, see
+    `preflab dial`.
     """
     with speaking(as_json) as speaker:
         target = check_target(to_hub, private)
@@ -75,8 +80,16 @@ def export_model(
             raise PreflabError(f"{folder} is not empty", "a new or empty folder", "name another")
         place = Path(model_place(model, recipe, set_ or [], workspace))
         if not place.exists():
-            raise _unknown_stage(model, recipe)
-        difference = _export(place, folder, base)
+            raise unknown_stage(model, recipe)
+        dialled: Dialled | None = None
+        difference: float | None
+        if average and dial is None:
+            raise PreflabError("--average without --dial", "a setting of the dial", "add --dial 1 for the average")
+        if dial is not None:
+            runs = Runs(recipe, set_ or [], workspace)
+            dialled, place, difference = write_setting(runs, model, average or [], dial, folder)
+        else:
+            difference = _export(place, folder, base)
         if difference is None:
             speaker.say("copied as it is: its adapters were merged when the stage finished")
         else:
@@ -84,7 +97,7 @@ def export_model(
         opener = _opening_class(folder)
         brings_code = ", trust_remote_code=True" if list(folder.glob("*.py")) else ""
         opened = f"transformers.{opener}.from_pretrained({str(folder)!r}{brings_code})"
-        write_card(folder, card_text(place, folder, opener, base, target.repo_id if target else None))
+        write_card(folder, card_text(place, folder, opener, base, target.repo_id if target else None, dialled))
         address = push_folder(folder, target, model) if target is not None else None
         if address:
             speaker.say(f"pushed: {address}")
@@ -128,73 +141,6 @@ def _opening_class(folder: Path) -> str:
     if classifies(config):
         return "AutoModelForSequenceClassification"
     return opener_of(config) or "AutoModel"
-
-
-def model_place(ref: str, recipe: Path, overrides: list[str], workspace: Path | None) -> Path | str:
-    """The folder of a finished stage's model if `ref` names a stage of the recipe, else `ref` itself.
-
-    If the name is not a stage, an invalid recipe is ignored.
-
-    Raises:
-        PreflabError: the stage has not finished, the recipe that has it is invalid, or `ref` looks like a misspelt
-            stage.
-    """
-    if Path(ref).is_dir() or not recipe.exists():
-        return ref
-    from preflab import pipeline
-    from preflab.recipe import load_recipe
-
-    stages = _read_stages(recipe)
-    if split_seed(ref)[0].partition("@")[0] not in stages:
-        if "/" not in ref and nearest(ref, list(stages)):
-            raise _unknown_stage(ref, recipe)
-        return ref
-    loaded = load_recipe(recipe, overrides)
-    made = loaded.seeded.get(split_seed(ref)[0], ())
-    if made and ref not in made:
-        raise PreflabError(
-            f"{ref}: {shown_path(recipe)} makes {count(len(made), 'model')} of this stage, one per training seed",
-            f"one of {', '.join(made)}",
-            f"name one, such as {made[0]}",
-        )
-    if ref not in loaded.stages:
-        return ref
-    step = pipeline.plan(loaded, pipeline.workspace_folder(loaded, workspace) / "runs")[ref]
-    if pipeline.state_of(step) != "done":
-        raise PreflabError(
-            f"stage {ref} of {shown_path(recipe)} is not done",
-            "a finished stage, a model's folder, or a Hub id",
-            f"run it with `preflab run {shown_path(recipe)} --until {ref}`",
-        )
-    return pipeline.output(step).model
-
-
-def _read_stages(recipe: Path) -> dict[str, Any]:
-    """The stages of a recipe as written, unchecked: the recipe may be unfinished."""
-    from preflab.yaml_files import read_yaml
-
-    stages = read_yaml(recipe).get("stages")
-    return stages if isinstance(stages, dict) else {}
-
-
-def _unknown_stage(ref: str, recipe: Path) -> PreflabError:
-    """The error for a name that is neither a folder nor a stage; it lists the stages that make a model."""
-    if not recipe.exists():
-        return PreflabError(
-            f"{ref}: there is no such folder, and no {shown_path(recipe)} with a stage of this name",
-            "a finished stage, or a model's folder",
-            "name another model, or the recipe with --recipe",
-        )
-    from preflab.settings.recipe import STAGE_SETTINGS
-
-    kinds = {name: str(stage.get("kind")) for name, stage in _read_stages(recipe).items() if isinstance(stage, dict)}
-    making = [name for name, kind in kinds.items() if getattr(STAGE_SETTINGS.get(kind), "makes", "") in MODELS]
-    near = nearest(ref, making)
-    return PreflabError(
-        f"{ref}: neither a stage of {shown_path(recipe)} nor a folder",
-        f"a stage that makes a model ({', '.join(making) or 'there is none'}), or a model's folder",
-        "correct the name" + (f"; near it: {near}" if near else ""),
-    )
 
 
 PrecisionOption = Annotated[

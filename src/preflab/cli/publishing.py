@@ -11,6 +11,7 @@ from preflab.errors import PreflabError
 
 if TYPE_CHECKING:
     from preflab.models.push_to_hub import HubTarget
+    from preflab.report.card_dial import Dialled
 
 HubOption = Annotated[
     str | None,
@@ -31,7 +32,9 @@ def check_target(to_hub: str | None, private: bool) -> HubTarget | None:
     return hub_target(to_hub, private=private)
 
 
-def card_text(place: Path, folder: Path, opener: str, base: str | None, hub_id: str | None) -> str:
+def card_text(
+    place: Path, folder: Path, opener: str, base: str | None, hub_id: str | None, dialled: Dialled | None = None
+) -> str:
     """The model card, written from the run of the stage that made the model; a short card for any other folder.
 
     Args:
@@ -40,6 +43,7 @@ def card_text(place: Path, folder: Path, opener: str, base: str | None, hub_id: 
         opener: name of the transformers class that opens the exported model.
         base: base model of an adapter, as given with --base.
         hub_id: repository on the Hub; None if nothing is pushed.
+        dialled: the setting of the dial that the folder holds; None: the original model.
     """
     from preflab.files import read_json
     from preflab.report.card import Use, model_card, plain_card
@@ -50,7 +54,7 @@ def card_text(place: Path, folder: Path, opener: str, base: str | None, hub_id: 
         base = base or read_json(place / "adapter_config.json").get("base_model_name_or_path")
     name, code = hub_id or folder.resolve().name, any(folder.glob("*.py"))
     use = Use(opener, name, brings_code=code, chats=_has_template(folder))
-    return plain_card(use, base) if lineage is None else model_card(lineage, use)
+    return plain_card(use, base) if lineage is None else model_card(lineage, use, dialled)
 
 
 def _has_template(folder: Path) -> bool:

@@ -143,17 +143,20 @@ def _stage_command(kind: str) -> Callable[..., None]:
 def run_stages(recipe: Recipe, workspace: Path | None, **which: Any) -> list[Line]:
     """Run the pipeline, with a line on stderr when a stage starts and when it ends; returns a line per stage."""
     from preflab import pipeline
+
+    return pipeline.run(recipe, workspace=workspace, watch=announce, **which)
+
+
+def announce(step: Step, line: Line | None) -> None:
+    """Print a line on stderr when a stage starts (`line` is None) and when it ends."""
     from preflab.progress import mode
 
-    def watch(step: Step, line: Line | None) -> None:
-        if mode() == "silent":
-            return
-        if line is not None:
-            print(f"{step.name}: {line.state}, {line.summary} ({duration(line.seconds)})", file=sys.stderr)
-        elif mode() == "lines":
-            print(f"{step.name}: {_describe_start(step)}", file=sys.stderr, flush=True)
-
-    return pipeline.run(recipe, workspace=workspace, watch=watch, **which)
+    if mode() == "silent":
+        return
+    if line is not None:
+        print(f"{step.name}: {line.state}, {line.summary} ({duration(line.seconds)})", file=sys.stderr)
+    elif mode() == "lines":
+        print(f"{step.name}: {_describe_start(step)}", file=sys.stderr, flush=True)
 
 
 def _describe_start(step: Step) -> str:

@@ -1,1 +1,4 @@
-"""Simulator, replay and dial: what runs did, seen from the records that they wrote."""
+"""Simulator, replay and dial: what a run did, and what another reward or KL penalty would have done, from its records.
+
+Everything here is computed from samples, scores and log-probabilities that real models gave.
+"""

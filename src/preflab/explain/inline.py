@@ -15,9 +15,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from preflab import __version__
+from preflab.errors import PreflabError
 
-HERE = Path(__file__).parent
-LOOK = HERE.parent / "look.css"
+STATIC = Path(__file__).parent / "static"
+LOOK = STATIC.parent.parent / "look.css"
 UNSAFE = re.compile("[<>&\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]")
 """Characters that end a script, that could reorder the source, or that UTF-8 cannot store; JSON writes them as \\u…"""
 
@@ -27,7 +28,7 @@ def inline_page(
     *,
     title: str,
     data: Mapping[str, Any],
-    scripts: Sequence[str],
+    script: str,
     styles: Sequence[str],
     connect: str = "",
     **values: Any,
@@ -38,13 +39,12 @@ def inline_page(
         template: file in `templates/`, which reads `title`, `policy`, `style`, `script`, `data` and `version`.
         title: title of the page.
         data: what the script reads, from the element `<script type="application/json" id="data">`.
-        scripts: files in `static/`, joined in this order into one strict script of its own scope.
+        script: the page's script.
         styles: files in `static/`, added to the style sheet of all pages.
         connect: sources that the script may connect to, such as 'self'; "" for none.
         values: further values of the template.
     """
-    script = joined_script(scripts)
-    style = "\n".join(path.read_text(encoding="utf-8") for path in (LOOK, *(HERE / "static" / name for name in styles)))
+    style = "\n".join(path.read_text(encoding="utf-8") for path in (LOOK, *(STATIC / name for name in styles)))
     return (
         _environment()
         .get_template(template)
@@ -64,15 +64,20 @@ def json_in_script(data: Mapping[str, Any]) -> Markup:
     """JSON that no text in it can break out of, that UTF-8 can store, and that is shown in the order it is read in.
 
     Raises:
-        ValueError: a number is not finite.
+        PreflabError: a number is nan or infinite.
     """
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError as error:
+        raise PreflabError(
+            f"data of a page: {error}", "finite numbers", "write null where a quantity does not exist"
+        ) from None
     return Markup(UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def joined_script(names: Sequence[str]) -> str:
     """Files of `static/`, joined into one strict script of its own scope."""
-    parts = [(HERE / "static" / name).read_text(encoding="utf-8").strip() for name in names]
+    parts = [(STATIC / name).read_text(encoding="utf-8").strip() for name in names]
     return "\n".join(['(() => {\n"use strict";', *parts, "})();"])
 
 

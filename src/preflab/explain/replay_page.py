@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from preflab.explain.inline import inline_page
+from preflab.explain.inline import inline_page, joined_script
 
 SCRIPTS = (
     "replay-data.js", "replay-words.js", "replay-credit.js", "replay-quantities.js", "replay-state.js",
@@ -17,4 +17,4 @@ SCRIPTS = (
 def replay_page(data: dict[str, Any]) -> str:
     """The page that shows what `replay_data` read; it opens by double click and loads nothing."""
     title = "Replay of " + " and ".join(run["name"] for run in data["runs"])
-    return inline_page("replay.html.j2", title=title, data=data, scripts=SCRIPTS, styles=("replay.css",))
+    return inline_page("replay.html.j2", title=title, data=data, script=joined_script(SCRIPTS), styles=("replay.css",))

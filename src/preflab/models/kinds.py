@@ -61,8 +61,13 @@ def reads_prompts_apart(config: Any) -> bool:
 
 def read_same_rows(model: Any, other: Any) -> bool:
     """Whether two models, with one tokenizer, can score the same rows: one family, whose decoders start alike."""
-    mine, theirs = family_of(model), family_of(other)
-    return mine.name == theirs.name and getattr(mine, "start", ()) == getattr(theirs, "start", ())
+    return rows_read(model) == rows_read(other)
+
+
+def rows_read(model: Any) -> tuple[str, tuple[int, ...]]:
+    """What decides which rows a model reads: the name of its family and the tokens its decoder starts with."""
+    family = family_of(model)
+    return family.name, tuple(getattr(family, "start", ()))
 
 
 def check_same_family(model: Any, reference: Any) -> None:

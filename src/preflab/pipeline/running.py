@@ -97,7 +97,7 @@ def run(
         counts = FreshCounts(folder / "runs", fresh)
         steps = plan(recipe, folder / "runs", counts)
         wanted = [name for name in (before(steps, until) if until else steps) if not only or name in only]
-        with _functions_found(recipe):
+        with functions_found(recipe):
             unfinished = [name for name in wanted if state_of(steps[name]) != "done"]
             check_hub_files(recipe, unfinished)
             for name in unfinished:  # all of these may raise, so call them before any change
@@ -111,7 +111,19 @@ def run(
                 logger.warning("%s", recipe.seeds_text)
             if recipe.device.precision == "auto":
                 logger.warning("device.precision: auto uses %s on this machine", computed_precision(recipe.device))
-        return _Runner(recipe, folder, steps, processes, watch).run(wanted)
+        return run_steps(recipe, folder, steps, wanted, processes, watch)
+
+
+def run_steps(
+    recipe: Recipe,
+    folder: Path,
+    steps: Mapping[str, Step],
+    names: Sequence[str],
+    processes: Processes,
+    watch: Watcher | None = None,
+) -> list[Line]:
+    """Run the named steps of a plan, in this order, in the workspace `folder`; see `run`."""
+    return _Runner(recipe, folder, steps, processes, watch).run(names)
 
 
 def show(recipe: Recipe, workspace: Path | None = None) -> list[Line]:
@@ -126,7 +138,7 @@ def show(recipe: Recipe, workspace: Path | None = None) -> list[Line]:
 
 
 @contextmanager
-def _functions_found(recipe: Recipe) -> Iterator[None]:
+def functions_found(recipe: Recipe) -> Iterator[None]:
     """Make modules in the recipe's folder, such as reward functions, importable within the block."""
     sys.path.append(str(recipe.folder))
     try:
@@ -213,7 +225,7 @@ class _Runner:
     def run(self, names: Sequence[str]) -> list[Line]:
         lines: dict[str, Line] = {}
         try:
-            with _functions_found(self.recipe), _models_described_once():
+            with functions_found(self.recipe), _models_described_once():
                 for name in names:
                     lines[name] = self._one(self.steps[name], lines)
         finally:

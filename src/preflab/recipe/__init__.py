@@ -11,11 +11,13 @@ Rounds: `rounds: {num: 2, repeat: [answers, labels, prefs, rm, ppo]}` repeats th
 - `ppo@1` (the plain `ppo` of round 1) and `ppo@2` always mean exactly that round.
 
 Seeds: `seeds: [0, 1, 2]` makes the stages that learn a policy (kinds dpo, ppo, grpo and online_dpo) once per seed, with
-every stage that reads them, except evaluate, probe and report; `seeds: {values: [0, 1, 2], repeat: [sft]}` starts at
-the named stages instead. All other stages are made once. The stages of a seed are called `ppo/seed-0` and so on:
+every stage that reads them, except evaluate, probe, simulate and report; `seeds: {values: [0, 1, 2], repeat: [sft]}`
+starts at the named stages instead. All other stages are made once. The stages of a seed are called `ppo/seed-0` and so
+on:
 
 - In a repeated stage, the name of a repeated stage means the stage of the same seed.
-- In an evaluate, probe or report stage it means the stages of all seeds; `ppo/seed-1` means exactly that one.
+- In an evaluate, probe, simulate or report stage it means the stages of all seeds; `ppo/seed-1` means exactly that
+  one.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from preflab.settings.feedback import PanelSettings
 from preflab.settings.recipe import HUB, HUB_ID, DataSettings, DeviceSettings, RecipeSettings, RoundsSettings
 from preflab.yaml_files import read_yaml
 
-__all__ = ["Recipe", "load_recipe", "references"]
+__all__ = ["Recipe", "load_recipe", "recipe_at", "references"]
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,12 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         PreflabError: something in it is unknown, missing, given twice or of the wrong type; it names file and setting.
     """
-    path = Path(path)
-    raw = apply_overrides(replace_old_names(read_yaml(path), path), replace_old_paths(overrides), path)
+    return recipe_at(Path(path), read_yaml(Path(path)), overrides)
+
+
+def recipe_at(path: Path, content: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe with this content, as if it were in the file `path`; see `load_recipe`."""
+    raw = apply_overrides(replace_old_names(content, path), replace_old_paths(overrides), path)
     raw = replace_old_names(raw, path)  # an override may set a whole section with old names
     settings = validate_recipe(write_out_seeds(raw, path), path)
     stages = expand_seeds(expand_rounds(settings, path), settings, path)

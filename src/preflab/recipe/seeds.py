@@ -18,7 +18,7 @@ from preflab.yaml_files import kind
 
 LEARNING = ("dpo", "ppo", "grpo", "online_dpo")
 """Kinds that `seeds` repeats if `seeds.repeat` names no stages."""
-COMPARING = ("evaluate", "probe", "report")
+COMPARING = ("evaluate", "probe", "simulate", "report")
 """Kinds that are never repeated: they read the stages of all seeds."""
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from preflab import __version__
+from preflab.report.card_dial import Dialled
 from preflab.report.card_figures import measured_lines
 from preflab.report.card_limits import limit_lines
 from preflab.report.card_recipe import redact_name, redact_recipe
@@ -59,18 +60,23 @@ class Use:
     """Whether its tokenizer has a chat template."""
 
 
-def model_card(lineage: Lineage, use: Use) -> str:
+def model_card(lineage: Lineage, use: Use, dialled: Dialled | None = None) -> str:
     """The text of README.md for a model that a stage made.
 
     Args:
         lineage: the stage, the stages before it, and the stages that measured its model.
         use: how the model is loaded.
+        dialled: if the model is a setting of the stage's dial: which one. The measurements are then those at it.
     """
+    compared = dialled is not None and dialled.measured is not None
+    if dialled is not None:
+        lineage = replace(lineage, after=())
     run, base = lineage.run, base_of(lineage)
     hub_id = base if base is not None and is_hub_id(base, run.folder.parent.parent) else None
     parts = [
         _header(["preflab", run.kind.replace("_", "-"), *_variants(run)], use.opener, hub_id),
-        f"# {plain(run.name)}",
+        f"# {plain(run.name) if dialled is None else dialled.title}",
+        *([] if dialled is None else [dialled.opening()]),
         _opening(lineage, base, hub_id),
         "## Use",
         fenced(_snippet(use), "python"),
@@ -79,11 +85,11 @@ def model_card(lineage: Lineage, use: Use) -> str:
         "## Data",
         _data(lineage),
         "## Measured",
-        *measured_lines(lineage),
+        *(measured_lines(lineage) if dialled is None else dialled.figures()),
         "## Alarms",
         _alarms(lineage),
         "## Limits",
-        "\n".join(f"- {plain(line)}" for line in limit_lines(lineage)),
+        "\n".join(f"- {plain(line)}" for line in limit_lines(lineage, compared=compared)),
         "## Licence",
         LICENCE,
         "## The recipe",

@@ -15,11 +15,11 @@ UNMEASURED = {"knowledge": "", "reasoning": "", "truthfulness": "misinformation"
 """Quality of a model → the part of a probe that measures something of it; "" if none does."""
 
 
-def limit_lines(lineage: Lineage) -> list[str]:
-    """The limits of the model, one or two sentences each."""
+def limit_lines(lineage: Lineage, *, compared: bool = False) -> list[str]:
+    """The limits of the model, one or two sentences each; `compared`: the card has figures beside the reference's."""
     run = lineage.run
     lines = list(dict.fromkeys(line for each in (*lineage.before, run) for line in _labels(each)))
-    lines += _measured(lineage)
+    lines += [] if compared else _measured(lineage)
     lines.append(_seeds(lineage))
     if not any(each.kind == "probe" for each in lineage.after) and run.kind not in ("reward", "rating"):
         lines.append("Sycophancy, over-refusal, bias and misinformation were not probed.")

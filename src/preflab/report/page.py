@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from preflab import __version__
 from preflab.report.alarms import alarms_section
-from preflab.report.blocks import Section
+from preflab.report.blocks import Answer, Section
 from preflab.report.classifiers import classifiers_section
 from preflab.report.comparison import comparison_section
 from preflab.report.constitution import constitution_section
@@ -54,15 +54,20 @@ def build_report(
     """
     runs = [Run.read(Path(folder)) for folder in run_folders]
     page = Page(runs, base or Path(), num_samples, [Run.read(Path(folder)) for folder in before])
+    return render_page(title, _subtitle(page), first_screen(page), sections(page))
+
+
+def render_page(title: str, subtitle: str, first: Sequence[Answer], sections: Sequence[Section]) -> str:
+    """One self-contained HTML page without scripts: the answers of the first screen, then the sections."""
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
             title=title,
-            subtitle=_subtitle(page),
+            subtitle=subtitle,
             style=Markup("".join(file.read_text(encoding="utf-8") for file in STYLES)),
-            first=first_screen(page),
-            sections=sections(page),
+            first=first,
+            sections=sections,
             footer=f"Written by preflab {__version__}. This page has no scripts and loads nothing.",
         )
     )

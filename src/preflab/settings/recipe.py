@@ -22,6 +22,7 @@ from preflab.settings.probe import ProbeSettings
 from preflab.settings.prompt_template import template_columns
 from preflab.settings.rating import RatingSettings
 from preflab.settings.sampling import SampleSettings
+from preflab.settings.simulate import SimulateSettings
 from preflab.settings.text_classifier import TextClassifierSettings
 
 EngineName = Literal["transformers"]
@@ -45,6 +46,7 @@ STAGE_SETTINGS: dict[str, type[StageSettings]] = {
     "best_of_n": BestOfNSettings,
     "evaluate": EvaluateSettings,
     "probe": ProbeSettings,
+    "simulate": SimulateSettings,
     "report": ReportSettings,
 }
 """Kind → its settings, in the order of the pipeline."""
@@ -166,8 +168,8 @@ class SeedsSettings(Settings):
     )
     repeat: tuple[str, ...] = setting(
         (),
-        "Stages that are made once per seed, and with them every stage that reads them, except evaluate, probe and "
-        "report; (): the stages of kind dpo, ppo, grpo and online_dpo.",
+        "Stages that are made once per seed, and with them every stage that reads them, except evaluate, probe, "
+        "simulate and report; (): the stages of kind dpo, ppo, grpo and online_dpo.",
         "choice: the stages that learn a policy",
     )
 

@@ -42,6 +42,7 @@ MODULES: dict[str, str] = {
         "best_of_n",
         "evaluate",
         "probe",
+        "simulate",
         "report",
     )
 }

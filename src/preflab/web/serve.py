@@ -50,7 +50,7 @@ def listening(ws: Workspace, settings: WebSettings) -> Iterator[tuple[uvicorn.Se
         PreflabError: as `serve`.
     """
     check_bind(ws, settings)
-    with _listen(settings) as listener:
+    with listen(settings) as listener:
         bound = replace(settings, port=listener.getsockname()[1])
         limits = {"most": most_connections(), "turns": Turns()}
         config = uvicorn.Config(
@@ -83,7 +83,12 @@ def first_link(ws: Workspace, settings: WebSettings) -> str | None:
     return f"{settings.url}/invite/{token}"
 
 
-def _listen(settings: WebSettings) -> socket.socket:
+def listen(settings: WebSettings) -> socket.socket:
+    """A socket that listens on the address of the settings.
+
+    Raises:
+        PreflabError: there is no such address on this machine, or the port is taken.
+    """
     try:
         family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)

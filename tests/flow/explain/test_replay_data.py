@@ -140,7 +140,7 @@ def test_json_cannot_end_its_script_element() -> None:
     text = json_in_script(hostile)
     assert not {"<", ">", "&", "\u2028", "\u202e", "\ud800"} & set(text)
     assert json.loads(text) == hostile
-    with pytest.raises(ValueError, match="JSON compliant"):
+    with pytest.raises(PreflabError, match="JSON compliant"):
         json_in_script({"number": float("nan")})
 
 
