@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -97,11 +97,35 @@ def press(page: Any, keys: str) -> None:
         page.keyboard.press(key)
 
 
+ARRIVED = (
+    "(!window.before && document.readyState === 'complete' "
+    "&& (!document.getElementById('judging') || document.documentElement.classList.contains('scripted')))"
+)
+ASKED = "(window.before && document.getElementById('notice')?.hidden === false)"
+
+
+def go_on(page: Any, act: Callable[[], object]) -> None:
+    """Act, and return when the next page is there and listens: neither a click nor a key waits for the page it opens.
+
+    The page needs scripts; without them, `page.expect_navigation` waits for the next one.
+    """
+    leave(page, act)
+    page.wait_for_function(f"() => {ARRIVED}")
+
+
+def go_on_unless_asked(page: Any, act: Callable[[], object]) -> bool:
+    """`go_on`, or return when this page shows a notice instead; whether the next page is there."""
+    leave(page, act)
+    page.wait_for_function(f"() => {ARRIVED} || {ASKED}")
+    return not page.evaluate("Boolean(window.before)")
+
+
+def leave(page: Any, act: Callable[[], object]) -> None:
+    """Mark the page, and act; the next page does not have the mark."""
+    page.evaluate("window.before = true")
+    act()
+
+
 def submit_by_enter(page: Any) -> None:
     """Enter, until the next page is there and listens."""
-    page.evaluate("window.before = true")
-    press(page, "Enter")
-    page.wait_for_function(
-        "() => !window.before && document.readyState === 'complete' "
-        "&& (!document.getElementById('judging') || document.documentElement.classList.contains('scripted'))"
-    )
+    go_on(page, lambda: press(page, "Enter"))

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from preflab.explain.rollout_files import read_pairs
 from preflab.policy.dpo_groups import Group, LabelledPair
 from preflab.records import Completion, Preference, Prompt
 from preflab.stages.common.pairs_to_keep import pairs_to_keep
@@ -35,7 +36,9 @@ def test_pair_is_two_rows_with_a_margin(tmp_path: Path) -> None:
     (file,) = (tmp_path / "pairs").iterdir()
     assert file.name == "step-000005.parquet"
     assert json.loads(pq.read_schema(file).metadata[b"preflab"]) == {"schema": 1, "kind": "dpo", "temperature": 1.0}
-    chosen, rejected = pq.read_table(file).to_pylist()
+    table = read_pairs(tmp_path)
+    assert table is not None
+    chosen, rejected = table.to_pylist()
     assert chosen == {
         "step": 5,
         "pair": 0,

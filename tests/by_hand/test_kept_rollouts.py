@@ -161,5 +161,14 @@ def test_reading_names_the_file_and_what_is_wrong(tmp_path: Path) -> None:
     assert refused.value.expected == "a Parquet file"
 
 
+def test_detail_that_only_some_steps_have_is_null_in_the_others(tmp_path: Path) -> None:
+    learned = {"advantages": torch.zeros(2, 2)}
+    for step, terms in enumerate(({"rm": torch.ones(2)}, {"rm": torch.ones(2), "rm/spread": torch.ones(2)})):
+        record(tmp_path, 1, num_done=step).write(step, two_rollouts(), torch.zeros(2), terms, learned)
+    table = read_rollouts(tmp_path)
+    assert table is not None
+    assert table["reward/rm/spread"].to_pylist() == [None, 1.0]
+
+
 def test_run_without_rollouts_has_no_table(tmp_path: Path) -> None:
     assert read_rollouts(tmp_path) is None

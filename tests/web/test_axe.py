@@ -76,6 +76,7 @@ def axe() -> str:
 
 def violations(page: Any, axe: str) -> list[str]:
     """What axe-core finds on the page as it is shown, each with its rule and the first elements."""
+    settle(page)
     if not page.evaluate("'axe' in window"):
         page.evaluate(axe)
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(result => result.violations)")
@@ -86,7 +87,7 @@ def violations(page: Any, axe: str) -> list[str]:
 
 
 def settle(page: Any) -> None:
-    """Return when two frames are drawn: in the first, boxes that scroll are observed and made reachable."""
+    """Return when the first of two frames is drawn whole: sizes are observed at the end of a frame."""
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
 
 
@@ -95,12 +96,10 @@ def looked_over(page: Any, axe: str, address: str) -> list[str]:
     page.goto(address)
     if page.locator("#judging").count():
         page.wait_for_selector("html.scripted", state="attached")
-    settle(page)
     found = violations(page, axe)
     folded = page.locator("details:not([open])").count()
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     if folded:
-        settle(page)
         found += violations(page, axe)
     for name in page.evaluate("[...document.querySelectorAll('dialog[id]')].map(one => one.id)"):
         if name == "images":

@@ -145,6 +145,45 @@ def test_a_formula_is_drawn_and_scrolls_within_its_card(site: Site, browser: Any
     assert wrong == []
 
 
+UNREACHED = """[...document.querySelectorAll('.scroll, pre, .math.display')]
+    .filter(one => one.scrollWidth > one.clientWidth + 1 && one.tabIndex < 0).length"""
+WIDE = "| " + " | ".join(f"column-{number}" for number in range(30)) + " |\n" + "|--" * 30 + "|"
+
+
+OPENED = {
+    "dialog#instructions": "document.getElementById('instructions').showModal()",
+    "details.whole": "document.querySelector('details.whole').open = true",
+}
+
+
+@pytest.mark.parametrize("place", OPENED)
+def test_what_scrolls_is_reached_as_soon_as_it_is_shown(site: Site, browser: Any, place: str) -> None:
+    """Before the next frame is drawn, so that neither a person nor a program finds a box that keys do not reach."""
+    texts = ["word " * 10_000 + f"\n\n{WIDE}", WIDE]
+    campaign = site.campaign("ranking", [texts], content="chat", instructions=WIDE)
+    page = site.context(browser, site.labeler(campaign), **PHONE).new_page()
+    page.goto(f"/c/{campaign.id}")
+    assert page.evaluate(UNREACHED) == 0
+    shown_boxes = f"[...document.querySelectorAll('{place} .scroll')].map(one => [one.checkVisibility(), one.tabIndex])"
+    found = page.evaluate(f"async () => {{ {OPENED[place]}; await null; return {shown_boxes}; }}")
+    assert found == [[True, 0]]
+    assert page.evaluate(UNREACHED) == 0
+
+
+def test_a_table_that_grows_in_its_box_can_be_reached(site: Site, browser: Any) -> None:
+    page = shown(site, browser, ["| a |\n|--|\n| b |", "other"], **PHONE)
+    box = page.locator(".completion .scroll")
+    assert box.get_attribute("tabindex") is None
+    size = "one => [one.clientWidth, one.clientHeight]"
+    before = box.evaluate(size)
+    for width, index in (("3000px", "0"), ("", None)):
+        box.evaluate("(one, width) => one.firstElementChild.style.minWidth = width", width)
+        page.wait_for_function(
+            "index => document.querySelector('.completion .scroll').getAttribute('tabindex') === index", arg=index
+        )
+        assert box.evaluate(size) == before
+
+
 def test_a_formula_is_not_mirrored_among_right_to_left_words(site: Site, browser: Any) -> None:
     page = shown(site, browser, ["$a+b$ هو المجموع", "other"])
     places = page.locator("math").evaluate(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from labelling_site import Site
+from labelling_site import Site, go_on
 from preflab.labelling.accounts import Account, create_account, list_accounts
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.audit import note_event
@@ -185,7 +185,7 @@ def test_every_task_is_shown_inert_and_whole(browser: Any, site: Site, content: 
     wrong: list[str] = []
     num_long = 0
     page.goto(f"/c/{campaign.id}/instructions")
-    page.locator("main form button").first.click()
+    go_on(page, page.locator("main form button").first.click)
     for _ in ATTACKS[4:]:
         turn = next_turn(site.ws, campaign.id, labeler.labeler_id)
         assert turn is not None

@@ -44,7 +44,8 @@ def opened(site: Site, browser: Any, pictures: Campaign, **options: Any) -> Any:
 def widths(page: Any) -> list[int]:
     """The widths in which the enlarged images are drawn."""
     page.wait_for_function(
-        "() => [...document.querySelectorAll('.wall img')].every(one => one.complete && one.naturalWidth)"
+        "() => { const all = [...document.querySelectorAll('.wall img')];"
+        "return all.length && all.every(one => one.complete && one.naturalWidth); }"
     )
     return sorted(page.evaluate("[...document.querySelectorAll('.wall img')].map(one => one.width)"))
 
@@ -128,15 +129,15 @@ def test_by_touch_on_a_phone(site: Site, browser: Any, pictures: Campaign) -> No
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     assert 0 < y < 844, "the image that was tapped is in sight"
     fingers(client, [[(x, y - 10 * step)] for step in range(20)])
-    page.wait_for_timeout(300)
-    assert wall.evaluate("one => one.scrollTop") > before
+    page.wait_for_function(
+        "([place, before]) => document.querySelectorAll('.wall')[place].scrollTop > before", arg=[place, before]
+    )
     fingers(client, [[(x - 30 - 5 * step, y), (x + 30 + 5 * step, y)] for step in range(20)])
-    page.wait_for_timeout(300)
-    assert page.evaluate("visualViewport.scale") > 1.5
+    page.wait_for_function("visualViewport.scale > 1.5")
     fingers(client, [[(x - 130 + 6 * step, y), (x + 130 - 6 * step, y)] for step in range(20)])
-    page.wait_for_timeout(300)
+    page.wait_for_function("visualViewport.scale < 1.1")
     page.get_by_role("button", name="Close").tap()
-    assert not page.locator("#images").is_visible()
+    page.locator("#images").wait_for(state="hidden")
 
 
 def test_without_a_script_the_link_opens_the_image(site: Site, browser: Any, pictures: Campaign) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from labelling_site import Site, press, submit_by_enter, texts_by_letter, watched
+from labelling_site import Site, go_on, go_on_unless_asked, press, submit_by_enter, texts_by_letter, watched
 from preflab.records import RankingAnswer
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -41,10 +41,7 @@ def by_keys(page: Any) -> None:
     """One task by keys; the question in the order shown is answered by keys too."""
     press(page, " ".join(said(page).values()))
     task = page.locator("#judging").get_attribute("data-task")
-    page.evaluate("window.before = true")
-    press(page, "Enter")
-    page.wait_for_function("() => !window.before || !document.getElementById('notice').hidden")
-    if page.evaluate("Boolean(window.before)"):
+    if not go_on_unless_asked(page, lambda: press(page, "Enter")):
         press(page, "Tab")
         submit_by_enter(page)
     assert page.locator(f"#judging[data-task='{task}']").count() == 0
@@ -52,15 +49,10 @@ def by_keys(page: Any) -> None:
 
 def by_touch(page: Any) -> None:
     """One task by taps alone."""
-    page.wait_for_selector("html.scripted", state="attached")
     for letter, key in said(page).items():
         page.locator(f"[data-card='{letter}'] label.pick:has(input[data-key='{key}'])").tap()
-    page.evaluate("window.before = true")
-    page.locator("[data-submit]").tap()
-    page.wait_for_function("() => !window.before || !document.getElementById('notice').hidden")
-    if page.evaluate("Boolean(window.before)"):
-        page.get_by_role("button", name="Yes, submit it").tap()
-        page.wait_for_function("() => !window.before")
+    if not go_on_unless_asked(page, page.locator("[data-submit]").tap):
+        go_on(page, page.get_by_role("button", name="Yes, submit it").tap)
 
 
 def test_twelve_tasks_by_three_labelers(site: Site, browser: Any) -> None:
@@ -70,8 +62,8 @@ def test_twelve_tasks_by_three_labelers(site: Site, browser: Any) -> None:
         page = site.context(browser, site.labeler(), **options).new_page()
         wrong = watched(page)
         page.goto("/")
-        page.locator(f"a[href='/c/{campaign.id}']").first.click()
-        page.get_by_role("button", name="I have read them: begin").click()
+        go_on(page, page.locator(f"a[href='/c/{campaign.id}']").first.click)
+        go_on(page, page.get_by_role("button", name="I have read them: begin").click)
         workers.append((page, work, wrong))
     for _ in range(12):
         for page, work, _ in workers:

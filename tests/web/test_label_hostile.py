@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from labelling_site import Site, press, submit_by_enter, texts_by_letter, watched
+from labelling_site import Site, go_on, press, submit_by_enter, texts_by_letter, watched
 from preflab.labelling.campaign_names import free_name
 
 pytestmark = pytest.mark.browser
@@ -35,7 +35,7 @@ def test_hostile_completions_do_nothing(site: Site, browser: Any, content: str) 
     page = site.context(browser, site.labeler()).new_page()
     wrong = watched(page)
     page.goto(f"/c/{campaign.id}")
-    page.get_by_role("button", name="I have read").click()
+    go_on(page, page.get_by_role("button", name="I have read").click)
     press(page, "i Escape")
     assert len(texts_by_letter(page)) == 9
     inert(page)

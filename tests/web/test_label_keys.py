@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from labelling_site import Site, press, submit_by_enter, texts_by_letter, watched
+from labelling_site import Site, go_on, press, submit_by_enter, texts_by_letter, watched
 from preflab.records import Campaign, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
 
 pytestmark = pytest.mark.browser
@@ -127,8 +127,8 @@ def test_note_flag_undo_and_a_new_revision(site: Site, browser: Any) -> None:
     assert page.evaluate("document.activeElement.hasAttribute('data-submit')")
     assert site.judgments(campaign) == []
     submit_by_enter(page)
-    press(page, "u")
-    page.wait_for_url("**/t/*")
+    go_on(page, lambda: press(page, "u"))
+    assert "/t/" in page.url
     press(page, "a 3")
     submit_by_enter(page)
     both = site.judgments(campaign, all_revisions=True)

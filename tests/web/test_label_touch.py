@@ -108,6 +108,7 @@ def test_the_prompt_stays_in_sight_and_folds(site: Site, browser: Any) -> None:
     box = page.locator(".prompt").bounding_box()
     assert -1 <= box["y"] <= 100
     page.locator(".prompt summary").tap()
+    page.locator(".prompt details:not([open])").wait_for()
     assert page.locator(".prompt").bounding_box()["height"] < 80
 
 
@@ -118,6 +119,7 @@ def test_a_long_text_can_be_seen_whole(site: Site, browser: Any) -> None:
     content = page.locator(f"#text-{letter}")
     assert content.evaluate("box => box.clientHeight < box.scrollHeight")
     button.tap()
+    page.locator(f"#unfold-{letter}[aria-expanded=true]").wait_for()
     assert content.evaluate("box => box.clientHeight >= box.scrollHeight - 1")
     assert button.get_attribute("aria-expanded") == "true"
     assert page.locator("#unfold-A, #unfold-B").filter(visible=True).count() == 1

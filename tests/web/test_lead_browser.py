@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from labelling_site import go_on
 from lead_world import LeadWorld, make_lead_world
 from preflab.labelling.adjudication import read_queue
 from preflab.labelling.sessions import open_session
@@ -110,8 +111,8 @@ def test_a_task_is_decided_by_keyboard_alone(
     page.keyboard.press("Tab") if page.evaluate("document.activeElement.name") != "note" else None
     page.keyboard.type("by the keyboard")
     page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    page.wait_for_url(lambda url: before[0].task_id not in url)
+    go_on(page, lambda: page.keyboard.press("Enter"))
+    assert before[0].task_id not in page.url
     found = read_queue(world.ws, world.campaign.id)
     assert before[0].task_id not in {each.task_id for each in found.open}
     assert found.decided[0].note == "by the keyboard"
@@ -126,14 +127,14 @@ def test_an_invitation_is_copied_and_the_preview_shows_markdown(
         permissions=["clipboard-read", "clipboard-write"],
     )  # fmt: skip
     page.goto("/lead/people")
-    page.get_by_role("button", name="Make a link").click()
+    go_on(page, page.get_by_role("button", name="Make a link").click)
     page.get_by_role("button", name="Copy").click()
     page.get_by_role("button", name="Copied").wait_for()
     link = page.evaluate("navigator.clipboard.readText()")
     assert link.startswith(f"{served.url}/invite/")
     page.goto(f"/lead/c/{world.campaign.id}/settings")
     page.locator("textarea[name=text]").fill("# Title\n\nsome **bold** words")
-    page.get_by_role("button", name="Preview").click()
+    go_on(page, page.get_by_role("button", name="Preview").click)
     assert page.locator(".preview strong").first.inner_text() == "bold"
     assert page.locator("textarea[name=text]").input_value() == "# Title\n\nsome **bold** words"
     assert problems == []
@@ -149,8 +150,8 @@ def test_a_campaign_is_made_in_the_browser_and_opens(
         {"name": "greetings.jsonl", "mimeType": "application/json", "buffer": rows.encode()}
     )
     page.get_by_role("textbox", name="Name", exact=True).fill("Greetings")
-    page.get_by_role("button", name="Make the campaign").click()
-    page.wait_for_url("**/lead/c/campaign-*")
+    go_on(page, page.get_by_role("button", name="Make the campaign").click)
+    assert "/lead/c/campaign-" in page.url
     assert page.locator("h1").inner_text() == "Greetings"
     assert "1 task waits for 3 labels" in page.locator("main").inner_text()
     assert problems == []

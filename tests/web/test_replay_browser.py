@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
+from preflab.explain import replay_rows
 from preflab.explain.replay_data import replay_data
 from preflab.explain.replay_page import replay_page
 from replay_runs import PER_TOKEN, pairs_run, ppo_run, rollout, sentence
@@ -137,6 +138,26 @@ def test_credit_skips_tokens_that_the_policy_did_not_write(open_page: OpenPage, 
     select(page, "quantity", "gae")
     assert page.locator(".value").all_inner_texts() == ["+0.5", "–", "+1"]
     assert "not written by the policy" in page.locator(".token").nth(1).get_attribute("aria-label")
+
+
+def test_credit_counts_the_tokens_of_a_gap(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five tokens, the third left out; R = 16, γλ = 1/2: 1, 2, (4), 8, 16. A needs the values of the gap before it.
+
+    V = 0 everywhere, so A of the last two is the credit: 8 and 16.
+    """
+    monkeypatch.setattr(replay_rows, "MOST_TOKENS", 4)
+    monkeypatch.setattr(replay_rows, "HEAD", 2)
+    row = rollout(0, 0, list("abcde"), reward=16.0, values=[0.0] * 5)
+    page = open_page(ppo_run(tmp_path / "runs", steps=1, rows={0: [row]}, alarms=[]))
+    select(page, "quantity", "credit")
+    page.locator("#lambda").fill("0.5")
+    assert token_values(page, "credit") == [1, 2, 8, 16]
+    assert page.locator(".missing").inner_text() == "[… 1 token not on this page …]"
+    assert page.locator(".token").nth(2).get_attribute("aria-posinset") == "4"
+    select(page, "quantity", "gae")
+    assert page.locator(".value").all_inner_texts() == ["–", "–", "+8", "+16"]
 
 
 def test_one_walks_from_trend_to_token_by_keyboard(open_page: OpenPage, tmp_path: Path) -> None:
@@ -407,6 +428,18 @@ def test_two_steps_of_one_prompt_stand_side_by_side(open_page: OpenPage, tmp_pat
     assert page.locator("article h3").all_inner_texts() == ["ppo · step 5 · row 0", "ppo · step 1 · row 0"]
     page.locator(".strip").nth(1).locator(".token").nth(2).click()
     assert "token 3 of 8 of ppo · step 1 · row 0" in page.locator("#selected-said").inner_text()
+
+
+def test_a_run_without_metrics_or_pairs_still_opens(open_page: OpenPage, tmp_path: Path) -> None:
+    bare, run = pairs_run(tmp_path / "runs", "reward", kept=False), ppo_run(tmp_path / "runs", alarms=[])
+    (run / "metrics.jsonl").write_text("")
+    page = open_page(bare, run)
+    assert page.locator("#step-said").inner_text() == "no step was kept"
+    select(page, "run", "1")
+    assert page.locator("#rows button").count() == 4
+    assert page.locator("article h3").inner_text().startswith("ppo · step")
+    alone = open_page(run)
+    assert alone.locator("#rows button").count() == 4
 
 
 def test_the_address_leads_to_a_token(open_page: OpenPage, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from labelling_load import Server
-from labelling_site import press, submit_by_enter, texts_by_letter, watched
+from labelling_site import go_on, press, submit_by_enter, texts_by_letter, watched
 from preflab.cli import run_command
 from preflab.labelling.accounts import list_accounts
 from preflab.labelling.campaigns import list_campaigns
@@ -40,7 +40,7 @@ def printed_link(capsys: Captured, before: str) -> str:
 
 def judge_all(page: Any) -> int:
     """From the instructions on: every task there is, by keys, the text with more different words first."""
-    page.get_by_role("button", name="I have read them: begin").click()
+    go_on(page, page.get_by_role("button", name="I have read them: begin").click)
     num = 0
     while page.locator("#judging").count():
         values = {letter: worth(text) for letter, text in texts_by_letter(page).items()}
@@ -64,14 +64,14 @@ def test_two_rounds_by_printed_invitations_and_a_third_campaign(
             page.goto(printed_link(capsys, first))
             page.get_by_label("Name").fill(name)
             page.get_by_label("Password").fill(PASSWORD)
-            page.get_by_role("button", name="Make an account").click()
+            go_on(page, page.get_by_role("button", name="Make an account").click)
             assert judge_all(page) == NUM_TASKS
 
         second = said(capsys, "run")
         assert "2 labelers see the campaign there already" in second
         for page in pages.values():
             page.goto(server.url)
-            page.locator("li.card", has_text="labels@2").get_by_role("link", name="Start").click()
+            go_on(page, page.locator("li.card", has_text="labels@2").get_by_role("link", name="Start").click)
             assert judge_all(page) == NUM_TASKS
         assert "waiting" not in said(capsys, "run")
 
@@ -81,7 +81,7 @@ def test_two_rounds_by_printed_invitations_and_a_third_campaign(
         third = said(capsys, "campaign", "create", "third.jsonl", "--name", "third", "--overlap", "1")
         ann, bob = pages["Ann"], pages["Bob"]
         ann.goto(printed_link(capsys, third))
-        ann.get_by_role("button", name="Join").click()
+        go_on(ann, ann.get_by_role("button", name="Join").click)
         assert judge_all(ann) == 1
         bob.goto(server.url)
         assert bob.locator("li.card").count() == 2

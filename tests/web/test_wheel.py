@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from labelling_site import go_on
 from wheels import build_wheel, clean_environment, install_wheel
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -131,9 +132,7 @@ def test_labelers_pages_open_for_every_way_of_judging(browser: Any, server: dict
     context.add_cookies([{"name": server["cookie"], "value": server["anna"], "url": server["url"]}])
     page = context.new_page()
     page.goto(f"/c/{campaign}")
-    page.locator("main form button").first.click()  # the instructions are read
-    page.wait_for_load_state()
-    page.wait_for_selector("html.scripted", state="attached")
+    go_on(page, page.locator("main form button").first.click)  # the instructions are read
     assert page.locator("[data-card]").count() == 2
     context.close()
     paths = ["/", "/me", f"/c/{campaign}", f"/c/{campaign}/instructions", f"/c/{campaign}/done"]

@@ -17,6 +17,7 @@ from preflab.cli import (
     campaigns,
     constitution,
     dial,
+    games,
     labelling,
     models,
     records,
@@ -58,7 +59,7 @@ def _read_global_options(
 
 for room in (
     starting, records, scoring, running, simulating, replaying, dial, constitution, labelling, campaigns, accounts,
-    models,
+    models, games,
 ):  # fmt: skip
     room.add_to(app)
 

@@ -1,4 +1,4 @@
-"""Reads the rollouts that an on-policy run kept (docs/reference/rollouts.md), and checks them against the schema."""
+"""Reads the rollouts and pairs that a run kept (docs/reference/rollouts.md), and checks them against their columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from preflab.errors import PreflabError
-from preflab.training.record_columns import ROLLOUTS, SCHEMA, TERM, Column
+from preflab.training.record_columns import PAIRS, ROLLOUTS, SCHEMA, TERM, Column
 from preflab.training.step_files import step_files
 
 AGAIN = "restore the file, or run the stage again"
@@ -38,14 +38,25 @@ def read_rollouts(run: Path, columns: Sequence[str] | None = None) -> pa.Table |
     return read_step_files(run / "rollouts", ROLLOUTS, columns)
 
 
+def read_pairs(run: Path, columns: Sequence[str] | None = None) -> pa.Table | None:
+    """The kept pairs of a run of `dpo` or `reward`, as `read_rollouts` returns rollouts.
+
+    Raises:
+        PreflabError: a file is not Parquet, has another schema, or lacks a column.
+    """
+    return read_step_files(run / "pairs", PAIRS, columns)
+
+
 def read_step_files(folder: Path, about: Mapping[str, Column], columns: Sequence[str] | None) -> pa.Table | None:
     """The rows of a folder of step files, checked against their table of columns; None without files.
+
+    A column that only some files have, such as a detail of a reward, is null in the rows of the others.
 
     Raises:
         PreflabError: a file is not Parquet, has another schema, or lacks a column.
     """
     tables = [read_step_file(path, about, columns) for path in step_files(folder)]
-    return pa.concat_tables(tables) if tables else None
+    return pa.concat_tables(tables, promote_options="default") if tables else None
 
 
 def record_facts(schema: pa.Schema, path: Path) -> dict[str, Any]:

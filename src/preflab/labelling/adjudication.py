@@ -246,14 +246,18 @@ def _decision(view: CampaignView, task: Task, account: Account, answer: Answer, 
     )
 
 
-def campaign_consensus(ws: Workspace, campaign_id: str) -> Mapping[str, Consensus]:
-    """Task id → consensus of its labels and decisions by the campaign's `Reading`; without gold tasks; cached."""
+def campaign_consensus(ws: Workspace, campaign_id: str, *, exact: bool = False) -> Mapping[str, Consensus]:
+    """Task id → consensus of its labels and decisions by the campaign's `Reading`; without gold tasks; `cached`."""
     read, count_ai = campaign_reading(ws, campaign_id), campaign_view(ws, campaign_id).options.count_ai
-    return cached(ws, campaign_id, "consensus", lambda: _compute_consensus(ws, campaign_id, read), read, count_ai)
+
+    def compute() -> dict[str, Consensus]:
+        return _compute_consensus(ws, campaign_id, read)
+
+    return cached(ws, campaign_id, "consensus", compute, read, count_ai, exact=exact)
 
 
 def _compute_consensus(ws: Workspace, campaign_id: str, read: Reading) -> dict[str, Consensus]:
-    labels = labels_of(ws, campaign_id)
+    labels = labels_of(ws, campaign_id, exact=True)
     ids = sorted({completion for judgment in read.asked(labels.counted) for completion in judgment.completion_ids})
     texts = {each.id: each.text for each in ws.completions(ids)}
     by_task = consensus_of([*labels.counted, *labels.decisions], read, texts=texts)

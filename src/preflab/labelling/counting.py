@@ -42,8 +42,13 @@ _computing: dict[Key, RLock] = {}
 _lock = Lock()
 
 
-def cached(ws: Workspace, campaign_id: str, what: str, compute: Callable[[], Result], *also: object) -> Result:
+def cached(
+    ws: Workspace, campaign_id: str, what: str, compute: Callable[[], Result], *also: object, exact: bool = False
+) -> Result:
     """The result of `compute()`, from the cache if the judgments are the same or the result is recent (`PATIENCE`).
+
+    Pages may show a recent result. Whatever is stored, exported or cached itself needs an exact one: a cached result
+    that was computed from older labels would be taken for the current one until the next label.
 
     Args:
         ws: the workspace.
@@ -51,15 +56,14 @@ def cached(ws: Workspace, campaign_id: str, what: str, compute: Callable[[], Res
         what: name of the computation.
         compute: computes the result.
         also: everything else the result depends on (options, gold answers).
+        exact: never reuse a result from before the latest judgment.
     """
     key = (str(ws.engine.url), str(ws.path), campaign_id, what)
     state = (num_judgments(ws, campaign_id), *also)
     now = time.monotonic()
     with _lock:
         entry = _cache.get(key)
-        if entry and (
-            entry.state == state or (entry.state[1:] == state[1:] and now - entry.at < PATIENCE * entry.took)
-        ):
+        if entry and (entry.state == state or (not exact and _is_recent(entry, state, now))):
             _cache.move_to_end(key)
             value: Result = entry.value
             return value
@@ -67,6 +71,11 @@ def cached(ws: Workspace, campaign_id: str, what: str, compute: Callable[[], Res
         computing = _computing.setdefault(key, RLock())
     with computing:
         return _compute_once(key, state, now, compute)
+
+
+def _is_recent(entry: _CacheEntry, state: tuple[object, ...], now: float) -> bool:
+    """Whether only the judgments have changed since, and the result is young for what it took to compute."""
+    return entry.state[1:] == state[1:] and now - entry.at < PATIENCE * entry.took
 
 
 def _compute_once(key: Key, state: tuple[object, ...], asked: float, compute: Callable[[], Result]) -> Result:
@@ -106,15 +115,15 @@ class Labels:
     """Latest revisions of AI judges that do not count; compared with people's labels, never mixed with them."""
 
 
-def labels_of(ws: Workspace, campaign_id: str) -> Labels:
-    """All judgments of a campaign, sorted by how they count; cached until another one comes in."""
+def labels_of(ws: Workspace, campaign_id: str, *, exact: bool = False) -> Labels:
+    """All judgments of a campaign, sorted by how they count; `cached`, with `exact` up to the latest judgment."""
     with reading(ws.engine) as connection:
         count_ai = read_running(connection, campaign_id).options.count_ai
 
     def compute() -> Labels:
         return sort_labels(ws.judgments(campaign_id=campaign_id, all_revisions=True), count_ai)
 
-    return cached(ws, campaign_id, "labels", compute, count_ai)
+    return cached(ws, campaign_id, "labels", compute, count_ai, exact=exact)
 
 
 def sort_labels(judgments: Iterable[Judgment], count_ai: bool = False) -> Labels:

@@ -79,7 +79,7 @@ def write_labels(ws: Workspace, campaign_id: str, export: Export, path: Path, se
     if export.of == "judgment":
         chosen = Selection(campaign=campaign_id)
         return dict(export_from(ws, path, export.name, selection=chosen, settings=settings).manifest)
-    preferences = [consensus.preference for consensus in campaign_consensus(ws, campaign_id).values()]
+    preferences = [consensus.preference for consensus in campaign_consensus(ws, campaign_id, exact=True).values()]
     material = _material(ws, export, preferences, settings)
     preferences = without_images(ws, export, preferences, material)
     export.check(material.prompts.values())

@@ -36,7 +36,7 @@ def prioritise(ws: Workspace, campaign_id: str, by: str, scores: Scores | None =
         the number of tasks.
     """
     view, read = campaign_view(ws, campaign_id), campaign_reading(ws, campaign_id)
-    labels = labels_of(ws, campaign_id).counted
+    labels = labels_of(ws, campaign_id, exact=True).counted
     reliabilities, judged = read.odds(labels), by_task(labels)
     worths: dict[str, float] = {}
     for task in ws.tasks(campaign_id=campaign_id):

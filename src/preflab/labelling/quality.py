@@ -143,7 +143,7 @@ def campaign_quality(ws: Workspace, campaign_id: str) -> CampaignQuality:
     read, count_ai = campaign_reading(ws, campaign_id), campaign_view(ws, campaign_id).options.count_ai
 
     def compute() -> CampaignQuality:
-        judgments = labels_of(ws, campaign_id).counted
+        judgments = labels_of(ws, campaign_id, exact=True).counted
         ids = sorted({judgment.labeler_id for judgment in judgments})
         labelers = {labeler.id: labeler for labeler in ws.labelers(ids)}
         return quality_of(judgments, labelers, read)
@@ -159,7 +159,7 @@ def campaign_coefficients(ws: Workspace, campaign_id: str) -> Mapping[str, Estim
     read, count_ai = campaign_reading(ws, campaign_id), campaign_view(ws, campaign_id).options.count_ai
 
     def compute() -> Mapping[str, Estimate]:
-        asked = read.asked(labels_of(ws, campaign_id).counted)
+        asked = read.asked(labels_of(ws, campaign_id, exact=True).counted)
         return coefficients(asked) if asked else {}
 
     return cached(ws, campaign_id, "coefficients", compute, read, count_ai)

@@ -92,7 +92,7 @@ class RunState:
                 )
         model = read_tensors(place / "model.safetensors")
         optimiser = read_tensors(place / "optimiser.safetensors")
-        _check_same_names(model, _learning_state(self.model), place)
+        _check_same_tensors(model, _learning_state(self.model), place)
         _fill_model(self.model, model)
         _fill_optimiser(self.optimiser, optimiser)
         for name, part in self.parts.items():
@@ -143,13 +143,15 @@ def _fill_optimiser(optimiser: torch.optim.Optimizer, saved: dict[str, Tensor]) 
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
-def _check_same_names(saved: dict[str, Tensor], current: dict[str, Tensor], place: Path) -> None:
+def _check_same_tensors(saved: dict[str, Tensor], current: dict[str, Tensor], place: Path) -> None:
     tied = {
         name
         for name in current.keys() - saved.keys()
         if any(current[name].data_ptr() == current[n].data_ptr() for n in saved)
     }
-    different = sorted((current.keys() - tied) ^ saved.keys())
+    names = current.keys() & saved.keys()
+    reshaped = {name for name in names if current[name].shape != saved[name].shape}
+    different = sorted(((current.keys() - tied) ^ saved.keys()) | reshaped)
     if different:
         raise PreflabError(
             f"{place}: {count(len(different), 'tensor does', 'tensors do')} not belong to this model "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from preflab.labelling.adjudication import campaign_consensus
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.campaigns import change_options
 from preflab.labelling.counting import PATIENCE, cached, labels_of, sort_labels
+from preflab.labelling.exporting import export_campaign
 from preflab.labelling.quality import (
     ai_judges,
     campaign_quality,
@@ -162,6 +163,41 @@ def test_what_was_computed_is_kept_until_judgments_come_in(ws: Workspace, monkey
     assert len(calls) == 3
     assert PATIENCE > 0
     assert len(labels_of(ws, campaign.id).counted) == 1
+
+
+def labels_in_quality(ws: Workspace, campaign_id: str) -> int:
+    return sum(each.numbers.num_tasks for each in campaign_quality(ws, campaign_id).labelers)
+
+
+def labels_in_consensus(ws: Workspace, campaign_id: str) -> int:
+    return sum(len(each.preference.judgment_ids) for each in campaign_consensus(ws, campaign_id).values())
+
+
+def rows_of_export(ws: Workspace, campaign_id: str) -> int:
+    rows: int = export_campaign(ws, campaign_id, "trl-explicit")[1]["num_rows"]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("look", "num"),
+    [(labels_of, labels_in_quality), (labels_of, labels_in_consensus), (campaign_consensus, rows_of_export)],
+)
+def test_nothing_is_kept_or_exported_that_was_made_of_older_labels(
+    ws: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    look: Callable[[Workspace, str], object],
+    num: Callable[[Workspace, str], int],
+) -> None:
+    """Two tasks of one pair, a label on each; a page was looked at between the two."""
+    monkeypatch.setattr("preflab.labelling.counting.PATIENCE", 1e9)
+    campaign = make_campaign(ws, 2, 2, overlap=1)
+    for labeler in put_labelers(ws, 2):
+        found = next_turn(ws, campaign.id, labeler)
+        assert found is not None
+        send(ws, found, RankingAnswer((1, 2)))
+        look(ws, campaign.id)
+    assert len(labels_of(ws, campaign.id).counted) == 1
+    assert num(ws, campaign.id) == 2
 
 
 def test_a_labeler_s_skips_and_notes_are_there_to_be_read(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,7 +117,8 @@ def judgments(ws: Workspaced, lead: Lead, campaign_id: str, all_revisions: bool 
 def preferences(ws: Workspaced, lead: Lead, campaign_id: str) -> StreamingResponse:
     """The consensus of every task: ranks and the table of pairs (leads)."""
     campaign_view(ws, campaign_id)
-    return _lines(to_object(each.preference) for each in campaign_consensus(ws, campaign_id).values())
+    found = campaign_consensus(ws, campaign_id, exact=True)
+    return _lines(to_object(each.preference) for each in found.values())
 
 
 def _groups(ws: Workspace, body: CampaignIn, least: int) -> list[list[str]]:

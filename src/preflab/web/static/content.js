@@ -13,8 +13,24 @@ function makeReachable(box) {
   }
 }
 
-const watch = new ResizeObserver((changes) => changes.forEach(({ target }) => makeReachable(target)));
-for (const box of document.querySelectorAll(BOXES)) watch.observe(box);
+/** After a box or an element in it has got another size: a table can grow in a box that keeps its own. */
+function sizesChanged(changes) {
+  for (const { target } of changes) {
+    for (const box of [target, target.parentElement]) if (box?.matches(BOXES)) makeReachable(box);
+  }
+}
+
+const watch = new ResizeObserver(sizesChanged);
+for (const box of document.querySelectorAll(BOXES)) {
+  makeReachable(box);
+  for (const each of [box, ...box.children]) watch.observe(each);
+}
+
+// A fold or dialog that opens shows its boxes at once, and sizes are observed only when a frame is drawn.
+const opening = new MutationObserver((changes) => {
+  for (const { target } of changes) target.querySelectorAll(BOXES).forEach(makeReachable);
+});
+opening.observe(document.documentElement, { subtree: true, attributeFilter: ["open"] });
 
 const formulaAt = (node) => (node.nodeType === Node.ELEMENT_NODE ? node : node.parentElement)?.closest(".math");
 

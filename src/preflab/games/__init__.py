@@ -1,0 +1,1 @@
+"""Games: pure functions that reinforcement learning plays, exact answers to them, and players that learn."""

@@ -1,0 +1,101 @@
+"""Exact answers of the games that come with preflab: counts of positions, values, and unbeatable players."""
+
+from __future__ import annotations
+
+import pytest
+
+from preflab.games.exact_values import ExactValues
+from preflab.games.exploitability import Exploitability, exploitability
+from preflab.games.game import Game, Move, State, load_game
+from preflab.games.positions import canonical, count_games, reachable_positions
+from preflab.games.q_learning import QSettings, QTable, learn_by_q
+
+UNBEATABLE = Exploitability(0.0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def board() -> Game:
+    return load_game("tic_tac_toe")
+
+
+def last(game: Game, settings: QSettings) -> QTable:
+    """The table after all games."""
+    *_, table = learn_by_q(game, settings)
+    return table
+
+
+def test_positions_of_tic_tac_toe(board: Game) -> None:
+    positions = reachable_positions(board)
+    decisions = [state for state in positions if not board.is_over(state)]
+    assert len(positions) == 5_478
+    assert len({canonical(board, state)[0] for state in positions}) == 765
+    assert len(decisions) == 4_520
+    assert sum(len(board.legal_moves(state)) for state in decisions) == 16_167
+
+
+def test_final_positions_up_to_symmetry(board: Game) -> None:
+    ends: dict[float | None, set[State]] = {}
+    for state in reachable_positions(board):
+        if board.is_over(state):
+            ends.setdefault(board.result(state), set()).add(canonical(board, state)[0])
+    assert {result: len(states) for result, states in ends.items()} == {1.0: 91, -1.0: 44, 0.0: 3}
+
+
+def test_number_of_games(board: Game) -> None:
+    assert count_games(board) == {1.0: 131_184, -1.0: 77_904, 0.0: 46_080}
+
+
+def test_perfect_play_is_a_draw_and_unbeatable(board: Game) -> None:
+    perfect = ExactValues(board)
+    assert perfect.value(board.start(0)) == 0.0
+    assert perfect.best_moves(board.start(0)) == set(range(9)), "any first move holds the draw"
+    assert perfect.best_moves((1, 0, 0, 0, 0, 0, 0, 0, 0)) == {4}, "against a corner only the centre does"
+    assert exploitability(board, perfect.policy) == UNBEATABLE
+    assert exploitability(board, perfect.policy, likeliest=True) == UNBEATABLE
+
+
+def test_a_random_player_is_exploited(board: Game) -> None:
+    """The best reply to random moves gets 0.9948 as first and 0.9249 as second player (exact fractions)."""
+
+    def at_random(state: State) -> dict[Move, float]:
+        legal = board.legal_moves(state)
+        return dict.fromkeys(legal, 1 / len(legal))
+
+    against = exploitability(board, at_random)
+    assert against.second == pytest.approx(191 / 192)  # the reply moves first
+    assert against.first == pytest.approx(0.924867724867725)
+    assert exploitability(board, at_random, likeliest=True) == Exploitability(1.0, 1.0)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_q_learning_becomes_unbeatable(board: Game, seed: int) -> None:
+    table = last(board, QSettings(num_games=10_000, seed=seed))
+    assert exploitability(board, table.policy, likeliest=True) == UNBEATABLE
+    assert len(table.values) <= 627, "decision positions up to symmetry"
+
+
+def test_few_games_are_not_enough(board: Game) -> None:
+    assert exploitability(board, last(board, QSettings(num_games=500)).policy, likeliest=True) != UNBEATABLE
+
+
+def test_the_cliffs_best_way_leads_along_the_cliff() -> None:
+    """Seven moves from the corner: up, five to the right, down; the last one earns 1, so Q* = 0.9^6."""
+    cliff = load_game("cliff")
+    perfect = ExactValues(cliff, discount=0.9)
+    state, way = (3, 0, 12), []
+    while not cliff.is_over(state):
+        (move,) = perfect.best_moves(state)
+        way.append(move)
+        state = cliff.play(state, move)
+    assert way == ["up", *["right"] * 5, "down"]
+    assert perfect.value((3, 0, 12)) == pytest.approx(0.9**6)
+    assert perfect.move_values((2, 1, 10))["down"] == -1.0, "the cliff"
+    assert perfect.value((2, 0, 5)) == 0.0, "six moves away with five steps left"
+
+
+def test_q_learning_finds_the_exact_values_of_the_cliff() -> None:
+    cliff = load_game("cliff")
+    table = last(cliff, QSettings(num_games=5_000, alpha=1.0, epsilon=0.3, discount=0.9))
+    perfect = ExactValues(cliff, discount=0.9)
+    for state in (cliff.start(seed) for seed in range(8)):
+        assert max(table.move_values(state).values()) == pytest.approx(perfect.value(state))
