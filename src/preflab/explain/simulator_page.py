@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import re
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from preflab.errors import PreflabError
 from preflab.explain.curve import LEAST, MOST, NUM_POINTS
+from preflab.explain.inline import STATIC, inline_page
 from preflab.explain.pareto import LIMIT
 from preflab.explain.weights import ERRORS_MOVED, FEWEST_EFFECTIVE, LEAST_MOVED, MOST_THIN, REACH
 
-HERE = Path(__file__).parent
-STYLES = (HERE.parent / "look.css", HERE / "static" / "simulator.css")
 SCRIPTS = (
     "weights", "pareto", "points", "features", "model", "words", "elements", "chart", "list", "draw", "live", "table",
     "prediction", "controls", "readout", "start",
@@ -38,8 +28,6 @@ LIMITS = {
     "NUM_POINTS": NUM_POINTS,
 }
 """Constants of the page's script: when a point is unsure, and the curve's values of β."""
-UNSAFE = re.compile("[<>&\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]")
-"""Characters that end a script, that could reorder the source, or that UTF-8 cannot store; JSON writes them as \\u…"""
 
 
 def simulator_page(data: Mapping[str, Any]) -> str:
@@ -52,54 +40,29 @@ def simulator_page(data: Mapping[str, Any]) -> str:
         PreflabError: the data have another schema, no samples, columns of different lengths or unsorted prompts.
     """
     _check(data)
-    script = _script()
-    return (
-        _environment()
-        .get_template("simulator.html.j2")
-        .render(
-            title=data["title"],
-            policy=_content_policy(script, live=data.get("live") is not None),
-            style=Markup("".join(file.read_text(encoding="utf-8") for file in STYLES)),
-            script=Markup(script),
-            data=Markup(json_for_page(data)),
-            data_label=data["criteria"][0]["label"] if data["criteria"] else "gold",
-            limits=LIMITS,
-            made_by=data["made_by"],
-            simulated=data["simulated"],
-            notes=[note.rstrip(".") for note in data.get("notes", [])],
-            num_prompts=len(data["prompts"]),
-            num_samples=len(data["samples"]["text"]),
-            num_runs=len(data["policies"]) - 1,
-            live=data.get("live") is not None,
-        )
+    return inline_page(
+        "simulator.html.j2",
+        title=data["title"],
+        data=data,
+        script=_script(),
+        styles=("simulator.css",),
+        connect="'self'" if data.get("live") is not None else "",
+        data_label=data["criteria"][0]["label"] if data["criteria"] else "gold",
+        limits=LIMITS,
+        made_by=data["made_by"],
+        simulated=data["simulated"],
+        notes=[note.rstrip(".") for note in data.get("notes", [])],
+        num_prompts=len(data["prompts"]),
+        num_samples=len(data["samples"]["text"]),
+        num_runs=len(data["policies"]) - 1,
+        live=data.get("live") is not None,
     )
-
-
-def json_for_page(data: Mapping[str, Any]) -> str:
-    """JSON that no text in it can break out of, that UTF-8 can store, and that is shown in the order it is read in.
-
-    Raises:
-        PreflabError: a number is nan or infinite.
-    """
-    try:
-        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except ValueError as error:
-        raise PreflabError(
-            f"simulator data: {error}", "finite numbers", "write null where a quantity does not exist"
-        ) from None
-    return UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _script() -> str:
     constants = "".join(f"const {name} = {value:g};\n" for name, value in LIMITS.items())
-    parts = [(HERE / "static" / f"simulator-{part}.js").read_text(encoding="utf-8") for part in SCRIPTS]
+    parts = [(STATIC / f"simulator-{part}.js").read_text(encoding="utf-8") for part in SCRIPTS]
     return constants + "".join(parts)
-
-
-def _content_policy(script: str, live: bool) -> str:
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    connect = "; connect-src 'self'" if live else ""
-    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:{connect}"
 
 
 def _check(data: Mapping[str, Any]) -> None:
@@ -120,11 +83,3 @@ def _check(data: Mapping[str, Any]) -> None:
 
 
 _ASK = "make the data with simulator_data"
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("preflab.explain"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
