@@ -1,8 +1,8 @@
-"""What tests of the app share: a workspace, people in it, and passwords that cost no time."""
+"""What tests of pages share: a workspace, people in it, passwords that cost no time, a browser, simulator pages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from labelling_site import Site
+from preflab.explain.simulator_page import simulator_page
 from preflab.labelling import passwords
 from preflab.store.workspace import Workspace
 from web_app import People, make_people
@@ -51,3 +52,33 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     served.start()
     yield served
     served.close()
+
+
+@pytest.fixture
+def simulator(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Opens a page about some data from a file; what goes wrong in it fails the test."""
+    contexts, wrong = [], []
+
+    def open_page(data: dict[str, Any], *, guess: str | None = None, **options: Any) -> Any:
+        file = tmp_path / f"simulator-{len(contexts)}.html"
+        file.write_text(simulator_page(data), encoding="utf-8")
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda said: wrong.append(said.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda asked: None if asked.url == file.as_uri() else wrong.append(f"asked {asked.url}"))
+        page.goto(file.as_uri())
+        page.wait_for_selector("html.scripted", state="attached")
+        if guess:
+            page.check(f"input[value={guess}]")
+            page.get_by_role("button", name="Show what happens").click()
+        elif page.locator("#guess").is_visible():
+            page.get_by_role("button", name="Skip the guess").click()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []

@@ -54,8 +54,9 @@ function speak(sim) {
     const { point } = sim;
     const gold = sim.criterion ? `, ${sim.label} ${figure(point.criteria[sim.criterion.at].value)}` : "";
     const unsure = point.doubts.length ? " The pool is unsure here." : "";
+    const reach = byId("untried").hidden ? "" : " It may not reach what this reward would bring about.";
     const figures = `KL ${figure(point.kl.value)}, learned reward ${figure(point.reward.value)}${gold}`;
     const samples = `About ${whole(point.effective)} of ${plural(sim.pool.size, "sample")} speak.`;
-    setText(byId("spoken"), `β ${betaText(point.beta)}: ${figures}. ${situation(sim).text} ${samples}${unsure}`);
+    setText(byId("spoken"), `β ${betaText(point.beta)}: ${figures}. ${situation(sim).text} ${samples}${unsure}${reach}`);
   }, REST);
 }
