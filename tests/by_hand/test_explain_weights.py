@@ -164,6 +164,13 @@ def test_point_beyond_every_pooled_policy_is_unsure() -> None:
     assert doubts == ("1.39 nats from the reference; the pool reaches 0.549",)
 
 
+def test_policy_that_writes_what_the_pool_lacks_is_unsure() -> None:
+    """The target writes a and b with 1/4 each and something else with 1/2: u = ¼ / ½, half of what it should be."""
+    pool = many(4, 20, (TEXTS[:4], TEXTS[4:]))
+    doubts = measure(pool, policy_target(pool, np.log(np.full(len(pool.prompts), 0.25))), {}).doubts
+    assert doubts == ("the pool holds 50\u00a0% of what the policy writes",)
+
+
 def test_kl_of_a_policy_with_a_long_tail_is_unsure_alone() -> None:
     """Weights with an exact tail of k = 0.62 are trusted; times their logarithm, the terms of the KL, they are not.
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preflab.explain.pareto import LIMIT, tail_shape
-from preflab.words import count, three_digits
+from preflab.words import count, percent, three_digits
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -31,6 +31,8 @@ FEWEST_EFFECTIVE = 10.0
 """A prompt with a smaller effective number of samples is thin."""
 MOST_THIN = 0.1
 """Largest share of thin prompts in a point that is trusted."""
+MOST_MISSING = 0.1
+"""Largest share of what a known policy writes that may be missing from the pool."""
 ERRORS_MOVED = 3.0
 """A point may move by this many standard errors when a policy leaves the pool."""
 REACH = 0.5
@@ -195,12 +197,13 @@ def measure(draws: Draws, target: Target, quantities: Mapping[str, Array]) -> Po
     reference than the farthest pooled policy. These two find what effective numbers and k are blind to: texts that the
     target writes and that hardly any pooled policy, or none, does.
 
-    Of a policy as the target the KL alone is unsure if the terms w·|log g − ĝ| have a k above 0.7: a trained policy
-    writes some texts that the reference and other runs hardly ever do, and they make much of its KL and little of its
-    means.
+    A policy as the target has probabilities that sum to 1, so the mean of u estimates the share of what it writes that
+    the pool holds; more than a tenth missing makes the point unsure. Of such a target the KL alone is unsure if the
+    terms w·|log g − ĝ| have a k above 0.7: a trained policy writes some texts that the reference and other runs hardly
+    ever do, and they make much of its KL and little of its means.
     """
     point = estimate(draws, target, quantities)
-    doubts = _thin_or_heavy(point) + _beyond(draws, point)
+    doubts = _thin_or_heavy(point) + _beyond(draws, point) + _missing(draws, target)
     for policy in np.unique(draws.policies):
         if policy > 0:
             doubts += _moved(draws, target, quantities, point, int(policy))
@@ -250,6 +253,13 @@ def _thin_or_heavy(point: Point) -> list[str]:
     if point.pareto_k > LIMIT:
         doubts.append(f"a few samples decide: Pareto k is {point.pareto_k:.2f}, above {LIMIT}")
     return doubts
+
+
+def _missing(draws: Draws, target: Target) -> list[str]:
+    if not target.normalised:
+        return []
+    held = float((draws.totals(np.exp(log_weights(draws, target))) / draws.sizes).mean())
+    return [f"the pool holds {percent(held)} of what the policy writes"] if held < 1 - MOST_MISSING else []
 
 
 def _heavy_kl(draws: Draws, target: Target, point: Point) -> list[str]:

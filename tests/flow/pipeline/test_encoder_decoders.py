@@ -11,6 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from pool_checks import check_pool
 from preflab.cli import app
 from preflab.errors import PreflabError
 from preflab.files import read_json, write_json
@@ -50,6 +51,7 @@ stages:
   best: {kind: best_of_n, model: sft, prompts: prompts, rewards: [{model: rm}], num_completions: 2, max_new_tokens: 6}
   learned: {kind: sft, model: sft, data: best, num_epochs: 1, lora: {rank: 2}}
   eval: {kind: evaluate, models: [sft, ppo, dpo], prompts: prompts, decoding: {max_new_tokens: 6}}
+  simulator: {kind: simulate, policies: [ppo, grpo, dpo], prompts: prompts, num_prompts: 3, num_completions: 2}
   report: {kind: report, of: [rm, ppo, eval]}
 """
 
@@ -86,6 +88,12 @@ def run_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 def stage_folder(run_folder: Path, name: str) -> Path:
     """The folder of a stage."""
     return next(folder for folder in (run_folder / "runs").iterdir() if folder.name.rpartition("-")[0] == name)
+
+
+def test_pool_of_several_policies_has_the_log_probabilities_they_sampled_with(run_folder: Path) -> None:
+    pool = check_pool(stage_folder(run_folder, "simulator") / "pool.parquet", run_folder)
+    assert pool.names == ("sft", "ppo", "grpo", "dpo")
+    assert len(pool) == 3 * 4 * 2
 
 
 @pytest.mark.parametrize("name", ["sft", "ppo", "all_weights", "grpo", "online", "dpo", "learned"])

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from chat_world import share_kind, write_messages, write_model, write_pairs
+from pool_checks import check_pool
 from preflab.pipeline import run
 from preflab.recipe import load_recipe
 
@@ -43,6 +44,7 @@ stages:
     prompts: pairs.held_out
     rewards: [rm]
     decoding: {max_new_tokens: 24, top_k: 1}
+  simulator: {kind: simulate, policies: [ppo, dpo], prompts: pairs.held_out, num_prompts: 4, num_completions: 3}
   report: {kind: report, of: [sft, rm, ppo, dpo, eval]}
 """
 MODELS = ("sft", "ppo", "dpo")
@@ -63,6 +65,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def samples(folders: dict[str, Path]) -> list[dict[str, Any]]:
     """What the evaluation shows: a prompt and each model's completion."""
     return [json.loads(line) for line in (folders["eval"] / "samples.jsonl").read_text().splitlines()]
+
+
+def test_pool_of_conversations_has_the_log_probabilities_they_were_sampled_with(folders: dict[str, Path]) -> None:
+    pool = check_pool(folders["simulator"] / "pool.parquet", folders["simulator"].parents[1])
+    assert pool.names == ("sft", "ppo", "dpo")
+    assert "<end_of_turn>" not in "".join(pool.completions)
 
 
 def written(folder: Path, questions: list[str]) -> Iterator[tuple[str, bool]]:
