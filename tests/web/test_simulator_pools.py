@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from preflab.errors import PreflabError
-from preflab.explain.simulator_page import json_for_page, simulator_page
+from preflab.explain.inline import json_in_script
+from preflab.explain.simulator_page import simulator_page
 from simulator_worlds import random_pool, shop
 
 pytestmark = pytest.mark.browser
@@ -163,5 +164,5 @@ def test_the_data_are_checked(world: dict[str, Any]) -> None:
     with pytest.raises(PreflabError, match="schema 2"):
         simulator_page({**world, "schema": 2})
     with pytest.raises(PreflabError, match="null"):
-        json_for_page({"value": float("nan")})
-    assert json_for_page({"a": "<&>\u2028\u202e\ud800é"}) == '{"a":"\\u003c\\u0026\\u003e\\u2028\\u202e\\ud800é"}'
+        json_in_script({"value": float("nan")})
+    assert json_in_script({"a": "<&>\u2028\u202e\ud800é"}) == '{"a":"\\u003c\\u0026\\u003e\\u2028\\u202e\\ud800é"}'

@@ -34,7 +34,7 @@ def simulator_page(data: Mapping[str, Any]) -> str:
     """The page as HTML; it opens offline by double click.
 
     Args:
-        data: what `simulator_data` returns; docs/reference/rollouts.md describes it.
+        data: what `simulator_data` returns; docs/reference/pool.md describes the pool that they come from.
 
     Raises:
         PreflabError: the data have another schema, no samples, columns of different lengths or unsorted prompts.
