@@ -17,6 +17,7 @@ REFERENCE = Path(__file__).resolve().parent / "reference"
 LOSSES_PAGE = "../algorithms/dpo.md"
 REWARDS_PAGE = "../how-to/reward-function.md"
 DETOX_PAGE, DETOX_NOTEBOOK = "../learn/detox-lab.md", "../learn/detox-lab.ipynb"
+SIMULATOR = "../simulator.html"
 NOTE = "<!-- Written by docs/generate.py; change the code, then run `make docs`. -->\n"
 
 
@@ -396,6 +397,16 @@ def detox_notebook() -> str:
     return notebook((REFERENCE / DETOX_PAGE).read_text(encoding="utf-8"))
 
 
+def simulator() -> str:
+    """The simulator of the demo that docs/ holds, as this version makes it from the data within it.
+
+    To take the data of a new demo, copy its simulator.html over the one in docs/ first.
+    """
+    from preflab.explain.simulator_page import data_of_page, simulator_page
+
+    return simulator_page(data_of_page((REFERENCE / SIMULATOR).read_text(encoding="utf-8")))
+
+
 # Python
 
 IN_PYTHON = ("load", "sample", "judge", "train", "train_reward", "evaluate")
@@ -483,6 +494,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "python.md": python_page,
     "glossary.md": glossary_page,
     DETOX_NOTEBOOK: detox_notebook,
+    SIMULATOR: simulator,
 }
 """Path relative to docs/reference → the function that makes the page."""
 

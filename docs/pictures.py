@@ -1,6 +1,6 @@
-"""Takes the pictures of README and pages from this version: the labelling app served for real, and a report.
+"""Takes the pictures of README and pages from this version: the labelling app served for real, pages, and a report.
 
-python docs/pictures.py                                  docs/images: labelling.png, phone.png, lead.png
+python docs/pictures.py                                  docs/images: labelling.png, phone.png, lead.png, simulator.png
 python docs/pictures.py preflab-demo/report.html         and report.png: the top of this report
 
 Needs Chromium, by $PREFLAB_CHROMIUM or on the PATH.
@@ -96,6 +96,17 @@ def take_lead(chromium: Any, folder: Path) -> None:
     world.ws.close()
 
 
+def take_simulator(chromium: Any) -> None:
+    """The simulator of docs/ where gold is best: controls, completions and chart."""
+    page = chromium.new_context(viewport={"width": 1280, "height": 860}).new_page()
+    page.goto((REPOSITORY / "docs" / "simulator.html").as_uri())
+    page.get_by_role("button", name="Skip the guess").click()
+    page.get_by_role("button", name="ppo 0.25").click()
+    page.wait_for_timeout(500)  # the completions have taken their places
+    page.screenshot(path=str(IMAGES / "simulator.png"))
+    page.context.close()
+
+
 def take_report(chromium: Any, report: Path) -> None:
     """The top of a report."""
     page = chromium.new_context(viewport={"width": 1120, "height": 1000}).new_page()
@@ -111,6 +122,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, browser() as chromium:
         take_labelling(chromium, Path(folder) / "labelling")
         take_lead(chromium, Path(folder) / "lead")
+        take_simulator(chromium)
         for report in sys.argv[1:]:
             take_report(chromium, Path(report))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,6 +59,19 @@ def simulator_page(data: Mapping[str, Any]) -> str:
         num_runs=len(data["policies"]) - 1,
         live=data.get("live") is not None,
     )
+
+
+def data_of_page(page: str) -> dict[str, Any]:
+    """The data that a simulator's page was made from.
+
+    Raises:
+        PreflabError: the text is not such a page.
+    """
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    if found is None:
+        raise PreflabError("a page without data", "an HTML file that `preflab simulate` wrote", "name another file")
+    data: dict[str, Any] = json.loads(found[1])
+    return data
 
 
 def _script() -> str:
