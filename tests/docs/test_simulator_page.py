@@ -68,6 +68,20 @@ def test_the_run_without_a_penalty(data: dict[str, Any], text: str) -> None:
     assert f"ended at KL {run['kl']['value']:.0f}, learned reward {figures}" in text
 
 
+def test_the_run_with_the_largest_penalty_goes_less_far_than_the_best_policy(data: dict[str, Any], text: str) -> None:
+    (run,) = [run for run in data["runs"] if run["kl_coef"] == 0.25]
+    best = point(data, 0.25).kl.value
+    assert f"to KL {run['kl']['value']:.2f}, where the best policy at β 0.25 is at {best:.2f}" in text
+    assert run["kl"]["high"] < best
+
+
+def test_the_lines_are_grey_from_the_last_sure_point_on(data: dict[str, Any], text: str) -> None:
+    sure, unsure = point(data, 0.18), point(data, 0.152)
+    assert not sure.doubts
+    assert unsure.doubts
+    assert f"grey and dashed from KL {sure.kl.value:.1f} on" in text
+
+
 def test_the_reference_writes_rude_answers(data: dict[str, Any]) -> None:
     rows = [i for i, policy in enumerate(data["samples"]["policy"]) if policy == 0]
     assert any(data["samples"]["text"][i] == "what a stupid question." for i in rows)

@@ -66,7 +66,7 @@ def test_tokens_are_coloured_and_said_in_words(opened: Open) -> None:
     )
     write(page)
     said = finished(page)
-    assert said.startswith("learned reward 1.25 · gold F, fails · log-ratio of the whole text 3.01 nats. ")
+    assert said.startswith("learned reward 1.25 · gold fails (−3.00) · log-ratio of the whole text 3.01 nats. ")
     # e^2.5 = 12.18 and e^1.2 = 3.32; e^0.7 = 2.01.
     assert said.endswith("Farthest from the reference: “awesome”, 12.2 times likelier, “most”, 3.32 times likelier and "
                          "“coin”, 2.01 times rarer.")  # fmt: skip

@@ -94,7 +94,7 @@ def test_sentences_follow_the_figures(simulator: Open, world: dict[str, Any]) ->
     page.get_by_role("button", name="reference only").click()
     assert text(page, "#situation") == "Nothing changes: KL 0.00. The policy writes what the reference writes."
     page.locator("#beta-number").fill("0.02")
-    assert "No KL penalty holds it" in text(page, "#situation")
+    assert "This KL penalty is too small to hold it" in text(page, "#situation")
     assert text(page, "#doubt").startswith("Grey, because the pool is unsure of these figures: ")
     assert page.locator("#beta-number").input_value() == "0.02"
     page.locator("#spoken", has_text="β 0.02: KL").wait_for(state="attached")
@@ -102,6 +102,20 @@ def test_sentences_follow_the_figures(simulator: Open, world: dict[str, Any]) ->
     assert text(page, "#chart-title").startswith("From KL")
     assert page.locator("#chart .unsure").count() >= 2
     assert page.locator("#chart .dot").count() == 2 * len(world["runs"])
+
+
+def test_a_penalty_of_zero_means_the_smallest(simulator: Open, world: dict[str, Any]) -> None:
+    page = simulator(world)
+    page.locator("#beta-number").fill("0")
+    page.locator("#beta-number").press("Enter")
+    assert page.locator("#beta").input_value() == "0"
+    assert float(page.locator("#beta-number").input_value()) > 0
+
+
+def test_samples_of_the_reference_are_named_so(simulator: Open, world: dict[str, Any]) -> None:
+    page = simulator(world)
+    page.get_by_role("button", name="reference only").click()
+    assert f"sampled from the reference ({world['policies'][0]})" in text(page, "#completions")
 
 
 def test_completions_are_sorted_by_weights_that_sum_to_one(simulator: Open, world: dict[str, Any]) -> None:

@@ -99,7 +99,7 @@ function axes(layout) {
     parts.push(draw("line", { class: "axis", x1: end, x2: end, y1: floor, y2: floor + 4 }));
     parts.push(draw("text", { class: "middle", x: end, y: floor + 17 }, tickText(tick)));
   }
-  const name = "KL to the reference, nats, square-root scale";
+  const name = "KL to the reference, nats (√ scale); smaller β →";
   parts.push(draw("text", { class: "middle", x: (x(0) + x(farthest)) / 2, y: height - 6 }, name));
   return parts;
 }
@@ -216,13 +216,17 @@ function standpoint(layout, sim) {
   const cx = x(point.kl.value);
   const marks = seen.map(({ of, level, role }) =>
     draw("circle", { class: `here ${role}`, cx, cy: y(level(of(point).value)), r: 7 }));
-  return [...upright(layout, point.kl.value, "ink", `you are here, β ${betaText(point.beta)}`, 1), ...marks];
+  const place = point.beta === Infinity ? "reference only" : `β ${betaText(point.beta)}`;
+  return [...upright(layout, point.kl.value, "ink", `you are here, ${place}`, 1), ...marks];
 }
 
-/** The lines' names at their ends, away from each other: above the upper line, below the lower one. */
+/** The lines' names shortly before their ends, where dots are few: above the upper line, below the lower one. */
 function endLabels({ series, x, y }) {
-  const placed = series.filter(({ points }) => points.length).map(({ points, level, label, role }) => (
-    { label, role, across: x(points.at(-1).kl) - 12, down: y(level(points.at(-1).value)) }));
+  const placed = series.filter(({ points }) => points.length).map(({ points, level, label, role }) => {
+    const last = points.at(-1);
+    const point = points.findLast(({ kl }) => x(kl) < x(last.kl) - 40) ?? last;
+    return { label, role, across: x(point.kl), down: y(level(point.value)) };
+  });
   placed.sort((one, other) => one.down - other.down);
   return placed.map(({ label, role, across, down }, j) =>
     draw("text", { class: `label ${role} end`, x: across, y: j === 0 ? down - 6 : down + 14 }, label));

@@ -49,7 +49,8 @@ function bindBeta(sim, state, changed) {
   });
   number.addEventListener("change", () => {
     number.setAttribute("aria-invalid", "false");
-    show();
+    if (number.value !== "" && Number(number.value) === 0) go(sim.low); // no penalty: the smallest that is shown
+    else show();
   });
   const runs = sim.data.policy_info.filter(({ kl_coef: own }) => own > 0);
   const places = runs.map(({ name, kl_coef: own }) => [`${name} ${coefficient(own)}`, own]);
@@ -80,7 +81,7 @@ function bindReward(sim, state, changed) {
     const [least, most] = weight > 0 ? [0, reach] : weight < 0 ? [-reach, 0] : [-reach, reach];
     const slider = add("weights", {
       id: `weight-${t}`,
-      label: source && source !== name ? `${name} (${source})` : name,
+      label: termLabel(name, source),
       least, most, step: (most - least) / 60, value: weight,
       words: (value) => `weight ${coefficient(near(value, weight, reach))}`,
       onInput: (value) => { state.weights[t] = near(value, weight, reach); changed(); },
@@ -110,6 +111,12 @@ function bindReward(sim, state, changed) {
     resets.forEach((reset) => reset());
     changed();
   });
+}
+
+/** A term's name and where it comes from, once if one says the other. */
+function termLabel(name, source) {
+  if (!source || source === name) return name;
+  return source.split(" ").includes(name) ? source : `${name} (${source})`;
 }
 
 /** A slider's value, drawn to `home` when it is as good as there. */

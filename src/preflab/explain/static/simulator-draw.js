@@ -33,7 +33,7 @@ function bindGenerate(sim, state) {
     if (i < 0) return;
     times += 1;
     const group = groupsOf(sim, state.prompt).find(({ first }) => first === sim.groups[i]);
-    const writer = sim.data.policies[sim.pool.policy[i]];
+    const writer = writerName(sim.data, sim.pool.policy[i]);
     const chances = `Probability here ${percent(group.share)}, under the reference ${percent(group.before)}.`;
     const facts = `Draw ${times}, β ${betaText(state.beta)}. ${chances} This sample was really written by ${writer}.`;
     drawn.replaceChildren(...textParts(sim.data.samples, i), make("p", { class: "facts" }, facts));

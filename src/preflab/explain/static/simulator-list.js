@@ -13,7 +13,7 @@ function groupsOf(sim, x) {
     const group = found.get(first);
     group.share += point.weights[i];
     group.before += reference.weights[i];
-    const writer = data.policies[pool.policy[i]];
+    const writer = writerName(data, pool.policy[i]);
     group.writers.set(writer, (group.writers.get(writer) ?? 0) + 1);
   }
   return [...found.values()].sort((one, other) => other.share - one.share || one.first - other.first);
@@ -106,12 +106,17 @@ function textParts(samples, i) {
   return [shown, unfold, ...cut];
 }
 
+/** A policy's name; the first is the reference. */
+const writerName = (data, policy) => (policy === 0 ? `the reference (${data.policies[0]})` : data.policies[policy]);
+
+/** In place of a score: a failed text counts as the criterion's value for failing. */
+const noScoreText = (fail) => (isNumber(fail) ? `fails (${figure(fail)})` : "gave none");
+
 function factsText(sim, group) {
   const parts = [`learned reward ${figure(sim.question.values[0][group.first])}`];
   if (sim.criterion) {
     const value = sim.given[sim.criterion.at][group.first];
-    const none = isNumber(sim.criterion.fail) ? "F, fails" : "gave none";
-    parts.push(`${sim.label} ${value === null ? none : figure(value)}`);
+    parts.push(`${sim.label} ${value === null ? noScoreText(sim.criterion.fail) : figure(value)}`);
   }
   const writers = [...group.writers].map(([name, times]) => (times > 1 ? `${name} ${times}×` : name));
   return `${parts.join(" · ")} · reference gives it ${percent(group.before)} · sampled from ${writers.join(", ")}`;

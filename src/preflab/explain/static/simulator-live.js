@@ -81,8 +81,7 @@ function scoresText(sim, end) {
   const parts = [`learned reward ${figure(end.reward)}`];
   for (const { name, label, fail } of sim.data.criteria) {
     const value = end.criteria[name];
-    const none = fail === null ? "gave none" : "F, fails";
-    parts.push(`${label} ${value === null || value === undefined ? none : figure(value)}`);
+    parts.push(`${label} ${value === null || value === undefined ? noScoreText(fail) : figure(value)}`);
   }
   return `${parts.join(" · ")} · log-ratio of the whole text ${figure(end.log_ratio)} nats`;
 }

@@ -44,7 +44,7 @@ function revealText(sim, guess) {
       ? `${verbs[1]} from ${start} to ${place(last)}`
       : `${verbs[0]} from ${start} to ${place(best)}, then ${verbs[1]} to ${place(last)}`,
   }[name];
-  const unsure = last.doubts.length ? " Towards its end the pool is unsure; the chart draws that part grey." : "";
+  const unsure = last.doubts.length ? " Towards the end of the line the pool is unsure; the chart draws that part grey." : "";
   const guessed = GUESSES[guess].replace(/^It/, sim.label).replace(/\.$/, "");
   const verdict = guess === name ? "That is what happens" : "Something else happens";
   const climb = `Learned reward climbs from ${figure(sim.reference.reward.value)} to ${figure(last.reward.value)}.`;

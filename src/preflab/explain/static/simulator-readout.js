@@ -6,17 +6,17 @@ function showFigures(sim) {
   const { point, reference, pool } = sim;
   setText(byId("at-kl"), figure(point.kl.value));
   setText(byId("at-reward"), figure(point.reward.value));
-  setText(byId("reward-change"), `${signed(point.reward.value - reference.reward.value)} on the reference`);
+  setText(byId("reward-change"), `${signed(point.reward.value - reference.reward.value)} vs the reference`);
   byId("criterion-tile").hidden = !sim.criterion;
   if (sim.criterion) {
     const { at } = sim.criterion;
     const now = point.criteria[at].value;
     setText(byId("criterion-name"), sim.label);
     setText(byId("at-criterion"), figure(now));
-    setText(byId("criterion-change"), `${signed(now - reference.criteria[at].value)} on the reference`);
+    setText(byId("criterion-change"), `${signed(now - reference.criteria[at].value)} vs the reference`);
   }
   setText(byId("speaking"), whole(point.effective));
-  setText(byId("speaking-of"), `of ${plural(pool.size, "sample")}`);
+  setText(byId("speaking-of"), `of ${whole(pool.size)}`);
   byId("tiles").classList.toggle("unsure", point.doubts.length > 0);
 }
 
@@ -39,7 +39,7 @@ function showAroundChart(sim) {
   setText(byId("parting"), partingText(sim));
   const rows = sim.data.runs.map((run) => [run.name, leftText(sim, run)]).filter(([, text]) => text);
   byId("left").hidden = rows.length === 0 && sim.data.runs.length === 0;
-  const left = "What training left: the distance from a run's dot up to the line at the run's own KL.";
+  const left = "What training left: how far each run's learned reward lies below the line, at the run's own KL.";
   const changed = "The reward has changed, so the runs' learned rewards, measured with their own, are not drawn.";
   setText(byId("left-lead"), rows.length ? left : sim.asTrained ? "" : changed);
   byId("left-list").replaceChildren(...rows.map(([name, text]) => make("li", {}, make("strong", {}, name), ` ${text}`)));
@@ -56,7 +56,7 @@ function speak(sim) {
     const unsure = point.doubts.length ? " The pool is unsure here." : "";
     const reach = byId("untried").hidden ? "" : " It may not reach what this reward would bring about.";
     const figures = `KL ${figure(point.kl.value)}, learned reward ${figure(point.reward.value)}${gold}`;
-    const samples = `About ${whole(point.effective)} of ${plural(sim.pool.size, "sample")} speak.`;
+    const samples = `About ${whole(point.effective)} effective samples of ${whole(sim.pool.size)}.`;
     setText(byId("spoken"), `β ${betaText(point.beta)}: ${figures}. ${situation(sim).text} ${samples}${unsure}${reach}`);
   }, REST);
 }

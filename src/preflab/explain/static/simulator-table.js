@@ -14,7 +14,7 @@ function makeTable(caption, heads, rows) {
 function curveTable(sim) {
   const { data } = sim;
   const heads = ["β", "KL, nats", "learned reward", ...data.criteria.map(({ label }) => label)];
-  heads.push("samples that speak", `prompts below ${FEWEST}`, "Pareto k", "sure?");
+  heads.push("effective samples", `prompts below ${FEWEST}`, "Pareto k", "sure?");
   const rows = sim.curve.map((point) => [
     betaText(point.beta), withError(point.kl), withError(point.reward), ...point.criteria.map(withError),
     `${whole(point.effective)} of ${whole(sim.pool.size)}`, `${whole(point.thin)} of ${whole(point.numPrompts)}`,
@@ -46,12 +46,12 @@ function leftText(sim, run) {
   if (Number.isNaN(best)) return "";
   const left = best - run.reward.value;
   const unsure = unsureAtKl(sim.curve, run.kl.value) ? "; the line is unsure there" : "";
-  if (!isNumber(run.reward.low)) return `${figure(left)} of learned reward, without an interval`;
+  if (!isNumber(run.reward.low)) return `${figure(left)} below, without an interval`;
   const error = (run.reward.high - run.reward.low) / 2;
   const line = `line ${figure(best)}`;
   if (!(Math.abs(left) > error)) return `no difference found (${line}, could have seen ${figure(error)}${unsure})`;
   if (left < 0) return `nothing: the run is above the line by ${figure(-left)} (${line}${unsure})`;
-  return `${figure(left)} of learned reward (${line}, run ${figure(run.reward.value)}${unsure})`;
+  return `${figure(left)} below (${line}, run ${figure(run.reward.value)}${unsure})`;
 }
 
 /** Whether the line is unsure at a KL: at either of the points around it. */

@@ -45,7 +45,7 @@ function situation(sim) {
   const fromTo = `${label} ${figure(before.value)} → ${figure(now.value)}`;
   const risk = sim.unreadable;
   if (risen && surely(-change, now, before)) {
-    const weak = point.beta < sim.spread / 4 ? "No KL penalty holds it" : "This KL penalty does not hold it";
+    const weak = point.beta < sim.spread / 4 ? "This KL penalty is too small to hold it" : "This KL penalty does not hold it";
     if (risk > 0.5) {
       const fails = `${label} fails ${percent(risk)} of what is written`;
       return { role: "alarm", text: `Scores high and reads as gibberish: ${fails} (${fromTo}). ${weak}.` };
@@ -70,7 +70,7 @@ function situation(sim) {
 function doubtText(sim, point) {
   const said = {
     thin: () => (
-      `${whole(point.thin)} of ${plural(point.numPrompts, "prompt")} have fewer than ${FEWEST} samples that speak`),
+      `${whole(point.thin)} of ${plural(point.numPrompts, "prompt")} have fewer than ${FEWEST} effective samples`),
     shape: () => `a few samples decide (Pareto k ${figure(point.shape)}, above ${LARGEST_SHAPE})`,
     beyond: () => `KL ${figure(point.kl.value)} is farther than any pooled policy went (${figure(sim.pool.farthest)})`,
     moves: () => {
