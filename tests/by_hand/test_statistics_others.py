@@ -12,7 +12,7 @@ from preflab.statistics.agreement import coefficient_ends, coefficient_interval
 from preflab.statistics.holm import holm
 from preflab.statistics.interval import NO_VARIATION, NOTHING, Interval, sentence
 from preflab.statistics.jackknife import jackknife_error, jackknife_interval
-from preflab.statistics.sample_sizes import deviation_of, prompts_needed
+from preflab.statistics.sample_sizes import _power, deviation_of, prompts_needed
 from preflab.statistics.training_runs import mean_over_runs
 
 T9 = 2.262157
@@ -180,6 +180,21 @@ def test_sizes_depend_on_power_and_level() -> None:
     """Effect ½: 44 pairs for 90 % power, 51 for 80 % at the 99 % level, as in G*Power."""
     assert prompts_needed(0.5, 1.0, power=0.9) == 44
     assert prompts_needed(0.5, 1.0, level=0.99) == 51
+
+
+def test_power_without_an_effect_is_the_tests_size() -> None:
+    """1 − level, half of it on each side; a wrong number of degrees of freedom on one of them would change the sum."""
+    for num, level in ((2, 0.95), (3, 0.95), (10, 0.95), (10, 0.5)):
+        assert _power(num, 1e-9, level) == pytest.approx(1 - level, abs=1e-6)
+
+
+def test_power_of_two_pairs_by_hand() -> None:
+    """One degree of freedom at level ½: t = (z + c) / |w| with z and w standard normal, and the edges are −1 and 1.
+
+    z − w and z + w are independent with variance 2, so P(z + c > |w|) = Φ(c / √2)², and P(z + c < −|w|) = Φ(−c / √2)².
+    With two pairs c = √2 · effect; an effect of 1 gives Φ(1)² + Φ(−1)².
+    """
+    assert _power(2, 1.0, 0.5) == pytest.approx(0.8413447**2 + 0.1586553**2, abs=1e-6)
 
 
 def test_figures_that_differ_by_rounding_have_no_interval_of_no_width() -> None:
