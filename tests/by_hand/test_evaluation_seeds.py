@@ -66,6 +66,14 @@ def test_found_seeds_are_counted_by_direction() -> None:
     assert difference["value"] == pytest.approx(0.4)
 
 
+def test_more_seeds_found_above_than_below_are_not_exchanged() -> None:
+    values = ((0, 1.0, 0.5), (1, 1.4, 0.5), (2, -1.2, 0.5), (3, 0.2, 0.5), (4, -0.2, 0.5))
+    compared = {f"ppo/seed-{seed}": {"judge/gold": over_prompts(value, half)} for seed, value, half in values}
+    (entry,) = seed_verdicts(compared, {"ppo": tuple(compared)}, MEANS, "judge/gold", baseline="sft").over_seeds
+    difference = entry["differences"]["judge/gold"]
+    assert (difference["num_higher"], difference["num_lower"]) == (2, 1)
+
+
 def test_a_stage_counts_once_and_its_seeds_are_no_family() -> None:
     verdicts = seed_verdicts(COMPARED, STAGES, MEANS, "judge/gold", baseline="sft")
     corrected = {name: measures["judge/gold"]["p_holm"] for name, measures in verdicts.models.items()}
