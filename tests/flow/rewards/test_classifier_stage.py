@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from preflab.errors import PreflabError
+from preflab.files import read_jsonl
 from preflab.models.tiny import build_classifier, build_model, build_t5, build_tokenizer
 from preflab.pipeline import Line, run
 from preflab.recipe import load_recipe
@@ -112,6 +113,10 @@ def test_interrupted_classifier_ends_with_the_same_weights(tmp_path: Path, monke
     second = trained(broken, rows, **settings)
     names = [folder / "reward" / "model.safetensors" for folder in (first.folder, second.folder)]
     assert names[0].read_bytes() == names[1].read_bytes()
+    # The checkpoint holds six steps and the metrics seven; the seventh row is written anew.
+    logged = [read_jsonl(folder / "metrics.jsonl") for folder in (first.folder, second.folder)]
+    assert [row["step"] for row in logged[1]] == list(range(len(logged[0])))
+    assert [row["loss/nll"] for row in logged[1]] == [row["loss/nll"] for row in logged[0]]
 
 
 def learn(folder: Path) -> None:
