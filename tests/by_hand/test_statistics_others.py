@@ -10,8 +10,8 @@ import pytest
 from preflab.errors import PreflabError
 from preflab.statistics.agreement import coefficient_ends, coefficient_interval
 from preflab.statistics.holm import holm
-from preflab.statistics.interval import NO_VARIATION, NOTHING, Interval, sentence
-from preflab.statistics.jackknife import jackknife_error, jackknife_interval
+from preflab.statistics.interval import NO_VARIATION, NOTHING, ONE_DECIDES, Interval, sentence
+from preflab.statistics.jackknife import jackknife_error, jackknife_interval, positive_interval
 from preflab.statistics.sample_sizes import _power, deviation_of, prompts_needed
 from preflab.statistics.training_runs import mean_over_runs
 
@@ -136,6 +136,30 @@ def test_an_interval_at_zero_finds_nothing() -> None:
     assert Interval(0.5, 0.0, 1.0, 9).to_json() == {
         "value": 0.5, "low": 0.0, "high": 1.0, "num": 9, "note": "", "p": None,
     }  # fmt: skip
+
+
+def test_positive_value_has_its_interval_on_the_logarithm_less_the_bias() -> None:
+    """Logarithms 0.3 and 0.1 above that of 2: bias 1 · 0.2, error √(1/2 · (0.01 + 0.01)) = 0.1.
+
+    With one degree of freedom t is 1 at level ½, and 12.706205 at 95 %.
+    """
+    left_out = [2 * math.exp(0.3), 2 * math.exp(0.1)]
+    half = positive_interval(2.0, left_out, level=0.5, fewest=2)
+    assert (half.low, half.high) == pytest.approx((2 * math.exp(-0.3), 2 * math.exp(-0.1)))
+    assert (half.value, half.num) == (2.0, 2)
+    wide = positive_interval(2.0, left_out, fewest=2)
+    assert (wide.low, wide.high) == pytest.approx((2 * math.exp(-1.4706205), 2 * math.exp(1.0706205)), rel=1e-6)
+
+
+def test_positive_value_that_one_prompt_decides_has_no_interval() -> None:
+    assert positive_interval(2.0, [1.0, 4.0], fewest=2).defined, "half of the whole is not less than half"
+    assert positive_interval(2.0, [0.99, 4.0], fewest=2).note == ONE_DECIDES
+    assert positive_interval(2.0, [0.0, 4.0], fewest=2).note == "no interval: too few differ (n = 2)"
+    assert positive_interval(0.0, [0.0, 0.0], fewest=2).note == NO_VARIATION
+    assert positive_interval(2.0, [2.0], fewest=1).note == "no interval: too few (n = 1)"
+    assert positive_interval(2.0, [1.9, 2.1] * 4 + [2.0]).note == "no interval: too few (n = 9)"
+    assert positive_interval(2.0, [1.9, 2.1] * 5).defined
+    assert positive_interval(math.nan, [1.0] * 12).note == NOTHING
 
 
 def test_many_data_sets_at_once_have_the_errors_of_each() -> None:
