@@ -73,6 +73,35 @@ def test_a_model_that_fails_with_grouped_queries_gets_copies(monkeypatch: pytest
     assert set(inputs) == {"encoder_hidden_states", "encoder_attention_mask"}
 
 
+def test_the_trial_has_five_rows_of_two_prompts_of_unequal_length() -> None:
+    seen: dict[str, Any] = {}
+
+    def encoder(input_ids: Tensor, attention_mask: Tensor) -> Any:
+        seen.update(prompts=input_ids, mask=attention_mask)
+        return SimpleNamespace(last_hidden_state=torch.arange(10.0).view(2, 5, 1))
+
+    def decoder(input_ids: Tensor, use_cache: bool, **cross: Tensor) -> Any:
+        seen.update(ids=input_ids, **cross)
+        return SimpleNamespace(last_hidden_state=torch.ones(5, 4, 1, dtype=torch.float16))
+
+    model = Switched(torch.float32)
+    model.config._attn_implementation = "other"  # copies of the encoder's states
+    parts = {
+        "get_encoder": lambda: encoder, "get_decoder": lambda: decoder, "device": "cpu",
+        "get_input_embeddings": lambda: SimpleNamespace(weight=torch.zeros(50, 2)),
+    }  # fmt: skip
+    for name, part in parts.items():
+        setattr(model, name, part)
+    assert cross_attention._states(model).dtype == torch.float32
+    assert seen["mask"].sum(1).tolist() == [3, 5]
+    assert (seen["prompts"].shape, seen["ids"].shape) == ((2, 5), (5, 4))
+    assert 2 < seen["ids"].max() < 50, "tokens of the whole vocabulary"
+    # The first state of prompt 0 is 0, of prompt 1 it is 5.
+    assert seen["encoder_hidden_states"][:, 0].flatten().tolist() == [5, 0, 5, 5, 0]
+    assert seen["encoder_attention_mask"].tolist() == [seen["mask"][row].tolist() for row in (1, 0, 1, 1, 0)]
+    assert seen["encoder_attention_mask"][1].tolist() == [1, 1, 1, 0, 0]
+
+
 def test_groups_number_the_rows_of_each_prompt() -> None:
     groups = PromptGroups.of(ROWS)
     assert (groups.rows.tolist(), groups.places.tolist(), groups.size) == ([1, 0, 1], [0, 0, 1], 2)

@@ -54,6 +54,9 @@ def test_room_after_a_prompt(limits: TokenLimits, num_prompt: int, room: int) ->
 )
 def test_a_completion_is_written_beside_a_prompt_of_one_token(limits: TokenLimits, room: int, writes: bool) -> None:
     assert limits.writes(ROW, room) is writes
+    assert TokenLimits(both=4).writes(ROW)
+    assert TokenLimits(both=8).fits(ROW)
+    assert TokenLimits(both=8).surplus(ROW) == 0
 
 
 def test_a_limit_of_both_only_becomes_smaller() -> None:
