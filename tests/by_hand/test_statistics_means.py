@@ -184,6 +184,11 @@ def test_nearly_equal_values_have_no_interval() -> None:
     assert mean_interval([0.0] * 5 + [1.0, 2.0, 3.0, 4.0, 5.0]).defined
 
 
+def test_quantiles_more_than_fifty_errors_away_are_infinite() -> None:
+    far = means._unless_far(np.array([50.0, -50.0, 50.5, -50.5, 0.0, -math.inf]))
+    assert far.tolist() == [50.0, -50.0, math.inf, -math.inf, 0.0, -math.inf]
+
+
 def test_resamples_of_values_at_the_mean_are_no_distance_from_it() -> None:
     """−1, 1 and eight 0: 0.8¹⁰ = 11 % of the resamples hold only 0, and their t* is 0, so the interval is Student's.
 
