@@ -315,9 +315,10 @@ def test_pairs_by_labels_and_ties(soft_labels: bool, ties: bool, expected: list[
     record = preference([(0, 1, 3, 1, 1, 1.0), (1, 2, 1, 1, 3, 0.0)], (1, 2, 2))
     completions = {name: Completion.make("prompt-1", "yes", "m") for name in record.completion_ids}
     encoder = Encoder(build_tokenizer(["yes"], context=16), causal=True, max_tokens=16)
-    (found,) = make_rankings(
-        [record], {"prompt-1": Prompt.make("yes")}, completions, encoder, soft_labels=soft_labels, ties=ties
-    )
+    arguments = ([record], {"prompt-1": Prompt.make("yes")}, completions, encoder)
+    (found,) = make_rankings(*arguments, soft_labels=soft_labels, ties=ties)
+    if not soft_labels and not ties:
+        assert make_rankings(*arguments) == [found], "labels of winners, and no ties, unless asked for"
     assert [(p.first, p.second, p.label, p.weight, p.tie) for p in found.pairs] == [
         pytest.approx(row) for row in expected
     ]
