@@ -229,6 +229,25 @@ def test_long_sequences_lose_their_beginning_but_not_their_first_token() -> None
     assert encoder.truncate(marked) == TokenSequence((1,), (5, 6, 7, 8), (True, False, True, True))
 
 
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ((99, 5, 3), TokenSequence((1, 2, 3, 4, 5), (6, 7, 8), (True, False, True))),
+        ((99, 3, 2), TokenSequence((1, 4, 5), (7, 8), (False, True))),
+        ((99, 1, 3), TokenSequence((1,), (6, 7, 8), (True, False, True))),
+        ((4, 3, 2), TokenSequence((1, 5), (7, 8), (False, True))),  # room for two beside the completion
+        ((2, 3, 2), TokenSequence((1,), (8,), (True,))),  # a token of each
+    ],
+)
+def test_encoder_decoders_lose_tokens_of_each_text(limits: tuple[int, int, int], expected: TokenSequence) -> None:
+    """Limits of both, of the prompt and of the completion: the first prompt token stays, and the last ones of both."""
+    encoder = Encoder(None, True, limits[0], apart=True, max_prompt=limits[1], max_completion=limits[2])
+    row = TokenSequence((1, 2, 3, 4, 5), (6, 7, 8), (True, False, True))
+    assert encoder.truncate(row) == expected
+    unmarked = TokenSequence(expected.prompt_ids, expected.completion_ids)
+    assert encoder.truncate(TokenSequence(row.prompt_ids, row.completion_ids)) == unmarked
+
+
 def test_sampled_tokens_are_kept_and_other_text_is_encoded() -> None:
     tokenizer = build_tokenizer(["ask me : yes no"], context=16)
     eos = tokenizer.eos_token_id

@@ -103,3 +103,12 @@ def test_pairs_of_one_length_stay_in_their_order() -> None:
 def test_ranks_are_listed_from_the_best_whichever_comes_first() -> None:
     group = ScoredGroup("p", (3.0, 2.0, 1.0, 0.0), (1, 1, 1, 1), (None, 2, 3, 1), ())
     assert [row["rank"] for row in scores_by_rank([group], lambda raw: raw)] == [1, 2, 3, None]
+
+
+def test_pairs_of_equal_length_are_divided_among_bins_in_their_order() -> None:
+    """Sixty pairs, every other one a character longer; the model is right on the first thirty."""
+    margins = np.array([1.0] * 30 + [-1.0] * 30)
+    bins = by_length(PairTable([str(place) for place in range(60)], margins, np.array([1.0, 0.0] * 30)), num_bins=4)
+    assert [(row["from"], row["to"], row["num"], row["accuracy"]["value"]) for row in bins] == [
+        (0.0, 0.0, 15, 1.0), (0.0, 0.0, 15, 0.0), (1.0, 1.0, 15, 1.0), (1.0, 1.0, 15, 0.0),
+    ]  # fmt: skip

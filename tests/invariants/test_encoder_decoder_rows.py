@@ -10,7 +10,8 @@ from torch import Tensor
 
 from preflab.models.kinds import family_of
 from preflab.sampling.encoder_decoder_pass import EncoderDecoderPass, ways_of_encoder_decoders
-from tiny_encoder_decoders import tiny_mbart, tiny_t5
+from preflab.training.batches import TokenSequence
+from tiny_encoder_decoders import MODELS, tiny_mbart, tiny_t5
 
 PROMPTS = [(5, 6, 1), (9, 8, 7, 10, 1), (4, 1)]
 ORDERS = {
@@ -53,6 +54,23 @@ def test_rows_read_their_own_prompt_in_any_order(make: Any, rows: list[int], onc
     way.release()
     assert len(way.mask) == len(way.encoded) == len(way.prompt_rows) == 0
     assert not way.read.layers
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_decoder_sees_padding_tokens_that_the_policy_wrote(name: str) -> None:
+    """0 is the padding token; T5Gemma would hide it without a mask."""
+    model = MODELS[name]()
+    family = family_of(model)
+    rows = [TokenSequence(PROMPTS[0], (6, 0, 0, 9)), TokenSequence(PROMPTS[1], (0, 3, 8))]
+    states = family.states(model, family.inputs(family.collate(rows, 0), torch.float32))
+    for row, ours in zip(rows, states, strict=True):
+        ids = torch.tensor([[*family.start, *row.completion_ids]])
+        encoded = model.get_encoder()(input_ids=torch.tensor([row.prompt_ids])).last_hidden_state
+        expected = model.get_decoder()(
+            input_ids=ids, attention_mask=torch.ones_like(ids), encoder_hidden_states=encoded
+        ).last_hidden_state[0]
+        assert torch.allclose(ours[: len(expected)], expected, atol=1e-5)
 
 
 @torch.no_grad()
