@@ -93,13 +93,6 @@ def test_confidence_of_a_margin_of_one() -> None:
     assert row["observed"]["value"] == 0.0
 
 
-def test_pairs_of_one_length_stay_in_their_order() -> None:
-    """Forty pairs of lengths 0, 1 and 2 in turn: the first bin has the rows 0, 3, … 21, which alone are right."""
-    margins = np.where(np.isin(np.arange(40), np.arange(0, 22, 3)), 1.0, -1.0)
-    bins = by_length(PairTable(["p"] * 40, margins, np.arange(40) % 3.0))
-    assert [(row["accuracy"]["value"], row["num"]) for row in bins] == [(1, 8), (0, 8), (0, 8), (0, 8), (0, 8)]
-
-
 def test_ranks_are_listed_from_the_best_whichever_comes_first() -> None:
     group = ScoredGroup("p", (3.0, 2.0, 1.0, 0.0), (1, 1, 1, 1), (None, 2, 3, 1), ())
     assert [row["rank"] for row in scores_by_rank([group], lambda raw: raw)] == [1, 2, 3, None]
