@@ -38,6 +38,18 @@ def test_accuracy_counts_ties_half_and_is_compared_with_length() -> None:
     assert quality["accuracy"]["low"] == pytest.approx(0.5 - half, abs=1e-6)
 
 
+def test_accuracy_beyond_length_is_positive_for_a_model_that_prefers_the_shorter() -> None:
+    """Right on three pairs of four, of which the longer one is right on one: ¾ − ¼."""
+    groups = [
+        ScoredGroup("p1", (2.0, 1.0), (3, 9), (1, 2), ((0, 1),)),
+        ScoredGroup("p2", (2.0, 1.0), (3, 9), (1, 2), ((0, 1),)),
+        ScoredGroup("p3", (2.0, 1.0), (9, 3), (1, 2), ((0, 1),)),
+        ScoredGroup("p4", (1.0, 2.0), (3, 9), (1, 2), ((0, 1),)),
+    ]
+    quality = pair_quality(groups)
+    assert [quality[name]["value"] for name in ("accuracy", "longer_wins", "beyond_length")] == [0.75, 0.25, 0.5]
+
+
 def test_log_loss_is_that_of_the_raw_margins() -> None:
     # σ(ln 3) = 3/4, σ(0) = 1/2, σ(−ln 3) = 1/4: −log of them, averaged
     assert pair_quality(GROUPS)["log_loss"] == pytest.approx((log(4 / 3) + log(2) + log(4)) / 3)
