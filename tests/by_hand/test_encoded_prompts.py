@@ -29,6 +29,19 @@ def test_kept_states_are_those_of_their_own_prompt() -> None:
             assert torch.allclose(states[row, : len(expected)], expected, atol=1e-5)
 
 
+def test_states_kept_while_sampling_serve_in_training() -> None:
+    """The gradient of Σ states · w with respect to w is the sum of the states; the states have none."""
+    model, weight = tiny_t5().requires_grad_(False), torch.ones(32, requires_grad=True)
+    with torch.inference_mode():
+        sampled = encode(model, IDS, MASK)
+    states = encode(model, IDS, MASK)
+    assert torch.equal(states, sampled)
+    assert not states.requires_grad
+    (states * weight).sum().backward()
+    assert weight.grad is not None
+    assert torch.allclose(weight.grad, states.sum((0, 1)), atol=1e-5)
+
+
 def test_states_of_padding_are_zero_if_they_are_kept() -> None:
     """A prompt's states are cut to its length before they are stored, and padded again."""
     model = tiny_t5().requires_grad_(False)
