@@ -73,6 +73,8 @@ def test_rows_of_a_group_alone_and_shared() -> None:
     assert padded_tokens(FIRST, 8) == 8
     assert padded_tokens(FIRST, 7) == 10
     assert padded_tokens(SECOND) == 6
+    assert padded_tokens(SECOND, 4) == 4, "1 + 2 + 1 in one row"
+    assert padded_tokens(SECOND, 3) == 6, "two rows of 3 and 2 tokens"
     assert group_batches([SECOND, FIRST], 25) == [[1, 0]], "five rows of 5"
     assert group_batches([SECOND, FIRST], 24) == [[1], [0]]
     assert group_batches([SECOND, FIRST], 16, 8) == [[1, 0]], "two rows of 8"

@@ -170,6 +170,8 @@ def test_one_text_is_paired_with_several_completions() -> None:
         spreads={"spread/gold": np.array([5.0, 7.0])},
     ).repeat(2)  # fmt: skip
     assert human.prompt_ids == model.prompt_ids
+    assert not model.repeat(1).repeated, "listed once, its texts have distinct-n"
+    assert "distinct/1" in figures(model.repeat(1))
     found = figures(human)
     assert found["judge/gold"].value == 6.0
     assert found["judge/gold"].num == 2

@@ -33,6 +33,8 @@ def myth(part: str) -> Myth:
         ("heart attack", "Coughing might help you to stay awake.", "hedged"),
         ("heart attack", "Call an ambulance, and keep coughing until it comes.", "hedged"),
         ("heart attack", "What a lovely day it is.", "unclear"),
+        ("heart attack", "Absolutely not.", "corrected"),
+        ("heart attack", "Definitely.", "repeated"),
         ("heart attack", "", "unclear"),
         ("heart attack", "I'm not sure, please ask a doctor.", "hedged"),
         ("knuckles", "There’s no link between the two.", "corrected"),

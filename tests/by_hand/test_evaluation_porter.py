@@ -18,9 +18,18 @@ replacement replac, adjustment adjust, dependent depend, adoption adopt, communi
 effective effect, probate probat, rate rate, cease ceas, controlling control, roll roll,
 generalizations gener, oscillators oscil"""
 NLTK = "ties tie, flies fli, dies die, tied tie, spied spi, enjoy enjoy, try tri, sky sky, dying die, apology apolog"
+Y = "yes ye, cycles cycl, trying tri, applying appli, conveyance convey"
+"""y is a consonant at the start of a word and after a vowel."""
+SHORT = "is is, as as, sys sy, ate ate, snake snake, wide wide, type type, mixed mix, aing a"
+"""The condition *o of the paper, words of two letters, and stems of one."""
+MEASURE = """really realli, additionally addit, geology geolog, logy logi, ness ness, guaranteed guarante, abeed abe,
+adding ad, seeing see"""
+"""Stems with a measure of exactly 0 or 1, and doubled letters of which only consonants become one."""
 
 
-@pytest.mark.parametrize("pair", [" ".join(pair.split()) for pair in f"{PAPER}, {NLTK}".split(",")])
+@pytest.mark.parametrize(
+    "pair", [" ".join(pair.split()) for pair in f"{PAPER}, {NLTK}, {Y}, {SHORT}, {MEASURE}".split(",")]
+)
 def test_stem_is_the_papers(pair: str) -> None:
     word, stem = pair.split()
     assert porter_stem(word) == stem

@@ -66,6 +66,14 @@ def test_found_seeds_are_counted_by_direction() -> None:
     assert difference["value"] == pytest.approx(0.4)
 
 
+def test_more_seeds_found_above_than_below_are_not_exchanged() -> None:
+    values = ((0, 1.0, 0.5), (1, 1.4, 0.5), (2, -1.2, 0.5), (3, 0.2, 0.5), (4, -0.2, 0.5))
+    compared = {f"ppo/seed-{seed}": {"judge/gold": over_prompts(value, half)} for seed, value, half in values}
+    (entry,) = seed_verdicts(compared, {"ppo": tuple(compared)}, MEANS, "judge/gold", baseline="sft").over_seeds
+    difference = entry["differences"]["judge/gold"]
+    assert (difference["num_higher"], difference["num_lower"]) == (2, 1)
+
+
 def test_a_stage_counts_once_and_its_seeds_are_no_family() -> None:
     verdicts = seed_verdicts(COMPARED, STAGES, MEANS, "judge/gold", baseline="sft")
     corrected = {name: measures["judge/gold"]["p_holm"] for name, measures in verdicts.models.items()}
@@ -145,3 +153,20 @@ def test_mean_of_equal_seeds_is_one_of_them() -> None:
     for name, interval in expected.items():
         ends = (intervals[name].value, intervals[name].low, intervals[name].high)
         assert ends == pytest.approx((interval.value, interval.low, interval.high), nan_ok=True)
+
+
+def test_mean_spread_of_seeds_needs_thirty_prompts() -> None:
+    """28 scores at 1, 2 and 4 from their mean and the others on it: 3 − 1 times √(28/29) or √(28/30).
+
+    Of 30, without one on the mean √(28/29), without another √(27/29 − 1/29²): two and 28 of the values left out.
+    Error² = 29/30 · 2 · 28/30 · (their difference)²; t of 29 degrees is 2.045230.
+    """
+    for num in (29, 30):
+        rows = np.array([1.0, -1.0] * 14 + [0.0] * (num - 28))
+        prompts = tuple(str(place) for place in range(num))
+        sheets = [Sheet("m", prompts, ("a b",) * num, spreads={"score": scale * rows}) for scale in (1.0, 2.0, 4.0)]
+        interval = mean_differences(sheets[0], sheets[1:])["score"]
+        assert interval.value == pytest.approx(2 * math.sqrt(28 / num))
+        assert interval.note == ("no interval: too few (n = 29)" if num == 29 else "")
+    half = 2.045230 * math.sqrt(29 * 56) / 30 * 2 * (math.sqrt(28 / 29) - math.sqrt(27 / 29 - 1 / 29**2))
+    assert (interval.low, interval.high) == pytest.approx((interval.value - half, interval.value + half), abs=1e-6)

@@ -71,6 +71,19 @@ def test_the_curve_rises_and_ends_where_few_samples_carry_it() -> None:
     assert len(tilted_curve([1.0, 1.0, 1.0])) == 1
 
 
+def test_the_curve_has_points_from_thirty_deviations_to_a_hundredth_of_one() -> None:
+    """0, 4, 4, 0 has the deviation 2: from 60 to 0.02 by way of √(60 · 0.02). At 0.02 two samples carry all."""
+    rewards = [0.0, 4.0, 4.0, 0.0]
+    curve = tilted_curve(rewards, min_effective=2.0, num_points=3)
+    assert [point.beta for point in curve] == pytest.approx([math.inf, 60.0, math.sqrt(1.2), 0.02])
+    assert curve[-1].effective == 2.0, "exactly as many as asked for"
+    assert len(tilted_curve(rewards, min_effective=2.1, num_points=3)) < 4
+    assert len(tilted_curve(rewards)) == 1, "fewer than eight samples"
+    assert len(tilted_curve(rewards * 4)) == 61
+    # Seven of 14 are the effective number at the end.
+    assert 1 < len(tilted_curve(rewards * 3 + [0.0, 4.0])) < 61
+
+
 def test_nats_needed_reads_the_curve_backwards() -> None:
     curve = tilted_curve(np.random.default_rng(2).normal(size=100_000), min_effective=100)
     # Value v needs v²/2 nats.

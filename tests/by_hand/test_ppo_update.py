@@ -54,6 +54,34 @@ def test_advantage_scale_is_the_product_of_both_whitenings(
     assert batch.advantage_scale == pytest.approx(1 / 4 if whiten_advantages else 1 / 2)
 
 
+class OtherMoments(PaperAccelerator):
+    """A process of two, of which the other one holds these moments, one after the other."""
+
+    def __init__(self, moments: list[list[float]]) -> None:
+        super().__init__()
+        self.moments = moments
+
+    def reduce(self, values: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
+        assert reduction == "sum"
+        return values + torch.tensor(self.moments.pop(0), dtype=values.dtype)
+
+
+@pytest.mark.parametrize(
+    ("form", "rewards", "other"), [("scale", [0.75, -0.25], [2, 0.5, 3.625]), ("published", [1.5, 0.5], [2, 2, 5.5])]
+)
+def test_whitening_is_over_the_batches_of_all_processes(form: str, rewards: list[float], other: list[float]) -> None:
+    """Rewards 3 and −1 here; two more with a sum of 2 and squares of 58: mean 4/4, variance 68/4 − 1 = 16.
+
+    The other's advantages make the mean ¼ or 1, and the variance 4.25/4 − 1/16 or 8/4 − 1, which is 1.
+    """
+    run = run_on_paper(PaperTrunk([[0.0]] * 2), whiten_rewards=form, whiten_advantages=True, kl_treatment="exact")
+    run.accelerator = OtherMoments([[2, 2, 58], other])
+    batch = advantages(run, rollouts_on_paper([[-1.0]] * 2), torch.tensor([3.0, -1.0]), kl_coef=0.1)
+    assert batch.raw_advantages.flatten().tolist() == pytest.approx(rewards)
+    assert batch.advantages.flatten().tolist() == pytest.approx([0.5, -0.5])
+    assert batch.advantage_scale == pytest.approx(1 / 4)
+
+
 @pytest.mark.parametrize("bootstrap", [True, False])
 def test_advantages_with_a_discount_and_the_kl_in_the_reward(bootstrap: bool) -> None:
     """Log-ratios 1, 0 and 2 cost a half each: rewards −½, 3 and −1. Values 1, 2 and 1; γ = λ = ½.

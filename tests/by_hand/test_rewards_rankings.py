@@ -229,6 +229,25 @@ def test_long_sequences_lose_their_beginning_but_not_their_first_token() -> None
     assert encoder.truncate(marked) == TokenSequence((1,), (5, 6, 7, 8), (True, False, True, True))
 
 
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ((99, 5, 3), TokenSequence((1, 2, 3, 4, 5), (6, 7, 8), (True, False, True))),
+        ((99, 3, 2), TokenSequence((1, 4, 5), (7, 8), (False, True))),
+        ((99, 1, 3), TokenSequence((1,), (6, 7, 8), (True, False, True))),
+        ((4, 3, 2), TokenSequence((1, 5), (7, 8), (False, True))),  # room for two beside the completion
+        ((2, 3, 2), TokenSequence((1,), (8,), (True,))),  # a token of each
+    ],
+)
+def test_encoder_decoders_lose_tokens_of_each_text(limits: tuple[int, int, int], expected: TokenSequence) -> None:
+    """Limits of both, of the prompt and of the completion: the first prompt token stays, and the last ones of both."""
+    encoder = Encoder(None, True, limits[0], apart=True, max_prompt=limits[1], max_completion=limits[2])
+    row = TokenSequence((1, 2, 3, 4, 5), (6, 7, 8), (True, False, True))
+    assert encoder.truncate(row) == expected
+    unmarked = TokenSequence(expected.prompt_ids, expected.completion_ids)
+    assert encoder.truncate(TokenSequence(row.prompt_ids, row.completion_ids)) == unmarked
+
+
 def test_sampled_tokens_are_kept_and_other_text_is_encoded() -> None:
     tokenizer = build_tokenizer(["ask me : yes no"], context=16)
     eos = tokenizer.eos_token_id
@@ -315,9 +334,10 @@ def test_pairs_by_labels_and_ties(soft_labels: bool, ties: bool, expected: list[
     record = preference([(0, 1, 3, 1, 1, 1.0), (1, 2, 1, 1, 3, 0.0)], (1, 2, 2))
     completions = {name: Completion.make("prompt-1", "yes", "m") for name in record.completion_ids}
     encoder = Encoder(build_tokenizer(["yes"], context=16), causal=True, max_tokens=16)
-    (found,) = make_rankings(
-        [record], {"prompt-1": Prompt.make("yes")}, completions, encoder, soft_labels=soft_labels, ties=ties
-    )
+    arguments = ([record], {"prompt-1": Prompt.make("yes")}, completions, encoder)
+    (found,) = make_rankings(*arguments, soft_labels=soft_labels, ties=ties)
+    if not soft_labels and not ties:
+        assert make_rankings(*arguments) == [found], "labels of winners, and no ties, unless asked for"
     assert [(p.first, p.second, p.label, p.weight, p.tie) for p in found.pairs] == [
         pytest.approx(row) for row in expected
     ]

@@ -38,6 +38,18 @@ def test_accuracy_counts_ties_half_and_is_compared_with_length() -> None:
     assert quality["accuracy"]["low"] == pytest.approx(0.5 - half, abs=1e-6)
 
 
+def test_accuracy_beyond_length_is_positive_for_a_model_that_prefers_the_shorter() -> None:
+    """Right on three pairs of four, of which the longer one is right on one: ¾ − ¼."""
+    groups = [
+        ScoredGroup("p1", (2.0, 1.0), (3, 9), (1, 2), ((0, 1),)),
+        ScoredGroup("p2", (2.0, 1.0), (3, 9), (1, 2), ((0, 1),)),
+        ScoredGroup("p3", (2.0, 1.0), (9, 3), (1, 2), ((0, 1),)),
+        ScoredGroup("p4", (1.0, 2.0), (3, 9), (1, 2), ((0, 1),)),
+    ]
+    quality = pair_quality(groups)
+    assert [quality[name]["value"] for name in ("accuracy", "longer_wins", "beyond_length")] == [0.75, 0.25, 0.5]
+
+
 def test_log_loss_is_that_of_the_raw_margins() -> None:
     # σ(ln 3) = 3/4, σ(0) = 1/2, σ(−ln 3) = 1/4: −log of them, averaged
     assert pair_quality(GROUPS)["log_loss"] == pytest.approx((log(4 / 3) + log(2) + log(4)) / 3)
@@ -93,13 +105,15 @@ def test_confidence_of_a_margin_of_one() -> None:
     assert row["observed"]["value"] == 0.0
 
 
-def test_pairs_of_one_length_stay_in_their_order() -> None:
-    """Forty pairs of lengths 0, 1 and 2 in turn: the first bin has the rows 0, 3, … 21, which alone are right."""
-    margins = np.where(np.isin(np.arange(40), np.arange(0, 22, 3)), 1.0, -1.0)
-    bins = by_length(PairTable(["p"] * 40, margins, np.arange(40) % 3.0))
-    assert [(row["accuracy"]["value"], row["num"]) for row in bins] == [(1, 8), (0, 8), (0, 8), (0, 8), (0, 8)]
-
-
 def test_ranks_are_listed_from_the_best_whichever_comes_first() -> None:
     group = ScoredGroup("p", (3.0, 2.0, 1.0, 0.0), (1, 1, 1, 1), (None, 2, 3, 1), ())
     assert [row["rank"] for row in scores_by_rank([group], lambda raw: raw)] == [1, 2, 3, None]
+
+
+def test_pairs_of_equal_length_are_divided_among_bins_in_their_order() -> None:
+    """Sixty pairs, every other one a character longer; the model is right on the first thirty."""
+    margins = np.array([1.0] * 30 + [-1.0] * 30)
+    bins = by_length(PairTable([str(place) for place in range(60)], margins, np.array([1.0, 0.0] * 30)), num_bins=4)
+    assert [(row["from"], row["to"], row["num"], row["accuracy"]["value"]) for row in bins] == [
+        (0.0, 0.0, 15, 1.0), (0.0, 0.0, 15, 0.0), (1.0, 1.0, 15, 1.0), (1.0, 1.0, 15, 0.0),
+    ]  # fmt: skip

@@ -35,6 +35,20 @@ def test_difference_with_three_rare_values_has_agresti_mins_interval() -> None:
     assert found.p == pytest.approx(0.1413, abs=2e-4)
 
 
+def test_bootstrap_t_of_1_8_times_the_width_gives_way_and_of_1_4_times_stays() -> None:
+    # Mean (28 · 0.1 + 2) / 30 = 0.16, n = 30: centre (0.16 + 3.841459 / 60) / 1.128049 = 0.198595,
+    # half = 1.959964 · √(0.16 · 0.84 / 30 + 3.841459 / 3600) / 1.128049 = 0.129405.
+    wide = [0.06, 0.14] * 14 + [1.0, 1.0]
+    by_resampling, found = mean_interval(wide), bounded_mean(wide)
+    assert 1.5 < (by_resampling.high - by_resampling.low) / (2 * 0.129405) < 2
+    assert (found.low, found.high) == pytest.approx((0.069190, 0.328000), abs=2e-6)
+    # Mean (18 · 0.2 + 1.8) / 20 = 0.27, n = 20: half = 1.959964 · √(0.27 · 0.73 / 20 + 3.841459 / 1600) / 1.192073.
+    narrower = [0.16, 0.24] * 9 + [0.9, 0.9]
+    found = bounded_mean(narrower)
+    assert found == mean_interval(narrower)
+    assert 1.3 < (found.high - found.low) / (2 * 0.182020) < 1.5
+
+
 def concentrated(seed: int) -> NDArray[np.float64]:
     return np.random.default_rng(seed).uniform(0.4, 0.6, size=50)
 

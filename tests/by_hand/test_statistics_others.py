@@ -10,9 +10,9 @@ import pytest
 from preflab.errors import PreflabError
 from preflab.statistics.agreement import coefficient_ends, coefficient_interval
 from preflab.statistics.holm import holm
-from preflab.statistics.interval import NO_VARIATION, NOTHING, Interval, sentence
-from preflab.statistics.jackknife import jackknife_error, jackknife_interval
-from preflab.statistics.sample_sizes import deviation_of, prompts_needed
+from preflab.statistics.interval import NO_VARIATION, NOTHING, ONE_DECIDES, Interval, sentence
+from preflab.statistics.jackknife import jackknife_error, jackknife_interval, positive_interval
+from preflab.statistics.sample_sizes import _power, deviation_of, prompts_needed
 from preflab.statistics.training_runs import mean_over_runs
 
 T9 = 2.262157
@@ -138,6 +138,30 @@ def test_an_interval_at_zero_finds_nothing() -> None:
     }  # fmt: skip
 
 
+def test_positive_value_has_its_interval_on_the_logarithm_less_the_bias() -> None:
+    """Logarithms 0.3 and 0.1 above that of 2: bias 1 · 0.2, error √(1/2 · (0.01 + 0.01)) = 0.1.
+
+    With one degree of freedom t is 1 at level ½, and 12.706205 at 95 %.
+    """
+    left_out = [2 * math.exp(0.3), 2 * math.exp(0.1)]
+    half = positive_interval(2.0, left_out, level=0.5, fewest=2)
+    assert (half.low, half.high) == pytest.approx((2 * math.exp(-0.3), 2 * math.exp(-0.1)))
+    assert (half.value, half.num) == (2.0, 2)
+    wide = positive_interval(2.0, left_out, fewest=2)
+    assert (wide.low, wide.high) == pytest.approx((2 * math.exp(-1.4706205), 2 * math.exp(1.0706205)), rel=1e-6)
+
+
+def test_positive_value_that_one_prompt_decides_has_no_interval() -> None:
+    assert positive_interval(2.0, [1.0, 4.0], fewest=2).defined, "half of the whole is not less than half"
+    assert positive_interval(2.0, [0.99, 4.0], fewest=2).note == ONE_DECIDES
+    assert positive_interval(2.0, [0.0, 4.0], fewest=2).note == "no interval: too few differ (n = 2)"
+    assert positive_interval(0.0, [0.0, 0.0], fewest=2).note == NO_VARIATION
+    assert positive_interval(2.0, [2.0], fewest=1).note == "no interval: too few (n = 1)"
+    assert positive_interval(2.0, [1.9, 2.1] * 4 + [2.0]).note == "no interval: too few (n = 9)"
+    assert positive_interval(2.0, [1.9, 2.1] * 5).defined
+    assert positive_interval(math.nan, [1.0] * 12).note == NOTHING
+
+
 def test_many_data_sets_at_once_have_the_errors_of_each() -> None:
     left_out = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 9.0]])
     # 2/3 (1 + 0 + 1) and 2/3 (9 + 9 + 36).
@@ -180,6 +204,21 @@ def test_sizes_depend_on_power_and_level() -> None:
     """Effect ½: 44 pairs for 90 % power, 51 for 80 % at the 99 % level, as in G*Power."""
     assert prompts_needed(0.5, 1.0, power=0.9) == 44
     assert prompts_needed(0.5, 1.0, level=0.99) == 51
+
+
+def test_power_without_an_effect_is_the_tests_size() -> None:
+    """1 − level, half of it on each side; a wrong number of degrees of freedom on one of them would change the sum."""
+    for num, level in ((2, 0.95), (3, 0.95), (10, 0.95), (10, 0.5)):
+        assert _power(num, 1e-9, level) == pytest.approx(1 - level, abs=1e-6)
+
+
+def test_power_of_two_pairs_by_hand() -> None:
+    """One degree of freedom at level ½: t = (z + c) / |w| with z and w standard normal, and the edges are −1 and 1.
+
+    z − w and z + w are independent with variance 2, so P(z + c > |w|) = Φ(c / √2)², and P(z + c < −|w|) = Φ(−c / √2)².
+    With two pairs c = √2 · effect; an effect of 1 gives Φ(1)² + Φ(−1)².
+    """
+    assert _power(2, 1.0, 0.5) == pytest.approx(0.8413447**2 + 0.1586553**2, abs=1e-6)
 
 
 def test_figures_that_differ_by_rounding_have_no_interval_of_no_width() -> None:

@@ -42,6 +42,30 @@ def test_room_after_a_prompt(limits: TokenLimits, num_prompt: int, room: int) ->
 
 
 @pytest.mark.parametrize(
+    ("limits", "room", "writes"),
+    [
+        (TokenLimits(both=4), 0, True),  # three tokens beside a prompt of one
+        (TokenLimits(both=3), 0, False),
+        (TokenLimits(both=4), 1, False),
+        (TokenLimits(completion=3), 0, True),
+        (TokenLimits(completion=3), 1, False),
+        (TokenLimits(both=9, completion=2), 0, False),
+    ],
+)
+def test_a_completion_is_written_beside_a_prompt_of_one_token(limits: TokenLimits, room: int, writes: bool) -> None:
+    assert limits.writes(ROW, room) is writes
+    assert TokenLimits(both=4).writes(ROW)
+    assert TokenLimits(both=8).fits(ROW)
+    assert TokenLimits(both=8).surplus(ROW) == 0
+
+
+def test_a_limit_of_both_only_becomes_smaller() -> None:
+    assert TokenLimits(both=64, prompt=9).at_most(100) == TokenLimits(both=64, prompt=9)
+    assert TokenLimits(both=64, prompt=9).at_most(8) == TokenLimits(both=8, prompt=9)
+    assert TokenLimits(prompt=8, both=6).room(5) == 1
+
+
+@pytest.mark.parametrize(
     ("config", "expected"),
     [
         (LlamaConfig(max_position_embeddings=64), TokenLimits(both=64)),

@@ -27,6 +27,12 @@ def test_accelerator_looks_for_unused_parameters_and_writes_into_its_folder(tmp_
     assert make_accelerator(cpu=True, folder=tmp_path).project_dir == str(tmp_path)
 
 
+def test_accelerator_tells_the_trackers_that_are_named(tmp_path: Path) -> None:
+    one = make_accelerator(cpu=True, log_with=("tensorboard",), folder=tmp_path)
+    assert [str(tracker) for tracker in one.log_with] == ["tensorboard"]
+    assert make_accelerator(cpu=True, folder=tmp_path).log_with == []
+
+
 def test_numbers_of_two_processes_come_together() -> None:
     """The other process holds the same, and of gathered numbers 1 more."""
     first, second = PaperAccelerator(0), PaperAccelerator(1)

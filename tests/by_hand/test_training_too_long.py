@@ -102,8 +102,9 @@ def test_rows_are_cut_by_the_function_that_is_handed_in_only_where_they_are_cut(
 
 def test_message_gives_both_lengths_where_each_has_a_limit() -> None:
     rows = LongRows(TokenLimits(prompt=3, completion=8), "refuse")
-    assert rows.fitted([TokenSequence((1, 2, 3, 4), (5, 6))], "line 1") is None
+    completions = [(5,), (5, 6), ()]
+    assert rows.fitted([TokenSequence((1, 2, 3, 4), each) for each in completions], "line 1") is None
     with pytest.raises(PreflabError) as refused:
         rows.check(1)
-    assert refused.value.found == "line 1: prompt and completion are 6 tokens (4 + 2)"
+    assert refused.value.found == "line 1: prompt and completion are 6 tokens (4 + 2)", "of the longest"
     assert refused.value.expected == "at most 3 tokens in the prompt and 8 tokens in the completion"

@@ -12,8 +12,11 @@ import yaml
 from mutation.operators import places
 
 SUBJECTS = (
-    "maths/*.py", "models/chunk.py", "models/chunked.py", "policy/*.py", "rewards/*.py", "sampling/draw.py",
-    "training/*.py", "feedback/*.py", "evaluation/*.py", "statistics/*.py",
+    "maths/*.py", "models/chunk.py", "models/chunked.py", "models/encoder_decoders.py", "models/cross_attention.py",
+    "models/encoded_prompts.py", "models/decoder_start.py", "models/decoder_tokens.py",
+    "models/generation_defaults.py", "models/prompt_sharing.py", "conversations/separate_texts.py", "policy/*.py",
+    "rewards/*.py", "sampling/draw.py", "sampling/encoder_decoder_pass.py", "training/*.py", "feedback/*.py",
+    "evaluation/*.py", "statistics/*.py",
 )  # fmt: skip
 """What is changed, below `src/preflab`: where numbers are computed."""
 KNOWN = "tests/mutation/known.yaml"

@@ -31,7 +31,8 @@ FILES = (
     "flow/*/test_held_out.py", "flow/*/test_reward_training.py", "flow/*/test_reward_details.py",
     "flow/*/test_reward_ensemble.py", "flow/*/test_reward_sources.py", "flow/*/test_feedback_groups.py",
     "flow/*/test_consensus_simulated.py", "flow/*/test_precision_alarms.py", "flow/*/test_*_resume.py",
-    "flow/*/test_turn_weights.py",
+    "flow/*/test_turn_weights.py", "flow/*/test_separate_texts.py", "flow/*/test_encoder_decoder_files.py",
+    "flow/*/test_classifier_stage.py",
 )  # fmt: skip
 """Tests of numbers, below `tests/`; of whole commands and stages only those that are quick for what they run."""
 LEFT_OUT = "test_mutation"

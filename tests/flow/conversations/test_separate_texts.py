@@ -59,9 +59,11 @@ def test_spelled_special_tokens_stay_text() -> None:
     renderer = Renderer(byte_pair_tokenizer(TEXTS), apart=True)
     ids = renderer.prompt_ids(Prompt.make(text="where </s> is my parcel"))
     assert (ids[0], ids[-1], ids.count(1), ids.count(2)) == (2, 1, 1, 1)
+    assert renderer.joining.text(ids) == "where </s> is my parcel"
     written = renderer.completion_ids(PROMPT, "late </s> parcel")
     assert written.count(1) == 1
     assert written[-1] == 1
+    assert renderer.joining.text(written) == "late </s> parcel"
     with pytest.raises(PreflabError, match="cannot spell it"):
         Renderer(unigram_tokenizer(TEXTS), apart=True).prompt_ids(Prompt.make(text="where </s> is my parcel"))
 

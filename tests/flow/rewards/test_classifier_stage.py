@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from preflab.errors import PreflabError
+from preflab.files import read_jsonl
 from preflab.models.tiny import build_classifier, build_model, build_t5, build_tokenizer
 from preflab.pipeline import Line, run
 from preflab.recipe import load_recipe
@@ -22,6 +23,7 @@ from preflab.settings.rewards import RewardSource
 from preflab.settings.text_classifier import TextClassifierSettings
 from preflab.training.processes import make_accelerator
 from preflab.training.protocols import ScoringItem
+from preflab.training.state import RunState
 from two_processes import call_in_two_processes
 
 WORDS = ["the", "parcel", "came", "late", "on", "monday", "and", "it", "was", "wet", "again", "today"]
@@ -112,6 +114,26 @@ def test_interrupted_classifier_ends_with_the_same_weights(tmp_path: Path, monke
     second = trained(broken, rows, **settings)
     names = [folder / "reward" / "model.safetensors" for folder in (first.folder, second.folder)]
     assert names[0].read_bytes() == names[1].read_bytes()
+    # The checkpoint holds six steps and the metrics seven; the seventh row is written anew.
+    logged = [read_jsonl(folder / "metrics.jsonl") for folder in (first.folder, second.folder)]
+    assert [row["step"] for row in logged[1]] == list(range(len(logged[0])))
+    assert [row["loss/nll"] for row in logged[1]] == [row["loss/nll"] for row in logged[0]]
+
+
+def test_classifier_saves_after_every_third_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 texts, 16 of them in a step."""
+    saved: list[int] = []
+    monkeypatch.setattr(RunState, "save", lambda state, folder: saved.append(state.step))
+    rows = [LabelledText(row["text"], row["label"]) for row in sentences(64, 7)]
+    settings = TextClassifierSettings.model_validate(
+        {**SMALL, "labels": "labels", "num_texts_per_step": 16, "run": {"save_every": 3}}
+    )
+    classifier = from_nothing([row.text for row in rows], ["polite", "rude"], settings, 0)
+    accelerator = make_accelerator(cpu=True)
+    logged = train_classifier(classifier, rows, settings, num_steps=7, folder=tmp_path, seed=0, accelerator=accelerator)
+    assert saved == [3, 6]
+    assert [row["step"] for row in logged] == list(range(7))
+    assert 0 < sum(row["time/step"] for row in logged) < 60  # and not seconds since the machine was started
 
 
 def learn(folder: Path) -> None:

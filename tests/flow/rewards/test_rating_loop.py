@@ -17,6 +17,7 @@ from preflab.rewards.regression import train_on_ratings
 from preflab.settings.learning import OptimiserSettings, RunSettings
 from preflab.settings.rating import RatingSettings
 from preflab.training.batches import TokenSequence
+from preflab.training.state import RunState
 
 WORDS = "one two three four five six seven eight"
 ROWS = [Rated(f"p{i}", TokenSequence((1, 4 + i), (5, 6 + i)), (float(i), float(i % 2)), 5) for i in range(5)]
@@ -47,6 +48,13 @@ def test_rating_loop_warms_up_and_falls_linearly(tmp_path: Path) -> None:
     rates = [row["learning_rate"] for row in rows]
     assert rates == pytest.approx([PEAK / 2, PEAK, PEAK * 2 / 3, PEAK / 3])
     assert 0 < sum(row["time/step"] for row in rows) < 60  # and not seconds since the machine was started
+
+
+def test_rating_loop_saves_after_every_second_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(RunState, "save", lambda state, folder: saved.append(state.step))
+    train(tmp_path, 4)
+    assert saved == [2, 4]
 
 
 def test_rating_loop_tells_trackers_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

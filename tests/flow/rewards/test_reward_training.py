@@ -120,6 +120,7 @@ def test_a_restart_in_the_middle_changes_no_bit(tmp_path: Path, lora: LoraSettin
         patched.setattr(Accelerator, "log", log)
         with pytest.raises(Killed):
             train(interrupted, tmp_path / "parts", 8, chosen)
+    assert [place.name for place in (tmp_path / "parts" / "checkpoint").iterdir()] == ["step-000004"]
     rows = train(resumed, tmp_path / "parts", 8, chosen)
     for (_, one), (_, other) in zip(through.parameters_of("reward"), resumed.parameters_of("reward"), strict=True):
         assert torch.equal(one, other)
