@@ -137,7 +137,7 @@ def test_best_of_n_has_its_exact_distribution() -> None:
     source = GroupSource(
         the_prompt(), tiny_engine(trunk), letters, DecodingSettings(max_new_tokens=2, max_batch_rows=1024), num, 0
     )
-    rollouts = source.draw(the_prompt() * 1500, *((number,) for number in range(1500)))
+    rollouts = source.draw(the_prompt() * 1500, *((0, number) for number in range(1500)))
     written = [sequence.completion_ids for sequence in rollouts.sequences]
     places = {sequence.completion_ids: place for place, sequence in enumerate(SEQUENCES)}
     counted = torch.zeros(len(SEQUENCES), dtype=torch.float64)

@@ -48,6 +48,12 @@ SMALL = (
     "stages.ppo.num_completions_per_step=8", "stages.ppo.num_minibatches=1", "stages.ppo.decoding.max_new_tokens=8",
     "stages.ppo_no_kl.num_steps=1", "stages.ppo_no_kl.num_completions_per_step=8", "stages.ppo_no_kl.num_minibatches=1",
     "stages.ppo_no_kl.decoding.max_new_tokens=8", "stages.eval.decoding.max_new_tokens=8", "stages.eval.max_prompts=8",
+    *(
+        f"stages.{name}.{setting}"
+        for name in ("ppo_less_kl", "ppo_little_kl")
+        for setting in ("num_steps=1", "num_completions_per_step=8", "num_minibatches=1", "decoding.max_new_tokens=8")
+    ),
+    "stages.simulator.num_prompts=2", "stages.simulator.num_completions=2",
 )  # fmt: skip
 MORE = """
 recipe: 1
@@ -190,6 +196,8 @@ def test_every_command_has_its_help(shell: Shell) -> None:
 def test_every_command_works_from_an_empty_folder(shell: Shell) -> None:
     _from_nothing(shell)
     _a_second_recipe(shell)
+    _what_a_run_did(shell)
+    _games(shell)
     _records(shell)
     _constitution(shell)
     _people(shell)
@@ -228,6 +236,25 @@ def _from_nothing(shell: Shell) -> None:
     shell.done.add(("check",))
     assert code in (0, 1), err
     assert len(json.loads(out)["checks"]) > 10
+
+
+def _what_a_run_did(shell: Shell) -> None:
+    """The pages about finished runs; each is one file that needs nothing beside it."""
+    few = ("--num-prompts", "2", "--num-completions", "2")
+    pages = [shell.folder / "simulator.html"]  # of the demo
+    pages.append(shell.folder / shell.said("replay", "ppo", "--out", "replay.html")["result"])
+    pages.append(shell.folder / shell.said("simulate", "ppo", "ppo_no_kl", *few, "--out", "mine.html")["result"])
+    sets = [word for each in SMALL for word in ("--set", each)]
+    pages.append(shell.folder / shell.said("dial", "ppo", "--at", "0.5", *few, *sets)["result"])
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert "</html>" in text, page
+        assert "://" not in text.replace("http://www.w3.org", ""), page
+
+
+def _games(shell: Shell) -> None:
+    assert shell.said("game", "check", "cliff")["violations"] == []
+    assert shell.said("game", "learn", "cliff", "--games", "20")["rows"]
 
 
 def _a_second_recipe(shell: Shell) -> None:
