@@ -1,0 +1,65 @@
+// Puts the page together: what opens first, and what follows from a choice.
+function drawAll() {
+  drawLearning();
+  drawPosition();
+  drawThoughts();
+}
+
+// Says what was played since `before` moves, and draws.
+function shown(before, ...first) {
+  say(...first, ...movesSaid(state.played.slice(before)), turnSaid());
+  drawPosition();
+  drawThoughts();
+}
+
+function playMove(move) {
+  const before = state.played.length;
+  const chosen = thoughtsOf(snapshot(), here()).moves.find((each) => each.move === move);
+  go(chosen.move, chosen.after, "you");
+  answer();
+  shown(before);
+}
+
+function newGame(start) {
+  begin(start);
+  answer();
+  shown(0, "New game.");
+}
+
+function listen() {
+  listenToPosition(playMove);
+  part("new").addEventListener("click", () => newGame((state.start + 1) % data.starts.length));
+  part("back").addEventListener("click", () => {
+    const num = takeBack();
+    shown(state.played.length, `Took back ${count(num, "move")}.`);
+    if (part("back").disabled) part("new").focus();
+  });
+  part("let").addEventListener("click", () => {
+    const before = state.played.length;
+    letMove();
+    answer();
+    shown(before);
+    if (part("let").disabled) part("new").focus();
+  });
+  part("player").addEventListener("change", () => {
+    state.player = Number(part("player").value);
+    drawAll();
+  });
+  part("side").addEventListener("change", () => {
+    state.side = Number(part("side").value);
+    newGame(state.start);
+  });
+  part("learning").addEventListener("input", () => {
+    state.learning[state.player] = Number(part("learning").value);
+    drawAll();
+  });
+  part("shows").addEventListener("change", drawAll);
+}
+
+part("player").append(...data.players.map((each, index) => make("option", { value: index, text: each.name })));
+part("player-label").textContent = data.numPlayers === 2 ? "Play against" : "Player";
+part("side-field").hidden = data.numPlayers === 1;
+part("subtitle").textContent = `${count(data.legal.length, "position")}. Choose a player and a moment of its learning, play, and see what it thinks of every move.`;
+listen();
+drawLearning();
+newGame(0);
