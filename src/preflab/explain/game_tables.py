@@ -107,11 +107,10 @@ def snapshot_tables(game: Game, states: Sequence[State], thoughts: Thoughts) -> 
 
 
 def short_probs(probs: Mapping[Move, float], moves: Sequence[Move]) -> list[float]:
-    """Probabilities with three decimals; a move that is less likely than the likeliest stays so when rounded."""
+    """Probabilities with few digits; a move that is less likely than the likeliest stays so when rounded."""
     most = max(probs.values())
-    best = round(most, 3)
-    rounded = [best if probs[move] > most - TIE else min(round(probs[move], 3), best - 0.001) for move in moves]
-    return [short(value) for value in rounded]
+    best = short(most)
+    return [best if probs[move] > most - TIE else short(min(round(probs[move], 4), 0.99 * best)) for move in moves]
 
 
 def short(value: float) -> float:

@@ -23,7 +23,7 @@ function playMove(move) {
 function newGame(start) {
   begin(start);
   answer();
-  shown(0, "New game.");
+  shown(0, data.numPlayers === 1 ? "New game." : `New game. You play ${state.side === 0 ? "first" : "second"}.`);
 }
 
 function listen() {

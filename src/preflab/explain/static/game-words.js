@@ -29,7 +29,7 @@ function movesSaid(moves) {
 
 function turnSaid() {
   const result = data.result[here()];
-  if (result === null) return data.numPlayers === 1 ? "Your move." : `Your turn. You play ${state.side === 0 ? "first" : "second"}.`;
+  if (result === null) return data.numPlayers === 1 ? "Your move." : "Your turn.";
   if (data.numPlayers === 1) return `The game is over. Result ${signed(result)}.`;
   const yours = state.side === 0 ? result : -result;
   const how = yours > 0 ? "You win" : yours < 0 ? "It wins" : "A draw";
