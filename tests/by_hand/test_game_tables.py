@@ -129,3 +129,16 @@ def test_a_game_too_large_for_a_page_is_refused_with_what_to_do(nim: Game, monke
 def test_a_game_that_violates_the_contract_is_refused(nim: Game) -> None:
     with pytest.raises(PreflabError, match="show returns text"):
         game_tables(replace(nim, show=lambda state: 3))
+
+
+def test_a_move_that_is_no_cell_is_refused_even_if_random_games_miss_it(
+    nim: Game, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moves 1 and 2 need cells 0 to 2."""
+    monkeypatch.setattr(tables_of_games, "check_game", lambda game, num_games: [])
+    board = game_tables(replace(nim, cells=lambda state: [["", "a", "b"]]))[1]
+    assert board["boards"] == [[["", "a", "b"]]] * 4
+    with pytest.raises(PreflabError, match="legal move 2 is no cell"):
+        game_tables(replace(nim, cells=lambda state: [["", "a"]]))
+    with pytest.raises(PreflabError, match="boards of two sizes"):
+        game_tables(replace(nim, cells=lambda state: [["", "a", "b"][: 1 + state[0]] + ["c", "d"]]))

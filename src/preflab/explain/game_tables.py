@@ -53,9 +53,28 @@ def game_tables(game: Game) -> tuple[list[State], dict[str, Any]]:
         "after": [index[game.play(state, move)] for state, moves in zip(states, legal, strict=True) for move in moves],
         "result": [None if (value := game.result(state)) is None else short(value) for state in states],
         "texts": [game.show(state) for state in states],
-        "boards": None if game.cells is None else [[list(row) for row in game.cells(state)] for state in states],
-        "cellOfMove": None if game.cells is None else list(game.moves),
+        "boards": _boards(game, states),
+        "cellOfMove": None if game.cells is None else [move if type(move) is int else -1 for move in game.moves],
     }
+
+
+def _boards(game: Game, states: Sequence[State]) -> list[list[list[str]]] | None:
+    """The cells of every position, None for a game without; random games may have missed a move that is no cell."""
+    if game.cells is None:
+        return None
+    boards = [[list(row) for row in game.cells(state)] for state in states]
+    shape = [len(row) for row in boards[0]]
+    for state, board in zip(states, boards, strict=True):
+        outside = [move for move in game.legal_moves(state) if type(move) is not int or not 0 <= move < sum(shape)]
+        if outside or [len(row) for row in board] != shape:
+            raise PreflabError(
+                f"{game.name}: legal move {outside[0]!r} is no cell"
+                if outside
+                else f"{game.name}: boards of two sizes",
+                "cells returns one board size, and every legal move is the number of a cell",
+                "correct cells, or remove it: the page then shows what show returns and lists the moves",
+            )
+    return boards
 
 
 def player_tables(
