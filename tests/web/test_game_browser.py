@@ -164,6 +164,18 @@ def test_learning_is_replayed_step_by_step(open_game: OpenGame, tic_tac_toe: str
     assert page.locator("#worth").inner_text().startswith("Exploitability of its likeliest moves: 1 as first player, 1")
     nothing = page.locator(".cell").first.locator(".thought").all_inner_texts()
     assert nothing == ["0", "★ 11\u00a0%"]
+    page.clock.install()
+    page.locator("#replay").click()
+    for games in ("0", "100", "200"):
+        assert page.locator("#learning-said").inner_text() == f"after {games} games"
+        page.clock.run_for(1000)
+    page.get_by_role("button", name="Stop").click()
+    page.clock.run_for(5000)
+    assert page.locator("#learning-said").inner_text() == "after 300 games"
+    page.locator("#replay").click()
+    page.clock.run_for(9000)
+    assert page.locator("#learning-said").inner_text() == "after 400 games"
+    assert page.locator("#replay").inner_text() == "Replay its learning"
     page.locator("#help summary").first.click()
     games = page.locator("#numbers tbody td:first-child").all_inner_texts()
     assert games == ["0", "100", "200", "300", "400"]
@@ -281,7 +293,9 @@ def test_board_is_touched_on_a_phone(open_game: OpenGame, tic_tac_toe: str) -> N
     page = open_game(tic_tac_toe, width=390, has_touch=True, is_mobile=True, color_scheme="dark")
     page.locator("[data-cell='4']").tap()
     assert board_of(page)[4] == 1
-    sizes = page.locator("button").evaluate_all("all => all.map(one => one.getBoundingClientRect().height)")
+    sizes = page.locator("button:not([hidden])").evaluate_all(
+        "all => all.map(one => one.getBoundingClientRect().height)"
+    )
     assert min(sizes) >= 44
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 

@@ -26,6 +26,30 @@ function newGame(start) {
   shown(0, data.numPlayers === 1 ? "New game." : `New game. You play ${state.side === 0 ? "first" : "second"}.`);
 }
 
+let replaying = null; // the timer of a replay
+
+function stopReplay() {
+  clearInterval(replaying);
+  replaying = null;
+  part("replay").textContent = "Replay its learning";
+}
+
+function showMoment(moment) {
+  state.learning[state.player] = moment;
+  drawAll();
+}
+
+// From before the first game to the end, one moment each second; pressed again, it stops.
+function replay() {
+  if (replaying !== null) return stopReplay();
+  showMoment(0);
+  part("replay").textContent = "Stop";
+  replaying = setInterval(() => {
+    showMoment(state.learning[state.player] + 1);
+    if (state.learning[state.player] === player().snapshots.length - 1) stopReplay();
+  }, 1000);
+}
+
 function listen() {
   listenToPosition(playMove);
   part("new").addEventListener("click", () => newGame((state.start + 1) % data.starts.length));
@@ -41,7 +65,9 @@ function listen() {
     shown(before);
     if (part("let").disabled) part("new").focus();
   });
+  part("replay").addEventListener("click", replay);
   part("player").addEventListener("change", () => {
+    stopReplay();
     state.player = Number(part("player").value);
     drawAll();
   });
@@ -50,8 +76,8 @@ function listen() {
     newGame(state.start);
   });
   part("learning").addEventListener("input", () => {
-    state.learning[state.player] = Number(part("learning").value);
-    drawAll();
+    stopReplay();
+    showMoment(Number(part("learning").value));
   });
   part("shows").addEventListener("change", drawAll);
 }

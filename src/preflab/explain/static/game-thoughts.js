@@ -31,6 +31,7 @@ function drawLearning() {
   slider.value = String(state.learning[state.player]);
   slider.setAttribute("aria-valuetext", learningSaid(one));
   slider.disabled = snapshots.length === 1;
+  part("replay").hidden = snapshots.length === 1;
   part("learning-said").textContent = learningSaid(one);
   part("worth").textContent = worthSaid(one);
   const columns = data.numPlayers === 2 ? ["first", "second"] : ["result", "best"];
