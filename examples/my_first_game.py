@@ -2,6 +2,7 @@
 
 preflab game check examples/my_first_game.py
 preflab game learn examples/my_first_game.py --games 2000
+preflab game play examples/my_first_game.py --games 2000
 """
 
 MOVES = (1, 2, 3)

@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "recipe": {"errors", "seeds", "settings", "words", "yaml_files"},
     **dict.fromkeys(FOUNDATION, LEAVES | FOUNDATION),
     **dict.fromkeys(ROOMS, LEAVES | FOUNDATION),
-    "explain": LEAVES | FOUNDATION | {"evaluation", "rewards", "sampling"},
+    "explain": LEAVES | FOUNDATION | {"evaluation", "games", "rewards", "sampling"},
     "report": LEAVES | FOUNDATION | {"explain"},
     "labelling": LEAVES | {"store", "feedback"},
     "stages": LEAVES | FOUNDATION | ROOMS | {"labelling", "recipe"},

@@ -16,9 +16,14 @@ from labelling_site import Site
 from lead_world import LeadWorld, make_lead_world
 from live_page import Typist, live_facts, served
 from pictures import png
+from preflab.explain.game_page import game_page
+from preflab.explain.game_tables import game_tables, player_tables
 from preflab.explain.replay_data import replay_data
 from preflab.explain.replay_page import replay_page
 from preflab.explain.simulator_page import simulator_page
+from preflab.games.game import load_game
+from preflab.games.learners import learn_by_table, learn_exactly
+from preflab.games.q_learning import QSettings
 from preflab.labelling.accounts import Account, create_account
 from preflab.labelling.adjudication import read_queue
 from preflab.labelling.assignment import next_turn
@@ -309,6 +314,41 @@ def test_the_replay(browser: Any, replays: list[Path], axe: str, scheme: str, wi
         settle(page)
         assert violations(page, axe) == []
     context.close()
+
+
+@pytest.fixture(scope="module")
+def games(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Pages of games: a board, a list of moves for two players, a map for one."""
+    folder = tmp_path_factory.mktemp("axe-games")
+    example = Path(__file__).parents[2] / "examples" / "my_first_game.py"
+    pages = []
+    for place in ("tic_tac_toe", str(example), "cliff"):
+        game = load_game(place)
+        learnings = {"exact": learn_exactly(game, 1.0), "q": learn_by_table(game, QSettings(num_games=20))}
+        states, tables = game_tables(game)
+        players = [player_tables(game, states, kind, one, num_snapshots=2) for kind, one in learnings.items()]
+        pages.append(folder / f"{game.name}.html")
+        pages[-1].write_text(game_page({**tables, "players": players}), encoding="utf-8")
+    return pages
+
+
+@every_look(("dark", 390))
+def test_games(browser: Any, games: list[Path], axe: str, scheme: str, width: int) -> None:
+    context = browser.new_context(
+        viewport={"width": width, "height": 844}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    found = []
+    for file in games:
+        found += looked_over(page, axe, file.as_uri())
+        page.locator("#player").select_option("1")
+        page.locator("#let").click()
+        found += violations(page, axe)
+        while page.locator("#let").is_enabled():
+            page.locator("#let").click()
+        found += violations(page, axe)
+    context.close()
+    assert found == []
 
 
 @every_look(("dark", 390))

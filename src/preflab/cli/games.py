@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from enum import StrEnum
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from preflab.cli.speaking import JsonOption, Speaker, speaking
+from preflab.cli.speaking import JsonOption, Speaker, shown_path, speaking
 from preflab.errors import PreflabError
 from preflab.words import count
 
 if TYPE_CHECKING:
-    from preflab.games.exploitability import Policy
-    from preflab.games.game import Game
+    from preflab.games.game import Game, State
+    from preflab.games.learners import Learning
+    from preflab.games.q_learning import QSettings
 
 NUM_GAMES = 245_760
 """Games from which a network learns: 480 steps of 512."""
@@ -29,6 +30,15 @@ class Method(StrEnum):
     grpo = "grpo"
 
 
+class Player(StrEnum):
+    """A player of the page: one that learns, or the exact answer."""
+
+    exact = "exact"
+    q = "q"
+    ppo = "ppo"
+    grpo = "grpo"
+
+
 GameArgument = Annotated[str, typer.Argument(help="A Python file, a module, or tic_tac_toe or cliff.", metavar="GAME")]
 
 
@@ -37,6 +47,7 @@ def add_to(app: typer.Typer) -> None:
     group = typer.Typer(help="Games: check one of your own, learn to play it.", no_args_is_help=True)
     group.command("check", help=check.__doc__)(check)
     group.command("learn", help=learn.__doc__)(learn)
+    group.command("play", help=play.__doc__)(play)
     app.add_typer(group, name="game")
 
 
@@ -84,65 +95,88 @@ def learn(
     Of two players both are played by the learner itself.
     """
     from preflab.games.game import load_game
-    from preflab.games.q_learning import QSettings, learn_by_q
+    from preflab.games.learners import measure_player
+    from preflab.games.q_learning import QSettings
     from preflab.progress import progress
 
     if not 0 < alpha <= 1:
         raise PreflabError(f"--alpha {alpha}", "a step size above 0 and at most 1", "choose one, such as 0.5")
     with speaking(as_json) as speaker:
         loaded = load_game(game)
-        gamma = (1.0 if loaded.num_players == 2 else 0.95) if discount is None else discount
-        learned: Iterator[tuple[int, Callable[[], Policy]]]
-        if by is Method.q:
-            settings = QSettings(num_games or 10_000, alpha, epsilon, gamma, seed=seed)
-            learned = ((1, partial(getattr, table, "policy")) for table in learn_by_q(loaded, settings))
-            num = settings.num_games
-        else:
-            num, learned = _network_steps(loaded, by, num_games or NUM_GAMES, gamma, seed)
+        gamma = _default_discount(loaded) if discount is None else discount
+        learning = _learning(loaded, by, num_games, QSettings(num_games or 10_000, alpha, epsilon, gamma, seed=seed))
+        num = learning.num_games
         every, done, rows = max(1, num // 10), 0, []
         with progress(by.value, num) as bar:
-            for played, policy in learned:
+            for played in learning.steps:
                 done += played
                 bar.advance(played)
                 if done // every > (done - played) // every or done >= num:
-                    rows.append({"games": done, **_measured(loaded, policy())})
+                    rows.append({"games": done, **measure_player(loaded, learning.think().policy)})
         _print_rows(speaker, loaded, rows)
 
 
-def _network_steps(
-    game: Game, by: Method, num_games: int, discount: float, seed: int
-) -> tuple[int, Iterator[tuple[int, Callable[[], Policy]]]]:
-    """Number of games, and per step the games it played and a function that returns the player of that moment."""
-    from preflab.games.grpo import GameGrpoSettings, train_grpo
-    from preflab.games.listed_game import ListedGame
-    from preflab.games.network import NetworkPlayer, network_of
-    from preflab.games.ppo import GamePpoSettings, train_ppo
+def play(
+    game: GameArgument,
+    by: Annotated[
+        list[Player] | None,
+        typer.Option("--by", help="A player to play against; repeat it for several.", show_default="exact and q"),
+    ] = None,
+    num_games: Annotated[
+        int | None,
+        typer.Option("--games", help="Games from which it learns.", min=1, show_default="10,000; a network 245,760"),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the exploration.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write.", show_default="play-GAME.html")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one page on which to play against players, see what they think of every move, and replay their learning.
 
-    listed = ListedGame.of(game)
-    network = network_of(listed, seed=seed)
-    per_step = GamePpoSettings.num_games_per_step
-    num_steps = -(-num_games // per_step)
-    if by is Method.ppo:
-        steps = train_ppo(listed, network, GamePpoSettings(num_steps=num_steps, gamma=discount, seed=seed))
-    else:
-        groups = per_step // GameGrpoSettings.num_games_per_group
-        settings = GameGrpoSettings(num_steps=num_steps, num_groups_per_step=groups, seed=seed)
-        steps = train_grpo(listed, network, settings)
-    return num_steps * per_step, ((per_step, lambda: NetworkPlayer(listed, network).policy) for _ in steps)
+    The page opens by double click and loads nothing. A network learns for minutes first.
+    """
+    from preflab.explain.game_page import game_page
+    from preflab.explain.game_tables import game_tables, player_tables
+    from preflab.files import write_text
+    from preflab.games.game import load_game
+    from preflab.games.learners import learn_exactly
+    from preflab.games.q_learning import QSettings
+    from preflab.progress import progress
+
+    with speaking(as_json) as speaker:
+        loaded = load_game(game)
+        states, tables = game_tables(loaded)
+        settings = QSettings(num_games or 10_000, discount=_default_discount(loaded), seed=seed)
+        players = []
+        for player in dict.fromkeys(by or [Player.exact, Player.q]):
+            if player is Player.exact:
+                learning = learn_exactly(loaded, settings.discount)
+            else:
+                starts = [states[row] for row in tables["starts"]]
+                learning = _learning(loaded, Method(player.value), num_games, settings, starts)
+            with progress(player.value, learning.num_games) as bar:
+                players.append(player_tables(loaded, states, player.value, learning, bar.advance))
+        page = out or Path(f"play-{loaded.name}.html")
+        write_text(page, game_page({**tables, "players": players}))
+        speaker.last(page, f"open {shown_path(page)} in a browser")
 
 
-def _measured(game: Game, policy: Policy) -> dict[str, float]:
-    """What the player's likeliest moves are worth: exploitability on both sides, or its result and the best one."""
-    from preflab.games.exact_values import ExactValues
-    from preflab.games.exploitability import exploitability, worst_case_value
+def _learning(
+    game: Game, by: Method, num_games: int | None, settings: QSettings, starts: Sequence[State] = ()
+) -> Learning:
+    """The learner of a method; a network takes the discount and the seed from the settings of Q-learning."""
+    from preflab.games.learners import learn_by_network, learn_by_table
 
-    if game.num_players == 2:
-        worth = exploitability(game, policy, likeliest=True)
-        return {"first": worth.first, "second": worth.second}
-    return {
-        "result": worst_case_value(game, policy, 0),
-        "best": ExactValues(game, discount=1.0).value(game.start(0)),
-    }
+    if by is Method.q:
+        return learn_by_table(game, settings)
+    num = num_games or NUM_GAMES
+    return learn_by_network(
+        game, by_ppo=by is Method.ppo, num_games=num, discount=settings.discount, seed=settings.seed, starts=starts
+    )
+
+
+def _default_discount(game: Game) -> float:
+    """1 for two players; below 1 for one, so that the shortest way is the best."""
+    return 1.0 if game.num_players == 2 else 0.95
 
 
 def _print_rows(speaker: Speaker, game: Game, rows: list[dict[str, float]]) -> None:

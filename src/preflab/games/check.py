@@ -94,7 +94,15 @@ def _after(game: Game, state: State, move: Move) -> State:
 
 def _check_position(game: Game, state: State) -> None:
     """Raise `_Broken` for the first rule that a single position violates."""
-    for check in (_check_hashable, _check_result, _check_moves, _check_player, _check_text, _check_symmetries):
+    for check in (
+        _check_hashable,
+        _check_result,
+        _check_moves,
+        _check_player,
+        _check_text,
+        _check_cells,
+        _check_symmetries,
+    ):
         check(game, state)
 
 
@@ -157,6 +165,20 @@ def _check_text(game: Game, state: State) -> None:
     text = _call(game.show, "show", state)
     if not isinstance(text, str):
         raise _Broken(f"show returned {type(text).__name__}", "show returns text", 'join the rows with "\\n"')
+
+
+def _check_cells(game: Game, state: State) -> None:
+    if game.cells is None:
+        return
+    rows = [list(row) for row in _call(game.cells, "cells", state)]
+    num = sum(len(row) for row in rows)
+    is_board = len({len(row) for row in rows}) == 1 and all(isinstance(text, str) for row in rows for text in row)
+    if not is_board or any(type(move) is not int or not 0 <= move < num for move in game.legal_moves(state)):
+        raise _Broken(
+            f"cells returned {cut(repr(rows), 200)} for\n{_shown(state)}",
+            "cells returns rows of equal length, of texts, and every legal move is the number of a cell, row by row",
+            "correct cells, or remove it: a page then shows what show returns and lists the moves",
+        )
 
 
 def _check_symmetries(game: Game, state: State) -> None:

@@ -10,6 +10,7 @@
     def player(state) -> 0 or 1       whose turn it is; required with two players
     def symmetries(state) -> [(state, {move: move})]   optional: equivalent positions, and where each move goes
     def features(state) -> [number]   optional: what a network reads, from the view of the player whose turn it is
+    def cells(state) -> [[text]]      optional: the board of a page, if moves are numbers of its cells, row by row
 
 States and moves are hashable and compared by ==: tuples, strings, numbers. All randomness of a game is in `start`.
 Nothing else is needed: players, proofs and lessons use these functions alone. `preflab game check` tests the contract.
@@ -51,6 +52,8 @@ class Game:
     player: Callable[[State], int]
     symmetries: Callable[[State], Sequence[Symmetry]] | None = None
     features: Callable[[State], Sequence[float]] | None = None
+    cells: Callable[[State], Sequence[Sequence[str]]] | None = None
+    """The board as rows of texts, "" for an empty cell; moves are numbers of cells, from 0, row by row."""
 
     def is_over(self, state: State) -> bool:
         """Whether the game has ended in this position."""
@@ -108,6 +111,7 @@ def game_of(module: ModuleType, place: str) -> Game:
         player=getattr(module, "player", lambda state: 0),
         symmetries=getattr(module, "symmetries", None),
         features=getattr(module, "features", None),
+        cells=getattr(module, "cells", None),
     )
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from preflab.games.game import Move, State
+from preflab.games.game import Move, State, playable_moves
 from preflab.games.listed_game import ListedGame
 
 
@@ -50,7 +50,7 @@ def network_of(listed: ListedGame, *, width: int = 128, seed: int = 0) -> Networ
 
 
 class NetworkPlayer:
-    """A network as a player: its probabilities in every position, computed at once."""
+    """A network as a player: its probabilities and values in every position, computed at once."""
 
     def __init__(self, listed: ListedGame, network: Network) -> None:
         self.listed = listed
@@ -59,9 +59,27 @@ class NetworkPlayer:
             outputs = network(listed.features[rows], listed.legal[rows])
         self.probs = torch.zeros(listed.legal.shape)
         self.probs[rows] = outputs.logps.exp()
+        self.values = torch.zeros(len(listed.states))
+        self.values[rows] = outputs.values
 
     def policy(self, state: State) -> dict[Move, float]:
         """The probability of each legal move."""
         row = self.listed.index[state]
         legal, probs = self.listed.legal[row].tolist(), self.probs[row].tolist()
         return {move: prob for move, prob, may in zip(self.listed.game.moves, probs, legal, strict=True) if may}
+
+    def value(self, state: State) -> float:
+        """The result that the network expects for the player whose turn it is."""
+        return float(self.values[self.listed.index[state]])
+
+    def move_values(self, state: State, discount: float = 1.0) -> dict[Move, float]:
+        """One step ahead: the result of a move that ends the game, else the discounted value of the next position."""
+        game = self.listed.game
+        mover = game.player(state)
+
+        def after_move(after: State) -> float:
+            if game.is_over(after):
+                return game.result_of(mover, after)
+            return discount * (self.value(after) if game.player(after) == mover else -self.value(after))
+
+        return {move: after_move(game.play(state, move)) for move in playable_moves(game, state)}

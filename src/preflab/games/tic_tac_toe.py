@@ -52,6 +52,12 @@ def show(state: Board) -> str:
     return "\n".join(" ".join(marks[row : row + 3]) for row in (0, 3, 6))
 
 
+def cells(state: Board) -> list[list[str]]:
+    """Three rows of three cells, as a page draws them."""
+    marks = ["" if cell == 0 else MARKS[cell] for cell in state]
+    return [marks[row : row + 3] for row in (0, 3, 6)]
+
+
 def features(state: Board) -> list[float]:
     """18 numbers: which cells hold a mark of the player whose turn it is, and which the opponent's."""
     own = 1 + player(state)

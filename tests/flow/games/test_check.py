@@ -35,6 +35,16 @@ BROKEN = {
     "result of a win": ("return 1.0 if state[1] == 0 else -1.0", "return True", "result returns a finite number"),
     "whose turn": ("return state[1]", "return 1 + state[1]", "player returns 0 or 1"),
     "show": ('return "|" * state[0] + f"  player {state[1]} to move"', "return state[0]", "show returns text"),
+    "cells": (
+        "def show(state):",
+        'def cells(state):\n    return [["a", "b"], ["c"]]\n\n\ndef show(state):',
+        "cells returns rows of equal length",
+    ),
+    "moves that are no cells": (
+        "def show(state):",
+        'def cells(state):\n    return [["a", "b", "c"]]\n\n\ndef show(state):',
+        "cells returns rows of equal length",
+    ),
     "raises": ("return state[1]\n", "return state[2]\n", "player works in every position"),
 }
 
