@@ -255,6 +255,8 @@ def _what_a_run_did(shell: Shell) -> None:
 def _games(shell: Shell) -> None:
     assert shell.said("game", "check", "cliff")["violations"] == []
     assert shell.said("game", "learn", "cliff", "--games", "20")["rows"]
+    page = shell.folder / shell.said("game", "play", "tic_tac_toe", "--games", "20", "--out", "game.html")["result"]
+    assert "</html>" in page.read_text(encoding="utf-8")
 
 
 def _a_second_recipe(shell: Shell) -> None:
