@@ -61,7 +61,7 @@ def simulate(
     live: Annotated[
         bool, typer.Option("--live", help="Serve the page on this machine, where it can write new text too.")
     ] = False,
-    port: Annotated[int, typer.Option("--port", help="Port of --live; 0 takes a free one.")] = 8410,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of --live; 0 takes a free one.")] = 8410,
     recipe: RecipeOption = DEFAULT_RECIPE,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -75,14 +75,17 @@ def simulate(
     """
     from preflab.files import write_text
     from preflab.pipeline.finished import context_on, finished_runs, run_on
+    from preflab.stages.common.pooled_policies import common_settings
 
     if live and as_json:
         raise PreflabError("--live with --json", "one of them: the page is served until Ctrl-C", "leave --json out")
     with speaking(as_json) as speaker:
         found = finished_runs([_folder(run, recipe, workspace) for run in runs])
+        _check_policies(found)
         changed, name = _with_prompts(found.recipe, prompts or _default_prompts(found))
         given: dict[str, Any] = {"num_prompts": num_prompts, "num_completions": num_completions}
         settings = _settings(found, name, {key: value for key, value in given.items() if value is not None})
+        common_settings(settings, {name: found.steps[name].settings for name in found.names})
         line = run_on(found, STAGE, settings, recipe=changed, watch=announce)
         if out is not None:
             write_text(out, (line.folder / "simulator.html").read_text(encoding="utf-8"))
@@ -146,6 +149,24 @@ def _folder(run: str, recipe: Path, workspace: Path | None) -> Path:
     return max(mine, key=lambda folder: str(done[folder].get("finished")))
 
 
+def _check_policies(found: Finished) -> None:
+    """Check that every run trained a policy.
+
+    Raises:
+        PreflabError: one did not.
+    """
+    from preflab.settings.recipe import STAGE_SETTINGS
+
+    for name in found.names:
+        kind = found.steps[name].kind
+        if STAGE_SETTINGS[kind].makes != "model":
+            raise PreflabError(
+                f"{name}: a run of kind {kind}, which trains no policy",
+                "runs of kind ppo, grpo, online_dpo, dpo or sft",
+                f"leave {name} out",
+            )
+
+
 def _evaluations(recipe: Recipe) -> Sequence[Any]:
     return [stage for name, stage in recipe.stages.items() if recipe.kind(name) == "evaluate"]
 
@@ -167,9 +188,11 @@ def _default_prompts(found: Finished) -> str:
 
 def _with_prompts(recipe: Recipe, prompts: str) -> tuple[Recipe, str]:
     """The recipe in which the prompts are data, and their name in it."""
+    from preflab.recipe.references import check_data_name
     from preflab.settings.recipe import DataSettings
 
     if prompts.partition(".")[0] in recipe.data:
+        check_data_name(recipe.settings, prompts, recipe.path, "--prompts")
         return recipe, prompts
     if not Path(prompts).exists():
         near = nearest(prompts, list(recipe.data))

@@ -289,10 +289,13 @@ def test_card_says_what_it_is_and_what_was_measured(inside: Path, tmp_path: Path
         (["dial", "base"], "not the folder of a run"),
         (["dial", "lowe"], "lowe: neither a stage of recipe.yaml nor a folder"),
         (["dial", "low", "--evaluate", "low"], "--evaluate low: no evaluate stage of recipe.yaml"),
+        (["dial", "low", "--prompts", "promts"], "--prompts: no data `promts`"),
+        (["dial", "low", "--prompts", "prompts.all"], "--prompts: no data `prompts.all`"),
         (["dial", "other"], "no evaluate stage of the recipe names it, and it has no held_out_prompts"),
         (["export", "model", "low", "new", "--dial", "1.6"], "a dial setting of 1.6"),
         (["export", "model", "low", "new", "--average", "other"], "--average without --dial"),
         (["export", "model", "base", "new", "--dial", "0.5"], "not the folder of a run"),
+        (["export", "model", "low", "new", "--dial", "0.5", "--base", "base"], "--base with --dial"),
     ],
 )
 def test_errors_say_what_was_found(

@@ -244,17 +244,54 @@ def test_command_on_runs_takes_what_their_recipe_says(
     assert "4 samples of 2 policies on 1 prompt" in out
 
 
-def test_command_says_what_is_wrong(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_pool_of_the_command_is_made_again_when_prompts_or_functions_changed(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    workspace = tmp_path / "copy"
+    shutil.copytree(project, workspace)
+    monkeypatch.chdir(workspace)
+    words = ("simulate", "low", "--prompts", "mine.jsonl", "--num-completions", "2", "--json")
+
+    def pool() -> str:
+        code, out, err = ended(capsys, *words)
+        assert code == 0, err
+        return str(json.loads(out)["pool"])
+
+    (workspace / "mine.jsonl").write_text('{"prompt": "my parcel"}\n')
+    first = pool()
+    assert pool() == first
+    (workspace / "mine.jsonl").write_text('{"prompt": "late parcel"}\n')
+    second = pool()
+    assert set(read_pool(Path(second)).prompts) == {"late parcel"}
+    (workspace / "sim_rewards.py").write_text(REWARD.replace('count("my")', 'count("late")'))
+    assert len({first, second, pool()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lowe"], ["lowe: neither the folder of a run nor a stage with a finished run", "near it: low"]),
+        (["low", "--prompts", "promts"], ["--prompts promts: neither data of recipe.yaml nor a file"]),
+        (["low", "--prompts", "prompts.all"], ["--prompts: no data `prompts.all`"]),
+        (["eval"], ["eval: a run of kind evaluate, which trains no policy"]),
+        (["low", "eval"], ["eval: a run of kind evaluate, which trains no policy"]),
+        (["low", "--live", "--port", "99999"], ["'--port'", "65535"]),
+    ],
+)
+def test_command_says_what_is_wrong(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: list[str],
+) -> None:
+    """A refused command leaves no run folder behind."""
     monkeypatch.chdir(project)
-    code, _, err = ended(capsys, "simulate", "lowe")
+    before = sorted(project.glob("runs/*"))
+    code, _, err = ended(capsys, "simulate", *words)
     assert code == 2
-    assert "lowe: neither the folder of a run nor a stage with a finished run" in err
-    assert "near it: low" in err
-    code, _, err = ended(capsys, "simulate", "low", "--prompts", "promts")
-    assert code == 2
-    assert "--prompts promts: neither data of recipe.yaml nor a file" in err
+    assert [part for part in said if part not in err] == []
+    assert sorted(project.glob("runs/*")) == before
 
 
 def test_two_runs_of_one_stage_are_told_apart(
