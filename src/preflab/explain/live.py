@@ -104,9 +104,10 @@ class Live:
             )
         if isinstance(alpha, bool) or not isinstance(alpha, int | float):
             raise PreflabError("an α that is no number", f"a number from 0 to {MOST:g}", "reload the page")
+        alpha = float(min(alpha, 2 * MOST))  # a whole number may be too large for a float
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < MOST_SEED:
             raise PreflabError("a seed that is no whole number", f"a number from 0 to {MOST_SEED - 1}", "reload")
-        return Wanted(self.prompts[prompt], run, check_alpha(float(alpha)), seed)
+        return Wanted(self.prompts[prompt], run, check_alpha(alpha), seed)
 
     def write(self, wanted: Wanted) -> Iterator[dict[str, Any]]:
         """The events of one completion.

@@ -162,6 +162,7 @@ def test_text_is_scored_with_the_real_rewards(live: tuple[str, Live]) -> None:
         {"run": "low", "alpha": True, "seed": 0},
         {"run": "low", "alpha": float("nan"), "seed": 0},
         {"run": "low", "alpha": 11, "seed": 0},
+        {"run": "low", "alpha": 10**400, "seed": 0},
         {"run": "low", "alpha": 1, "seed": -1},
         {"run": "low", "alpha": 1, "seed": 2**53},
         {"run": "low", "alpha": 1, "seed": 0.5},
