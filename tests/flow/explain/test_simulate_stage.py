@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from preflab import pipeline
 from preflab.cli import run_command
 from preflab.errors import PreflabError
+from preflab.explain.inline import json_in_script
 from preflab.explain.pool import read_pool
 from preflab.explain.simulator_data import choose, simulator_data
 from preflab.files import read_json
@@ -183,6 +185,14 @@ def test_data_that_would_be_too_large_leaves_prompts_out_and_says_so(project: Pa
     assert data["samples"]["text"] == whole["samples"]["text"][: 9 * kept]
     assert data["runs"] == whole["runs"]
     assert len(choose(pool, pool.policies == 1)) == 15
+
+
+def test_size_counts_characters_as_they_are_escaped(project: Path) -> None:
+    """200 `<` are 1,200 bytes of the page: 9 samples of a prompt have 10,800, and 40,000 have room for three prompts."""
+    pool = read_pool(lines_of(project)["sim"].folder / "pool.parquet")
+    data = simulator_data(replace(pool, completions=("<" * 200,) * len(pool)), most_bytes=40_000)
+    assert len(json_in_script(data)) < 40_000
+    assert len(data["prompts"]) == 3
 
 
 def refused(project: Path, *overrides: str) -> PreflabError:
