@@ -72,6 +72,12 @@ function doubtText(sim, point) {
     thin: () => (
       `${whole(point.thin)} of ${plural(point.numPrompts, "prompt")} have fewer than ${FEWEST} samples that speak`),
     shape: () => `a few samples decide (Pareto k ${figure(point.shape)}, above ${LARGEST_SHAPE})`,
+    unscored: () => {
+      const { criterion, thin } = point.unscored;
+      const { label } = sim.data.criteria[criterion];
+      const where = `${whole(thin)} of ${plural(point.numPrompts, "prompt")}`;
+      return `on ${where} fewer than ${FEWEST} samples with a score of ${label} speak`;
+    },
     beyond: () => `KL ${figure(point.kl.value)} is farther than any pooled policy went (${figure(sim.pool.farthest)})`,
     moves: () => {
       const { left, figure: which, moved } = point.moves[0];
