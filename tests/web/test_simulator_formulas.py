@@ -11,6 +11,8 @@ import pytest
 from preflab.explain.pareto import tail_shape
 from preflab.explain.simulator_page import simulator_page
 from preflab.explain.weights import Draws, Point, estimate, measure, optimum, spread_within
+from preflab.settings.rewards import RewardSource
+from preflab.stages.common.pooled_policies import source_text
 from simulator_worlds import random_pool, shop
 
 pytestmark = pytest.mark.browser
@@ -27,6 +29,7 @@ POOLS = {
 DOUBTS = {
     "thin": "an effective number of samples below",
     "shape": "Pareto k is",
+    "unscored": "an effective number of scored samples below",
     "beyond": "nats from the reference; the pool reaches",
     "moves": "leaves the pool",
 }
@@ -116,9 +119,18 @@ def test_leaving_a_policy_out_equals_a_pool_without_its_rows(page: Any, name: st
 def test_pareto_shapes_equal_those_of_python(page: Any) -> None:
     numbers = np.random.default_rng(0)
     weights = [numbers.pareto(1 / k, 2000) for k in (0.2, 0.7, 1.3)] + [np.ones(50), np.arange(12.0), np.ones(3)]
+    weights.append(np.repeat([1.0, 2.0], [1120, 105]))
     for each in weights:
         found = page.evaluate("(weights) => String(paretoShape(weights))", each.tolist())
         assert agree(found.replace("Infinity", "inf"), tail_shape(each))
+
+
+def test_terms_learned_from_labels_are_told_from_their_source(page: Any) -> None:
+    members = {"ensemble": ("a", "b"), "reference": "answers"}
+    learned: list[dict[str, Any]] = [{"model": "rm"}, members, {"implicit": "dpo"}]
+    others = [{"model": "tone", "class_label": "kind"}, {"function": "learned:score"}]
+    sources = [source_text(RewardSource.model_validate(source)) for source in learned + others]
+    assert page.evaluate("(sources) => sources.map((source) => LEARNED.test(source))", sources) == [True] * 3 + [False] * 2
 
 
 def test_the_largest_values_are_those_of_a_sort(page: Any) -> None:

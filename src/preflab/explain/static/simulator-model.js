@@ -2,6 +2,7 @@
 
 const NEARLY_NONE = 1 / 20; // share of the curve's smallest β that stands for no penalty at all
 const FURTHER = 6; // points between them
+const LEARNED = /^(reward model|ensemble of|implicit reward of) /; // sources of terms that were learned from labels
 
 /** Everything that does not change while the page is open, and the reward that the runs were trained on. */
 function makeModel(data) {
@@ -13,7 +14,7 @@ function makeModel(data) {
   const sim = {
     data, pool, groups, index, given,
     terms: samples.terms.map((column) => Float64Array.from(column, (value) => value ?? 0)),
-    learned: terms.map(({ source }) => /reward model|learned/i.test(source ?? "")),
+    learned: terms.map(({ source }) => LEARNED.test(source ?? "")),
     criteria: given.map((column, c) => Float64Array.from(column, (value) => value ?? criteria[c].fail ?? NaN)),
     failing: given.map((column, c) => failures(column, criteria[c].fail)),
     fixed: { length: centredLengths(pool, samples.num_words), noise: noiseOf(groups) },
