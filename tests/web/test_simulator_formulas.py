@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from preflab.explain.curve import beyond_training
 from preflab.explain.pareto import tail_shape
 from preflab.explain.simulator_page import simulator_page
 from preflab.explain.weights import Draws, Point, estimate, measure, optimum, spread_within
@@ -17,7 +18,7 @@ from simulator_worlds import random_pool, shop
 
 pytestmark = pytest.mark.browser
 
-BETAS = (3.0, 1.0, 0.5, 0.25, 0.1, 0.03)
+BETAS = (3.0, 1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
 POOLS = {
     "five policies": random_pool(0, num_prompts=12, most=9, num_policies=5, sharp=1.5),
     "far apart": random_pool(1, num_prompts=6, most=30, num_policies=3, sharp=6.0),
@@ -31,6 +32,7 @@ DOUBTS = {
     "shape": "Pareto k is",
     "unscored": "an effective number of scored samples below",
     "beyond": "nats from the reference; the pool reaches",
+    "smaller": "the smallest penalty that a pooled policy was trained with is",
     "moves": "leaves the pool",
 }
 MEASURED = """([data, betas]) => {
@@ -99,7 +101,8 @@ def test_points_equal_those_of_python(page: Any, name: str, fail: float | None) 
         assert agree(point["effective"], expected.effective)
         assert point["thin"] == expected.thin
         assert agree(point["shape"].replace("Infinity", "inf"), expected.pareto_k)
-        kinds = [kind for kind, words in DOUBTS.items() if any(words in doubt for doubt in expected.doubts)]
+        doubts = expected.doubts + beyond_training(beta, [one["kl_coef"] for one in data["policy_info"][1:]])
+        kinds = [kind for kind, words in DOUBTS.items() if any(words in doubt for doubt in doubts)]
         assert point["doubts"] == kinds
 
 

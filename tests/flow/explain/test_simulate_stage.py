@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from preflab import pipeline
 from preflab.cli import run_command
 from preflab.errors import PreflabError
+from preflab.explain.curve import curve
 from preflab.explain.inline import json_in_script
 from preflab.explain.pool import read_pool
 from preflab.explain.simulator_data import choose, simulator_data
@@ -155,6 +156,13 @@ def test_page_and_summary(project: Path) -> None:
     page = (project / "simulator.html").read_text(encoding="utf-8")
     assert page == (line.folder / "simulator.html").read_text(encoding="utf-8")
     assert "simulate" not in [other.kind for other in pipeline.run(load_recipe(project / "recipe.yaml")) if other.ran]
+
+
+def test_curve_doubts_penalties_below_half_of_the_smallest_that_was_trained(project: Path) -> None:
+    pool = read_pool(lines_of(project)["sim"].folder / "pool.parquet")
+    found = curve(pool, [0.05, 0.02])
+    doubted = ["the smallest penalty that a pooled policy was trained with is 0.0500" in p.doubts for p in found.values()]
+    assert doubted == [False, True]
 
 
 def test_data_of_the_page(project: Path, table: Any) -> None:

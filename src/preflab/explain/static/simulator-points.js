@@ -1,5 +1,6 @@
 // One point of the trade-off (a reward and a β) with everything measured at it, and whether the pool can tell.
-// FEWEST, MOST_THIN, LARGEST_SHAPE, ERRORS_MOVED, LEAST_MOVED and REACH come from explain/weights.py and pareto.py.
+// FEWEST, MOST_THIN, LARGEST_SHAPE, ERRORS_MOVED, LEAST_MOVED, REACH and LEAST_SHARE come from explain/weights.py,
+// pareto.py and curve.py.
 
 const INTERVAL = 1.96;
 
@@ -80,13 +81,15 @@ function movesAt(pool, question, point, mixture) {
   });
 }
 
-/** Why the pool cannot tell what happens here: any of `thin`, `shape`, `unscored`, `beyond`, `moves`; none when it can. */
+/** Why the pool cannot tell what happens here: any of `thin`, `shape`, `unscored`, `beyond`, `smaller`, `moves`;
+    none when it can. */
 function doubtsAt(pool, point) {
   const doubts = [];
   if (point.thin > MOST_THIN * point.numPrompts) doubts.push("thin");
   if (point.shape > LARGEST_SHAPE) doubts.push("shape");
   if (point.unscored) doubts.push("unscored");
   if (point.kl.value > pool.farthest + REACH) doubts.push("beyond");
+  if (point.beta < LEAST_SHARE * pool.smallest) doubts.push("smaller");
   if (point.moves.length) doubts.push("moves");
   return doubts;
 }

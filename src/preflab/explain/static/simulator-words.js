@@ -79,6 +79,7 @@ function doubtText(sim, point) {
       return `on ${where} fewer than ${FEWEST} samples with a score of ${label} speak`;
     },
     beyond: () => `KL ${figure(point.kl.value)} is farther than any pooled policy went (${figure(sim.pool.farthest)})`,
+    smaller: () => `no pooled run was trained with a KL penalty below ${coefficient(sim.pool.smallest)}`,
     moves: () => {
       const { left, figure: which, moved } = point.moves[0];
       const name = which === "kl" ? "KL" : which === "reward" ? "learned reward" : sim.data.criteria[which].label;
