@@ -93,6 +93,27 @@ class Runs:
         return load_recipe(found, self.overrides)
 
 
+def named(runs: Sequence[FinishedRun]) -> dict[str, FinishedRun]:
+    """Name → run, each run once; a second run of a stage has the start of its key in its name: `ppo-3f2a`."""
+    names: dict[str, FinishedRun] = {}
+    for run in runs:
+        if run.folder not in [each.folder for each in names.values()]:
+            names[run.name if run.name not in names else f"{run.name}-{run.manifest['key'][:4]}"] = run
+    return names
+
+
+def check_averaged_once(runs: Sequence[FinishedRun]) -> None:
+    """Check that no run is averaged with itself.
+
+    Raises:
+        PreflabError: one is.
+    """
+    if len(named(runs)) < len(runs):
+        raise PreflabError(
+            f"--average: {', '.join(run.folder.name for run in runs)} has a run twice", "different runs", "name it once"
+        )
+
+
 def open_dial(ctx: StageContext, run: FinishedRun, averaged: Sequence[FinishedRun], **how: Any) -> Dial:
     """The dial of a run, or of the average of several.
 
@@ -102,6 +123,7 @@ def open_dial(ctx: StageContext, run: FinishedRun, averaged: Sequence[FinishedRu
     from preflab.explain.dial import Dial
     from preflab.stages.common.dialled import check_one_start
 
+    check_averaged_once([run, *averaged])
     check_one_start(run, averaged, started_from(ctx))
     return Dial.open(run.start(ctx), [each.output.model for each in (run, *averaged)], **how)
 
@@ -149,7 +171,7 @@ def write_setting(
     with runs.context(run) as ctx:
         difference = open_dial(ctx, run, averaged).write(setting, folder)
     dialled = [run, *averaged]
-    names, reference = [each.name for each in dialled], str(run.settings["model"])
+    names, reference = list(named(dialled)), str(run.settings["model"])
     found = Dialled(setting, names, reference, scales(dialled), _measured(dialled, setting))
     return found, run.output.model, difference
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,22 @@ def test_averaged_dial_draws_its_runs_beside_it(inside: Path) -> None:
     assert data["prompts"]["num"] == 10
 
 
+def test_runs_of_one_stage_are_told_apart(inside: Path) -> None:
+    """A sweep by --set makes runs with one name; the second is called by the start of its key."""
+    first = run_folder(inside, "low")
+    pipeline.run(load_recipe(inside / "recipe.yaml", ["stages.low.kl_coef=0.5"]), until=["low"])
+    (second,) = set((inside / "runs").glob("low-*")) - {first}
+    try:
+        words = ["dial", str(first), str(second), "--average", str(second), "--at", "", "--num-prompts", "2"]
+        assert run_command([*words, "--output", "sweep"]) == 0
+    finally:
+        shutil.rmtree(second)
+    data = read_json(inside / "sweep" / "dial.json")
+    other = f"low-{second.name.removeprefix('low-')[:4]}"
+    assert data["averaged"] == [other]
+    assert [(one["name"], one["kl_coef"]) for one in data["runs"]] == [("low", 0.05), (other, 0.5)]
+
+
 def test_card_says_what_it_is_and_what_was_measured(inside: Path, tmp_path: Path, dialled: dict[str, Any]) -> None:
     run_command(["export", "model", str(run_folder(inside, "low")), str(tmp_path / "a"), "--dial", "0.7"])
     run_command(["export", "model", "low", str(tmp_path / "b"), "--dial", "0.6"])
@@ -285,6 +302,7 @@ def test_card_says_what_it_is_and_what_was_measured(inside: Path, tmp_path: Path
         (["dial", "low", "--at", "much"], "'much' is no number"),
         (["dial", "low", "later"], "low started from base, later from low"),
         (["dial", "low", "--average", "later"], "low started from base, later from low"),
+        (["dial", "low", "--average", "low"], "has a run twice"),
         (["dial", "eval"], "trains no model from another"),
         (["dial", "base"], "not the folder of a run"),
         (["dial", "lowe"], "lowe: neither a stage of recipe.yaml nor a folder"),
@@ -342,8 +360,6 @@ def test_ends_are_those_of_the_folders_in_half_precision(inside: Path, dtype: st
 
 
 def test_quantised_models_are_refused(inside: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(inside / "base", tmp_path / "base")
     config = read_json(tmp_path / "base" / "config.json")
     config["quantization_config"] = {"quant_method": "fbgemm_fp8"}
