@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from preflab.cli.run_places import find_run
 from preflab.cli.running import announce
 from preflab.cli.speaking import (
     DEFAULT_RECIPE,
@@ -80,7 +81,7 @@ def simulate(
     if live and as_json:
         raise PreflabError("--live with --json", "one of them: the page is served until Ctrl-C", "leave --json out")
     with speaking(as_json) as speaker:
-        found = finished_runs([_folder(run, recipe, workspace) for run in runs])
+        found = finished_runs([find_run(run, recipe, workspace, finished=True) for run in runs])
         _check_policies(found)
         changed, name = _with_prompts(found.recipe, prompts or _default_prompts(found))
         given: dict[str, Any] = {"num_prompts": num_prompts, "num_completions": num_completions}
@@ -123,30 +124,6 @@ def _serve(ctx: StageContext, port: int, speaker: Speaker) -> None:
         speaker.stdout.flush()
 
     serve_live(page, source, key, port, ready)
-
-
-def _folder(run: str, recipe: Path, workspace: Path | None) -> Path:
-    """The folder of a run: itself, or the newest finished run of a stage in the workspace."""
-    if (Path(run) / "manifest.json").is_file():
-        return Path(run)
-    from preflab import pipeline
-    from preflab.recipe import load_recipe
-    from preflab.stages.common.manifest import read_manifest
-
-    place = workspace or (pipeline.workspace_folder(load_recipe(recipe)) if recipe.exists() else Path.cwd())
-    folders = [path.parent for path in sorted((place / "runs").glob("*/manifest.json"))]
-    manifests = {folder: read_manifest(folder) for folder in folders}
-    done = {folder: one for folder, one in manifests.items() if one.get("state") == "done"}
-    mine = [folder for folder, one in done.items() if one["stage"] == run]
-    if not mine:
-        names = sorted({str(one["stage"]) for one in done.values()})
-        near = nearest(run, names)
-        raise PreflabError(
-            f"{run}: neither the folder of a run nor a stage with a finished run in {shown_path(place)}",
-            f"near it: {near}" if near else f"one of {', '.join(names) or '(there are none)'}",
-            "name a run's folder, or the workspace with --workspace",
-        )
-    return max(mine, key=lambda folder: str(done[folder].get("finished")))
 
 
 def _check_policies(found: Finished) -> None:
