@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from preflab.explain.dial import Dial
     from preflab.recipe import Recipe
     from preflab.report.card_dial import Dialled
-    from preflab.stages.base import StageContext
+    from preflab.stages.base import StageContext, StageOutput
     from preflab.stages.common.finished_runs import FinishedRun
     from preflab.store.workspace import Workspace
 
@@ -68,6 +69,7 @@ class Runs:
         try:
             with pipeline.functions_found(recipe):
                 ctx = run.context(recipe, opened)
+                ctx = replace(ctx, upstream={**_reward_models(recipe, run), **ctx.upstream})
                 pipeline.prepare(recipe, ctx.seed, needs_torch=True)
                 yield ctx
         finally:
@@ -91,6 +93,17 @@ class Runs:
                 "name it with --recipe",
             )
         return load_recipe(found, self.overrides)
+
+
+def _reward_models(recipe: Recipe, run: FinishedRun) -> dict[str, StageOutput]:
+    """The finished reward models of the recipe that its evaluations name; a run without rewards was made from none."""
+    from preflab import pipeline
+    from preflab.settings.evaluation import EvaluateSettings
+
+    evaluations = [stage for stage in recipe.stages.values() if isinstance(stage, EvaluateSettings)]
+    wanted = {name for stage in evaluations for name in stage.rewards if name in recipe.stages} - set(run.upstream)
+    steps = pipeline.plan(recipe, run.folder.parent) if wanted else {}
+    return {name: pipeline.output(steps[name]) for name in wanted if pipeline.state_of(steps[name]) == "done"}
 
 
 def named(runs: Sequence[FinishedRun]) -> dict[str, FinishedRun]:

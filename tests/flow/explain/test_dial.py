@@ -336,6 +336,21 @@ def test_prompts_can_be_named_where_no_evaluation_names_the_run(inside: Path) ->
     assert "reward/mean" in data["points"][0]["figures"]
 
 
+def test_reward_models_of_an_evaluation_need_not_have_led_to_the_run(inside: Path, tmp_path: Path) -> None:
+    """A run of dpo has no reward; the evaluation that names it scores it with the recipe's reward model."""
+    recipe = inside / "rewarded.yaml"
+    rm = "  rm: {kind: reward, model: base, preferences: pairs, lora: {rank: 2}}\n"
+    more = "  scored: {kind: evaluate, models: [base, dpo], prompts: prompts, rewards: [rm], decoding: {max_new_tokens: 6}}\n"
+    recipe.write_text((inside / "recipe.yaml").read_text() + rm + more)
+    pipeline.run(load_recipe(recipe), until=["scored"])
+    words = ["dial", "dpo", "--recipe", str(recipe), "--at", "", "--output", str(tmp_path / "out")]
+    assert run_command(words) == 0
+    evaluation = read_json(run_folder(inside, "scored") / "evaluation.json")
+    expected = {one["name"]: one["figures"]["reward/rm"]["value"] for one in evaluation["models"]}
+    points = read_json(tmp_path / "out" / "dial.json")["points"]
+    assert [point["figures"]["reward/rm"]["value"] for point in points] == [expected["base"], expected["dpo"]]
+
+
 def test_runs_without_a_reward_are_dialled_by_the_judges_of_another_evaluation(inside: Path) -> None:
     words = ["dial", "dpo", "low", "--evaluate", "eval", "--at", "0.5", "--num-prompts", "12", "--output", "dpo"]
     assert run_command(words) == 0
