@@ -133,7 +133,9 @@ def test_terms_learned_from_labels_are_told_from_their_source(page: Any) -> None
     learned: list[dict[str, Any]] = [{"model": "rm"}, members, {"implicit": "dpo"}]
     others = [{"model": "tone", "class_label": "kind"}, {"function": "learned:score"}]
     sources = [source_text(RewardSource.model_validate(source)) for source in learned + others]
-    assert page.evaluate("(sources) => sources.map((source) => LEARNED.test(source))", sources) == [True] * 3 + [False] * 2
+    assert (
+        page.evaluate("(sources) => sources.map((source) => LEARNED.test(source))", sources) == [True] * 3 + [False] * 2
+    )
 
 
 def test_the_largest_values_are_those_of_a_sort(page: Any) -> None:

@@ -340,8 +340,8 @@ def test_reward_models_of_an_evaluation_need_not_have_led_to_the_run(inside: Pat
     """A run of dpo has no reward; the evaluation that names it scores it with the recipe's reward model."""
     recipe = inside / "rewarded.yaml"
     rm = "  rm: {kind: reward, model: base, preferences: pairs, lora: {rank: 2}}\n"
-    more = "  scored: {kind: evaluate, models: [base, dpo], prompts: prompts, rewards: [rm], decoding: {max_new_tokens: 6}}\n"
-    recipe.write_text((inside / "recipe.yaml").read_text() + rm + more)
+    scored = "kind: evaluate, models: [base, dpo], prompts: prompts, rewards: [rm], decoding: {max_new_tokens: 6}"
+    recipe.write_text(f"{(inside / 'recipe.yaml').read_text()}{rm}  scored: {{{scored}}}\n")
     pipeline.run(load_recipe(recipe), until=["scored"])
     words = ["dial", "dpo", "--recipe", str(recipe), "--at", "", "--output", str(tmp_path / "out")]
     assert run_command(words) == 0

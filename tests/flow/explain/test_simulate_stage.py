@@ -161,7 +161,9 @@ def test_page_and_summary(project: Path) -> None:
 def test_curve_doubts_penalties_below_half_of_the_smallest_that_was_trained(project: Path) -> None:
     pool = read_pool(lines_of(project)["sim"].folder / "pool.parquet")
     found = curve(pool, [0.05, 0.02])
-    doubted = ["the smallest penalty that a pooled policy was trained with is 0.0500" in p.doubts for p in found.values()]
+    doubted = [
+        "the smallest penalty that a pooled policy was trained with is 0.0500" in p.doubts for p in found.values()
+    ]
     assert doubted == [False, True]
 
 
@@ -196,7 +198,7 @@ def test_data_that_would_be_too_large_leaves_prompts_out_and_says_so(project: Pa
 
 
 def test_size_counts_characters_as_they_are_escaped(project: Path) -> None:
-    """200 `<` are 1,200 bytes of the page: 9 samples of a prompt have 10,800, and 40,000 have room for three prompts."""
+    """200 `<` are 1,200 bytes of the page: 9 samples of a prompt have 10,800, and three prompts fit into 40,000."""
     pool = read_pool(lines_of(project)["sim"].folder / "pool.parquet")
     data = simulator_data(replace(pool, completions=("<" * 200,) * len(pool)), most_bytes=40_000)
     assert len(json_in_script(data)) < 40_000
