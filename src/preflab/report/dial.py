@@ -37,7 +37,7 @@ Data = dict[str, Any]
 
 def dial_page(data: Data) -> str:
     """The page as HTML; it opens offline and has no scripts."""
-    reads = f"{count(data['prompts']['num'], 'held-out prompt')}, {data['made_by']}"
+    reads = f"{count(data['prompts']['num'], _prompt_words(data))}, {data['made_by']}"
     sections = [_frontier(data), _along(data), _everything(data)]
     title = f"The dial of {_subject(data)}"
     return render_page(title, reads, [_better(data), _cost(data), _take(data)], sections)
@@ -62,6 +62,11 @@ def _highest(data: Data) -> Data:
     name = lead_measure(data)
     others = [one for one in data["points"] if one["setting"] != 1 and one["figures"][name]["value"] is not None]
     return best_setting(data) or max(others, key=lambda one: float(one["figures"][name]["value"]))
+
+
+def _prompt_words(data: Data) -> str:
+    """What one of the prompts is called; only a data file's part `held_out` is known to be held out."""
+    return "held-out prompt" if data["prompts"]["name"].endswith(".held_out") else "prompt"
 
 
 def _subject(data: Data) -> str:
@@ -125,7 +130,8 @@ def _worth(data: Data, name: str) -> Figure:
     lines += [_line(label, role, [one], name) for one in points for s, (label, role) in marked.items()
               if one["setting"] == s]  # fmt: skip
     curve = data["optimum"]["curves"].get(name) or []
-    caption = f"Held-out prompts, n = {data['prompts']['num']:,}; bands and whiskers: 95\u00a0% intervals over prompts."
+    prompts = f"{_prompt_words(data)}s".capitalize()
+    caption = f"{prompts}, n = {data['prompts']['num']:,}; bands and whiskers: 95\u00a0% intervals over prompts."
     if len(curve) > 1:
         optimum = data["optimum"]
         role = "gold" if name.startswith("judge/") else "reward"

@@ -21,6 +21,7 @@ from preflab.files import read_json
 from preflab.models.language_model import open_language_model
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.recipe import load_recipe
+from preflab.report.dial import dial_page
 from preflab.sampling.engines import EngineSource, make_engine
 from preflab.settings.sampling import DecodingSettings
 from preflab.training.batches import TokenSequence
@@ -175,6 +176,8 @@ def test_page_shows_every_setting_and_run(dialled: dict[str, Any], project: Path
     for shown in ("The dial of low", "Is there a better setting than 1", "other", "full", "best possible", "0.7",
                   "variety (judge)", "KL to the reference", "distinct-2"):  # fmt: skip
         assert shown in text
+    held_out = unescape(dial_page({**dialled, "prompts": {**dialled["prompts"], "name": "prompts.held_out"}}))
+    assert ("held-out" in text.lower(), held_out.lower().count("held-out prompts") > 1) == (False, True)
 
 
 @pytest.mark.parametrize("stage", ["low", "full"])
