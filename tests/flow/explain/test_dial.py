@@ -21,7 +21,7 @@ from preflab.files import read_json
 from preflab.models.language_model import open_language_model
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.recipe import load_recipe
-from preflab.report.dial import dial_page
+from preflab.report.dial import dial_page, lead_measure
 from preflab.sampling.engines import EngineSource, make_engine
 from preflab.settings.sampling import DecodingSettings
 from preflab.training.batches import TokenSequence
@@ -30,6 +30,9 @@ from tiny_encoder_decoders import save_encoder_decoder
 
 WORDS = ("where", "is", "my", "parcel", "late")
 REWARD = """
+def silent(prompt, completion):
+    return None
+
 def likes_late(prompt, completion):
     return float(completion.count("late"))
 
@@ -364,6 +367,17 @@ def test_runs_without_a_reward_are_dialled_by_the_judges_of_another_evaluation(i
     kls = [point["figures"]["kl/exact"]["value"] for point in data["points"]]
     assert kls[0] == 0 < kls[1] < kls[2]
     assert "The dial of dpo" in (inside / "dpo" / "dial.html").read_text(encoding="utf-8")
+
+
+def test_judge_that_scores_nothing_decides_nothing(inside: Path, tmp_path: Path) -> None:
+    recipe = inside / "silent.yaml"
+    content = (inside / "recipe.yaml").read_text().replace("{variety: ", '{a: "dial_rewards:silent", variety: ')
+    recipe.write_text(content)
+    words = ["dial", "low", "full", "--recipe", str(recipe), "--at", "", "--output", str(tmp_path / "out")]
+    assert run_command(words) == 0
+    data = read_json(tmp_path / "out" / "dial.json")
+    assert {one["figures"]["judge/a"]["value"] for one in data["points"]} == {None}
+    assert lead_measure(data) == "judge/variety"
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
