@@ -140,6 +140,16 @@ def test_scores_that_are_missing_are_said(simulator: Open) -> None:
     assert "NaN" not in page.locator("#chart").inner_html()
 
 
+def test_a_criterion_without_any_score_is_not_asked_about(simulator: Open) -> None:
+    data = random_pool(6, num_prompts=3, most=9, num_policies=3, sharp=0.5)
+    data["criteria"][0]["fail"] = None
+    data["samples"]["criteria"] = [[None] * len(data["samples"]["text"])]
+    page = simulator(data)
+    assert page.evaluate("document.activeElement === document.body"), "the guess was there, and was skipped"
+    assert page.locator("#guess").is_hidden()
+    assert page.locator("#lab").is_visible()
+
+
 def test_one_prompt_needs_no_buttons(simulator: Open) -> None:
     page = simulator(shop(num_prompts=1, per_policy=10, seed=1))
     assert page.locator("#next").is_disabled()
