@@ -134,7 +134,9 @@ def test_scores_that_are_missing_are_said(simulator: Open) -> None:
     data["criteria"].append({"name": "j", "label": "judge", "higher_is_better": False, "fail": None})
     data["samples"]["criteria"].append([None] * len(data["samples"]["text"]))
     page = simulator(data)
+    assert "got no score and is left out" in text(page, "#criterion-change")
     page.locator("#criterion").select_option("1")
+    assert "100\u00a0% of what is written got no score" in text(page, "#criterion-change")
     assert text(page, "#at-criterion") == "–"
     assert "judge gave none" in text(page, "#completions")
     assert "NaN" not in page.locator("#chart").inner_html()

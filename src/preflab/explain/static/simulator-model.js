@@ -16,6 +16,7 @@ function makeModel(data) {
     terms: samples.terms.map((column) => Float64Array.from(column, (value) => value ?? 0)),
     learned: terms.map(({ source }) => LEARNED.test(source ?? "")),
     criteria: given.map((column, c) => Float64Array.from(column, (value) => value ?? criteria[c].fail ?? NaN)),
+    silent: given.map((column, c) => Float64Array.from(column, (value) => Number((value ?? criteria[c].fail) === null))),
     failing: given.map((column, c) => failures(column, criteria[c].fail)),
     fixed: { length: centredLengths(pool, samples.num_words), noise: noiseOf(groups) },
   };
@@ -96,5 +97,6 @@ function setPoint(sim, state) {
   sim.criterion = row ? { at: state.criterion, sign: row.higher_is_better ? 1 : -1, fail: row.fail } : null;
   sim.label = row?.label ?? "";
   sim.parting = row ? partingOf(sim.curve, state.criterion, sim.criterion.sign) : null;
+  sim.unscored = row ? estimate(sim.pool, sim.point.weights, sim.silent[state.criterion]).value : 0;
   sim.unreadable = row ? estimate(sim.pool, sim.point.weights, sim.failing[state.criterion]).value : NaN;
 }
