@@ -23,7 +23,6 @@ class Typist:
         self.asked: list[Any] = []
         self.num_written = self.num_at_once = self.most_at_once = 0
         self.fails_after: int | None = None
-        self.error: Exception = PreflabError("the model broke", "a whole one", "mend it")
 
     def check(self, request: Any) -> Any:
         """Any mapping is fine."""
@@ -39,7 +38,7 @@ class Typist:
         try:
             for number, (text, log_ratio) in enumerate(self.tokens):
                 if number == self.fails_after:
-                    raise self.error
+                    raise PreflabError("the model broke", "a whole one", "mend it")
                 time.sleep(self.pause)
                 self.num_written += 1
                 yield {"kind": "token", "text": text, "logp": -0.5, "log_ratio": log_ratio}

@@ -63,14 +63,6 @@ def test_events_come_as_lines(base: str, typist: Typist) -> None:
     assert typist.asked == [{"prompt": "p"}]
 
 
-def test_error_of_a_users_function_is_an_event(base: str, typist: Typist, caplog: pytest.LogCaptureFixture) -> None:
-    typist.fails_after, typist.error = 1, ZeroDivisionError("division by zero")
-    answer = httpx.post(f"{base}/live", json={"prompt": "p"}, headers=MINE)
-    *_, last = (json.loads(line) for line in answer.text.splitlines())
-    assert (last["kind"], last["found"]) == ("error", "ZeroDivisionError: division by zero")
-    assert "a completion of --live failed" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -128,7 +128,7 @@ class Live:
 
     def _end(self, prompt: Prompt, ids: tuple[int, ...], ended: Ended, log_ratio: float) -> dict[str, Any]:
         text = self.renderer.text(prompt, ended.token_ids)
-        scored = self.score(ScoringItem(prompt, text, ids, ended.token_ids, ended.finish_reason))
+        scored = self._scored(ScoringItem(prompt, text, ids, ended.token_ids, ended.finish_reason))
         return {
             "kind": "end",
             "finish_reason": ended.finish_reason,
@@ -138,6 +138,18 @@ class Live:
             "terms": dict(scored.terms),
             "criteria": dict(scored.criteria),
         }
+
+    def _scored(self, item: ScoringItem) -> Scored:
+        try:
+            return self.score(item)
+        except PreflabError:
+            raise
+        except Exception as error:  # of a function of the user's
+            raise PreflabError(
+                f"scoring it failed ({type(error).__name__}: {error})",
+                "a score, or None",
+                "Correct the reward or the judge that raised it",
+            ) from error
 
     def _realigner(self, run: str) -> Realigner:
         """Reference and run; the run that was used last stays in memory."""

@@ -11,7 +11,6 @@ another host are refused, so that a name of somebody else cannot be pointed here
 from __future__ import annotations
 
 import json
-import logging
 import secrets
 import socket
 import threading
@@ -31,8 +30,6 @@ from preflab.errors import PreflabError
 from preflab.web.security import HEADERS, Refusal, from_own_page, known_host
 from preflab.web.serve import listen
 from preflab.web.settings import WebSettings
-
-logger = logging.getLogger(__name__)
 
 KEY_HEADER = "X-Preflab-Key"
 PATH = "/live"
@@ -180,16 +177,8 @@ def _lines(write: Callable[[], Iterator[dict[str, Any]]]) -> Iterator[bytes]:
         for event in write():
             yield json.dumps(event, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
     except PreflabError as error:
-        yield _error_line(error.found, error.expected, error.do)
-    except Exception as error:  # such as that of a judge, a function of the user's
-        logger.exception("a completion of --live failed")
-        do = "see what the command that serves this page has printed"
-        yield _error_line(f"{type(error).__name__}: {error}", "no such error", do)
-
-
-def _error_line(found: str, expected: str, do: str) -> bytes:
-    content = {"kind": "error", "found": found, "expected": expected, "do": do}
-    return json.dumps(content, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        content = {"kind": "error", "found": error.found, "expected": error.expected, "do": error.do}
+        yield json.dumps(content, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 class _Guard:

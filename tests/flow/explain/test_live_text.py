@@ -177,6 +177,15 @@ def test_requests_are_checked(live: tuple[str, Live], request_: Any) -> None:
         source.check(request_)
 
 
+def test_error_of_a_users_function_is_one_of_preflab(live: tuple[str, Live], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server sends such errors to the page; any other would cut the response."""
+    _, source = live
+    monkeypatch.setattr(source, "score", lambda item: 1 / 0)
+    wanted = source.check({"prompt": next(iter(source.prompts)), "run": "low", "alpha": 0.5, "seed": 0})
+    with pytest.raises(PreflabError, match=r"scoring it failed \(ZeroDivisionError: division by zero\)"):
+        list(source.write(wanted))
+
+
 def test_runs_without_a_coefficient_are_refused(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(project)
     path = next((project / "runs").glob("high-*")) / "manifest.json"
