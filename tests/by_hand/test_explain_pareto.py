@@ -42,6 +42,11 @@ def test_equal_weights_have_no_tail() -> None:
     assert tail_shape(np.ones(100)) == -math.inf
 
 
+def test_equal_exceedances_have_an_end() -> None:
+    """105 exceedances of ½: of the 40 θ one, 1/x · (1 − (√(40/2.5) − 1)/3), is 0. The tail ends, so k is below 0."""
+    assert tail_shape([1.0] * 1120 + [2.0] * 105) < 0
+
+
 def test_few_weights_tell_nothing() -> None:
     # A fifth of 20 samples is 4, of 25 it is 5.
     assert tail_shape(np.arange(1.0, 21.0)) == math.inf

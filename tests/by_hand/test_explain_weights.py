@@ -146,6 +146,18 @@ def test_thin_prompts_make_a_point_unsure() -> None:
     assert "10 of 10 prompts" in measure(many(10, 1, (TEXTS[:4], TEXTS[4:])), Target(np.zeros(80)), {}).doubts[0]
 
 
+def test_criterion_with_few_scores_makes_a_point_unsure() -> None:
+    """16 samples of equal weight per prompt: with 9 scored ones too few speak about gold, with 10 enough do."""
+    pool = many(4, 2, (TEXTS[:4], TEXTS[4:]))
+    is_b = (pool.logps[1] > pool.logps[0]).astype(np.float64)
+    for num, doubts in ((9, 1), (10, 0), (0, 0)):
+        gold = np.where(np.tile(np.arange(16) < num, 4), is_b, math.nan)
+        found = measure(pool, optimum(LN3 * is_b, 1.0), {"gold": gold}).doubts
+        assert len([doubt for doubt in found if "scored samples" in doubt]) == doubts
+    one = np.where(np.arange(64) == 0, 1.0, math.nan)
+    assert "gold: 4 of 4 prompts" in measure(pool, optimum(LN3 * is_b, 1.0), {"gold": one}).doubts[0]
+
+
 def test_point_that_depends_on_one_policy_is_unsure() -> None:
     # The reference never wrote b: without the other policy the optimum would seem to write a alone.
     pool = many(4, 20, ([A, A, A, A], [A, B, B, B]))

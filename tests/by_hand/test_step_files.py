@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from preflab.training.step_files import StepFiles, step_of
+from preflab.training.step_files import StepFiles, file_name, step_of
 
 KIB = 2**10
 
@@ -75,6 +75,16 @@ def test_file_that_a_kill_left_half_is_removed(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path).num_rows == 2, "readers pass it over"
     StepFiles(tmp_path, num_done=2, most_mib=1)
     assert steps_in(tmp_path) == [0, 1]
+
+
+def test_file_that_another_process_deletes_meanwhile_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On resuming, every process of a run cuts the record back: step 2 is gone after it was listed."""
+    written(tmp_path, range(2), 150 * KIB)
+    listed = [tmp_path / file_name(step) for step in range(3)]
+    monkeypatch.setattr("preflab.training.step_files.step_files", lambda folder: listed)
+    assert StepFiles(tmp_path, num_done=2, most_mib=1).sizes.keys() == {0, 1}
 
 
 def test_kill_between_two_deletions_is_mended(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from enumerated.tilted_world import Exact, Pooled, World, pool
+from enumerated.tilted_world import TOKENS, Exact, Pooled, World, pool
+from preflab.explain.curve import beyond_training
 from preflab.explain.weights import Point, estimate, measure, optimum, policy_target
 
 BETAS = (3.0, 1.0, 0.5, 0.3, 0.15, 0.1, 0.07, 0.05)
@@ -123,6 +124,28 @@ def test_pool_without_a_hacking_policy_is_greyed_where_it_is_visibly_wrong(betas
         assert {0.1, 0.07} <= visibly_wrong(found, [world])
         assert visibly_wrong(found, [world]) <= {beta for beta in BETAS if found[beta].unsure}
         assert {1.0, 0.5, 0.3} <= set(trusted(found))
+
+
+def test_penalties_far_below_those_of_training_are_doubted_where_other_rules_are_blind() -> None:
+    """Reward is 0.2 with one best token, which three texts in four have, and 1 for six gibberish tokens.
+
+    At β = 0.03 the optimum writes gibberish alone: 0.05⁶·exp(1/0.03) = 4.7 million against 0.74·exp(0.2/0.03) = 580.
+    The optima at 0.5 and 0.3 never do. All other samples with the highest reward weigh equally, so nothing else doubts.
+    """
+    world = World()
+    world.learned = np.where((TOKENS == 3).all(axis=1), 1.0, 0.2 * (TOKENS == 2).any(axis=1))
+    pooled = pool([world], (0.5, 0.3), 1300, 0)
+    point = points(pooled, (0.03,))[0.03]
+    assert exact([world], 0.03).reward > 0.999
+    assert point.means["reward"].value == pytest.approx(0.2, abs=0.001)
+    assert not point.unsure
+    assert beyond_training(0.03, [0.5, 0.3]) == ("the smallest penalty that a pooled policy was trained with is 0.300",)
+    assert beyond_training(0.15, [0.5, 0.3]) == ()
+
+
+@pytest.mark.parametrize("coefficients", [[], [0.3, 0.0], [0.3, None]])
+def test_penalties_have_no_end_without_known_coefficients_above_0(coefficients: list[float | None]) -> None:
+    assert beyond_training(0.001, coefficients) == ()
 
 
 def test_region_that_one_policy_alone_covers_is_greyed() -> None:

@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from preflab.explain.curve import beyond_training
 from preflab.explain.pareto import tail_shape
 from preflab.explain.simulator_page import simulator_page
 from preflab.explain.weights import Draws, Point, estimate, measure, optimum, spread_within
+from preflab.settings.rewards import RewardSource
+from preflab.stages.common.pooled_policies import source_text
 from simulator_worlds import random_pool, shop
 
 pytestmark = pytest.mark.browser
 
-BETAS = (3.0, 1.0, 0.5, 0.25, 0.1, 0.03)
+BETAS = (3.0, 1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
 POOLS = {
     "five policies": random_pool(0, num_prompts=12, most=9, num_policies=5, sharp=1.5),
     "far apart": random_pool(1, num_prompts=6, most=30, num_policies=3, sharp=6.0),
@@ -27,7 +30,9 @@ POOLS = {
 DOUBTS = {
     "thin": "an effective number of samples below",
     "shape": "Pareto k is",
+    "unscored": "an effective number of scored samples below",
     "beyond": "nats from the reference; the pool reaches",
+    "smaller": "the smallest penalty that a pooled policy was trained with is",
     "moves": "leaves the pool",
 }
 MEASURED = """([data, betas]) => {
@@ -96,7 +101,8 @@ def test_points_equal_those_of_python(page: Any, name: str, fail: float | None) 
         assert agree(point["effective"], expected.effective)
         assert point["thin"] == expected.thin
         assert agree(point["shape"].replace("Infinity", "inf"), expected.pareto_k)
-        kinds = [kind for kind, words in DOUBTS.items() if any(words in doubt for doubt in expected.doubts)]
+        doubts = expected.doubts + beyond_training(beta, [one["kl_coef"] for one in data["policy_info"][1:]])
+        kinds = [kind for kind, words in DOUBTS.items() if any(words in doubt for doubt in doubts)]
         assert point["doubts"] == kinds
 
 
@@ -116,9 +122,20 @@ def test_leaving_a_policy_out_equals_a_pool_without_its_rows(page: Any, name: st
 def test_pareto_shapes_equal_those_of_python(page: Any) -> None:
     numbers = np.random.default_rng(0)
     weights = [numbers.pareto(1 / k, 2000) for k in (0.2, 0.7, 1.3)] + [np.ones(50), np.arange(12.0), np.ones(3)]
+    weights.append(np.repeat([1.0, 2.0], [1120, 105]))
     for each in weights:
         found = page.evaluate("(weights) => String(paretoShape(weights))", each.tolist())
         assert agree(found.replace("Infinity", "inf"), tail_shape(each))
+
+
+def test_terms_learned_from_labels_are_told_from_their_source(page: Any) -> None:
+    members = {"ensemble": ("a", "b"), "reference": "answers"}
+    learned: list[dict[str, Any]] = [{"model": "rm"}, members, {"implicit": "dpo"}]
+    others = [{"model": "tone", "class_label": "kind"}, {"function": "learned:score"}]
+    sources = [source_text(RewardSource.model_validate(source)) for source in learned + others]
+    assert (
+        page.evaluate("(sources) => sources.map((source) => LEARNED.test(source))", sources) == [True] * 3 + [False] * 2
+    )
 
 
 def test_the_largest_values_are_those_of_a_sort(page: Any) -> None:

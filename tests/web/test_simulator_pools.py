@@ -134,10 +134,22 @@ def test_scores_that_are_missing_are_said(simulator: Open) -> None:
     data["criteria"].append({"name": "j", "label": "judge", "higher_is_better": False, "fail": None})
     data["samples"]["criteria"].append([None] * len(data["samples"]["text"]))
     page = simulator(data)
+    assert "got no score and is left out" in text(page, "#criterion-change")
     page.locator("#criterion").select_option("1")
+    assert "100\u00a0% of what is written got no score" in text(page, "#criterion-change")
     assert text(page, "#at-criterion") == "–"
     assert "judge gave none" in text(page, "#completions")
     assert "NaN" not in page.locator("#chart").inner_html()
+
+
+def test_a_criterion_without_any_score_is_not_asked_about(simulator: Open) -> None:
+    data = random_pool(6, num_prompts=3, most=9, num_policies=3, sharp=0.5)
+    data["criteria"][0]["fail"] = None
+    data["samples"]["criteria"] = [[None] * len(data["samples"]["text"])]
+    page = simulator(data)
+    assert page.evaluate("document.activeElement === document.body"), "the guess was there, and was skipped"
+    assert page.locator("#guess").is_hidden()
+    assert page.locator("#lab").is_visible()
 
 
 def test_one_prompt_needs_no_buttons(simulator: Open) -> None:

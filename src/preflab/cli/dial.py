@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from preflab.cli.dial_runs import AverageOption, Runs, about, dial_folder, open_dial, scales, started_from
+from preflab.cli.dial_runs import AverageOption, Runs, about, dial_folder, named, open_dial, scales, started_from
 from preflab.cli.speaking import (
     DEFAULT_RECIPE,
     JsonOption,
@@ -136,7 +136,8 @@ def _measured(
     turned = open_dial(ctx, run, averaged, dtype=ctx.precision, device=best_device())
     questions = with_rewards(asked, turned)
     measured = dial_points.measure_settings(turned, settings, questions)
-    trained = {each.name: each for each in (*([run] if averaged else []), *averaged, *others)}
+    names = named([run, *averaged, *others])
+    trained = {name: each for name, each in names.items() if averaged or each is not run}
     figures = dial_points.points(measured, _trained(turned, trained, ctx, questions), seed=questions.seed)
     num = min(NUM_TILTED_PROMPTS, len(questions.prompts))
     curves = dial_points.optimum(turned, questions, num_prompts=num, num_completions=NUM_TILTED)
@@ -144,7 +145,7 @@ def _measured(
         "schema": 1,
         "made_by": f"preflab {__version__}",
         "run": about(run),
-        "averaged": [each.name for each in averaged],
+        "averaged": list(names)[1 : len(averaged) + 1],
         "averaged_runs": [about(each) for each in averaged],
         "scales": scales([run, *averaged]),
         "reference": str(run.settings["model"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from preflab.explain.dial import Dial
     from preflab.recipe import Recipe
     from preflab.report.card_dial import Dialled
-    from preflab.stages.base import StageContext
+    from preflab.stages.base import StageContext, StageOutput
     from preflab.stages.common.finished_runs import FinishedRun
     from preflab.store.workspace import Workspace
 
@@ -68,6 +69,7 @@ class Runs:
         try:
             with pipeline.functions_found(recipe):
                 ctx = run.context(recipe, opened)
+                ctx = replace(ctx, upstream={**_reward_models(recipe, run), **ctx.upstream})
                 pipeline.prepare(recipe, ctx.seed, needs_torch=True)
                 yield ctx
         finally:
@@ -93,6 +95,38 @@ class Runs:
         return load_recipe(found, self.overrides)
 
 
+def _reward_models(recipe: Recipe, run: FinishedRun) -> dict[str, StageOutput]:
+    """The finished reward models of the recipe that its evaluations name; a run without rewards was made from none."""
+    from preflab import pipeline
+    from preflab.settings.evaluation import EvaluateSettings
+
+    evaluations = [stage for stage in recipe.stages.values() if isinstance(stage, EvaluateSettings)]
+    wanted = {name for stage in evaluations for name in stage.rewards if name in recipe.stages} - set(run.upstream)
+    steps = pipeline.plan(recipe, run.folder.parent) if wanted else {}
+    return {name: pipeline.output(steps[name]) for name in wanted if pipeline.state_of(steps[name]) == "done"}
+
+
+def named(runs: Sequence[FinishedRun]) -> dict[str, FinishedRun]:
+    """Name → run, each run once; a second run of a stage has the start of its key in its name: `ppo-3f2a`."""
+    names: dict[str, FinishedRun] = {}
+    for run in runs:
+        if run.folder not in [each.folder for each in names.values()]:
+            names[run.name if run.name not in names else f"{run.name}-{run.manifest['key'][:4]}"] = run
+    return names
+
+
+def check_averaged_once(runs: Sequence[FinishedRun]) -> None:
+    """Check that no run is averaged with itself.
+
+    Raises:
+        PreflabError: one is.
+    """
+    if len(named(runs)) < len(runs):
+        raise PreflabError(
+            f"--average: {', '.join(run.folder.name for run in runs)} has a run twice", "different runs", "name it once"
+        )
+
+
 def open_dial(ctx: StageContext, run: FinishedRun, averaged: Sequence[FinishedRun], **how: Any) -> Dial:
     """The dial of a run, or of the average of several.
 
@@ -102,6 +136,7 @@ def open_dial(ctx: StageContext, run: FinishedRun, averaged: Sequence[FinishedRu
     from preflab.explain.dial import Dial
     from preflab.stages.common.dialled import check_one_start
 
+    check_averaged_once([run, *averaged])
     check_one_start(run, averaged, started_from(ctx))
     return Dial.open(run.start(ctx), [each.output.model for each in (run, *averaged)], **how)
 
@@ -149,7 +184,7 @@ def write_setting(
     with runs.context(run) as ctx:
         difference = open_dial(ctx, run, averaged).write(setting, folder)
     dialled = [run, *averaged]
-    names, reference = [each.name for each in dialled], str(run.settings["model"])
+    names, reference = list(named(dialled)), str(run.settings["model"])
     found = Dialled(setting, names, reference, scales(dialled), _measured(dialled, setting))
     return found, run.output.model, difference
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 HostOption = Annotated[
     str, typer.Option("--host", help="Address to listen on; any but this machine needs a lead with a password first.")
 ]
-PortOption = Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes a free one.")]
+PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
 UrlOption = Annotated[
     str, typer.Option("--public-url", help="Address people open, if it is not http://HOST:PORT (behind a proxy).")
 ]

@@ -85,6 +85,12 @@ def export_model(
         difference: float | None
         if average and dial is None:
             raise PreflabError("--average without --dial", "a setting of the dial", "add --dial 1 for the average")
+        if base is not None and dial is not None:
+            raise PreflabError(
+                "--base with --dial",
+                "one of them: the dial's 0 is the model that the run started from",
+                "leave out --base",
+            )
         if dial is not None:
             runs = Runs(recipe, set_ or [], workspace)
             dialled, place, difference = write_setting(runs, model, average or [], dial, folder)

@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from preflab.cli.speaking import JsonOption, shown_path, speaking
-from preflab.errors import PreflabError
-
-WorkspaceOption = Annotated[Path, typer.Option("--workspace", help="Folder whose runs/ are searched for a stage.")]
+from preflab.cli.run_places import find_run
+from preflab.cli.speaking import DEFAULT_RECIPE, JsonOption, RecipeOption, WorkspaceOption, shown_path, speaking
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,7 +22,8 @@ def replay(
     out: Annotated[
         Path | None, typer.Option("--out", help="The file to write.", show_default="replay-STAGE.html")
     ] = None,
-    workspace: WorkspaceOption = Path(),
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write one HTML file that shows what a run learned from: trend, step, rollout, token.
@@ -37,28 +36,10 @@ def replay(
     from preflab.files import write_text
 
     with speaking(as_json) as speaker:
-        data = replay_data([find_run(name, workspace) for name in (run, other) if name is not None])
+        named = [name for name in (run, other) if name is not None]
+        data = replay_data([find_run(name, recipe, workspace, finished=False) for name in named])
         page = out or Path(f"replay-{'-and-'.join(each['name'].replace('/', '.') for each in data['runs'])}.html")
         write_text(page, replay_page(data))
         for sentence in (text for each in data["runs"] for text in (*each["leftOut"], each["note"]) if text):
             speaker.say(sentence)
         speaker.last(page, f"open {shown_path(page)} in a browser")
-
-
-def find_run(name: str, workspace: Path) -> Path:
-    """The folder that a name means: the folder itself, or the newest run of the stage of this name.
-
-    Raises:
-        PreflabError: there is neither such a folder nor a run of such a stage.
-    """
-    if Path(name).is_dir():
-        return Path(name)
-    stage = name.replace("/", ".")
-    runs = [folder for folder in (workspace / "runs").glob("*-*") if folder.name.rpartition("-")[0] == stage]
-    if not runs:
-        raise PreflabError(
-            f"{name}: neither a folder nor a stage with a run in {workspace / 'runs'}",
-            "the folder of a run, such as runs/ppo-3f2a…, or a stage's name",
-            "correct the name, or name the workspace with --workspace",
-        )
-    return max(runs, key=lambda folder: folder.stat().st_mtime)

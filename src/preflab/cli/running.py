@@ -90,7 +90,7 @@ def run(
     dry: Annotated[bool, typer.Option("--dry", help="Show the table and run nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for people's judgments, then go on.")] = False,
     serve: Annotated[bool, typer.Option("--serve", help="Serve the labelling app meanwhile; implies --wait.")] = False,
-    port: Annotated[int, typer.Option("--port", help="Port of --serve.")] = 8400,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of --serve.")] = 8400,
     as_json: JsonOption = False,
 ) -> None:
     """Run the stages of a recipe that are missing or stale, in order; finished stages are skipped, interrupted resumed.

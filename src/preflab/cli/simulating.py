@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from preflab.cli.run_places import find_run
 from preflab.cli.running import announce
 from preflab.cli.speaking import (
     DEFAULT_RECIPE,
@@ -61,7 +62,7 @@ def simulate(
     live: Annotated[
         bool, typer.Option("--live", help="Serve the page on this machine, where it can write new text too.")
     ] = False,
-    port: Annotated[int, typer.Option("--port", help="Port of --live; 0 takes a free one.")] = 8410,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of --live; 0 takes a free one.")] = 8410,
     recipe: RecipeOption = DEFAULT_RECIPE,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -75,14 +76,17 @@ def simulate(
     """
     from preflab.files import write_text
     from preflab.pipeline.finished import context_on, finished_runs, run_on
+    from preflab.stages.common.pooled_policies import common_settings
 
     if live and as_json:
         raise PreflabError("--live with --json", "one of them: the page is served until Ctrl-C", "leave --json out")
     with speaking(as_json) as speaker:
-        found = finished_runs([_folder(run, recipe, workspace) for run in runs])
+        found = finished_runs([find_run(run, recipe, workspace, finished=True) for run in runs])
+        _check_policies(found)
         changed, name = _with_prompts(found.recipe, prompts or _default_prompts(found))
         given: dict[str, Any] = {"num_prompts": num_prompts, "num_completions": num_completions}
         settings = _settings(found, name, {key: value for key, value in given.items() if value is not None})
+        common_settings(settings, {name: found.steps[name].settings for name in found.names})
         line = run_on(found, STAGE, settings, recipe=changed, watch=announce)
         if out is not None:
             write_text(out, (line.folder / "simulator.html").read_text(encoding="utf-8"))
@@ -122,28 +126,22 @@ def _serve(ctx: StageContext, port: int, speaker: Speaker) -> None:
     serve_live(page, source, key, port, ready)
 
 
-def _folder(run: str, recipe: Path, workspace: Path | None) -> Path:
-    """The folder of a run: itself, or the newest finished run of a stage in the workspace."""
-    if (Path(run) / "manifest.json").is_file():
-        return Path(run)
-    from preflab import pipeline
-    from preflab.recipe import load_recipe
-    from preflab.stages.common.manifest import read_manifest
+def _check_policies(found: Finished) -> None:
+    """Check that every run trained a policy.
 
-    place = workspace or (pipeline.workspace_folder(load_recipe(recipe)) if recipe.exists() else Path.cwd())
-    folders = [path.parent for path in sorted((place / "runs").glob("*/manifest.json"))]
-    manifests = {folder: read_manifest(folder) for folder in folders}
-    done = {folder: one for folder, one in manifests.items() if one.get("state") == "done"}
-    mine = [folder for folder, one in done.items() if one["stage"] == run]
-    if not mine:
-        names = sorted({str(one["stage"]) for one in done.values()})
-        near = nearest(run, names)
-        raise PreflabError(
-            f"{run}: neither the folder of a run nor a stage with a finished run in {shown_path(place)}",
-            f"near it: {near}" if near else f"one of {', '.join(names) or '(there are none)'}",
-            "name a run's folder, or the workspace with --workspace",
-        )
-    return max(mine, key=lambda folder: str(done[folder].get("finished")))
+    Raises:
+        PreflabError: one did not.
+    """
+    from preflab.settings.recipe import STAGE_SETTINGS
+
+    for name in found.names:
+        kind = found.steps[name].kind
+        if STAGE_SETTINGS[kind].makes != "model":
+            raise PreflabError(
+                f"{name}: a run of kind {kind}, which trains no policy",
+                "runs of kind ppo, grpo, online_dpo, dpo or sft",
+                f"leave {name} out",
+            )
 
 
 def _evaluations(recipe: Recipe) -> Sequence[Any]:
@@ -167,9 +165,11 @@ def _default_prompts(found: Finished) -> str:
 
 def _with_prompts(recipe: Recipe, prompts: str) -> tuple[Recipe, str]:
     """The recipe in which the prompts are data, and their name in it."""
+    from preflab.recipe.references import check_data_name
     from preflab.settings.recipe import DataSettings
 
     if prompts.partition(".")[0] in recipe.data:
+        check_data_name(recipe.settings, prompts, recipe.path, "--prompts")
         return recipe, prompts
     if not Path(prompts).exists():
         near = nearest(prompts, list(recipe.data))

@@ -104,9 +104,10 @@ class Live:
             )
         if isinstance(alpha, bool) or not isinstance(alpha, int | float):
             raise PreflabError("an α that is no number", f"a number from 0 to {MOST:g}", "reload the page")
+        alpha = float(min(alpha, 2 * MOST))  # a whole number may be too large for a float
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < MOST_SEED:
             raise PreflabError("a seed that is no whole number", f"a number from 0 to {MOST_SEED - 1}", "reload")
-        return Wanted(self.prompts[prompt], run, check_alpha(float(alpha)), seed)
+        return Wanted(self.prompts[prompt], run, check_alpha(alpha), seed)
 
     def write(self, wanted: Wanted) -> Iterator[dict[str, Any]]:
         """The events of one completion.
@@ -127,7 +128,7 @@ class Live:
 
     def _end(self, prompt: Prompt, ids: tuple[int, ...], ended: Ended, log_ratio: float) -> dict[str, Any]:
         text = self.renderer.text(prompt, ended.token_ids)
-        scored = self.score(ScoringItem(prompt, text, ids, ended.token_ids, ended.finish_reason))
+        scored = self._scored(ScoringItem(prompt, text, ids, ended.token_ids, ended.finish_reason))
         return {
             "kind": "end",
             "finish_reason": ended.finish_reason,
@@ -137,6 +138,18 @@ class Live:
             "terms": dict(scored.terms),
             "criteria": dict(scored.criteria),
         }
+
+    def _scored(self, item: ScoringItem) -> Scored:
+        try:
+            return self.score(item)
+        except PreflabError:
+            raise
+        except Exception as error:  # of a function of the user's
+            raise PreflabError(
+                f"scoring it failed ({type(error).__name__}: {error})",
+                "a score, or None",
+                "Correct the reward or the judge that raised it",
+            ) from error
 
     def _realigner(self, run: str) -> Realigner:
         """Reference and run; the run that was used last stays in memory."""

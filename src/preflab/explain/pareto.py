@@ -18,6 +18,9 @@ FEWEST = 5
 PRIOR_NUM, PRIOR_SHAPE = 10, 0.5
 """The prior of k counts as much as 10 exceedances of shape 0.5. Source: Vehtari et al. 2024, appendix G."""
 
+NEARLY_ZERO = 1e-9
+"""Smallest |θ|, in units of 1 over an exceedance."""
+
 
 def tail_shape(weights: ArrayLike) -> float:
     """k of the largest weights: `pareto_shape` of what they exceed the largest other weight by.
@@ -65,6 +68,7 @@ def pareto_shape(exceedances: ArrayLike, *, prior: bool = True) -> float:
     quartile = ordered[max(0, math.floor(num / 4 + 0.5) - 1)]
     places = np.arange(1, grid + 1) - 0.5
     thetas = 1 / ordered[-1] + (1 - np.sqrt(grid / places)) / (3 * quartile)
+    thetas = np.where(np.abs(thetas) < NEARLY_ZERO, NEARLY_ZERO, thetas)  # ℓ has a limit at 0, and 0/0 has none
     shapes = np.log1p(-thetas[:, None] * ordered).mean(axis=1)
     likelihoods = num * (np.log(-thetas / shapes) - shapes - 1)
     weights = np.exp(likelihoods - likelihoods.max())

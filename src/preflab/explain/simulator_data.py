@@ -16,7 +16,6 @@ decimals. Samples are sorted by prompt.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preflab import __version__
+from preflab.explain.inline import json_in_script
 from preflab.explain.pool import Array, Pool
 from preflab.statistics.means import mean_interval
 from preflab.words import count
@@ -89,8 +89,8 @@ def _samples(pool: Pool) -> dict[str, Any]:
 
 
 def rounded(values: Array) -> list[float | None]:
-    """Numbers with four decimals; nan becomes None, and a −0 0."""
-    return [None if math.isnan(value) else round(value, DECIMALS) + 0.0 for value in values.tolist()]
+    """Numbers with four decimals; nan and −∞, the log of a probability of 0, become None, and a −0 0."""
+    return [round(value, DECIMALS) + 0.0 if math.isfinite(value) else None for value in values.tolist()]
 
 
 def _run(pool: Pool, number: int) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _interval(values: Array, prompts: Sequence[str]) -> dict[str, float | None]:
 
 def _prompts_that_fit(pool: Pool, num: int, most_bytes: int) -> int:
     """How many of the first prompts fit; at least 1."""
-    if len(_dump(_samples(pool))) + sum(map(len, set(pool.prompts))) <= most_bytes:
+    if len(_dump(_samples(pool))) + len(_dump(sorted(set(pool.prompts)))) <= most_bytes:
         return num
     low, high = 1, num
     while high - low > 1:
@@ -129,7 +129,8 @@ def _prompts_that_fit(pool: Pool, num: int, most_bytes: int) -> int:
 
 
 def _dump(content: Any) -> bytes:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    """The content as the page holds it, where some characters take six bytes."""
+    return json_in_script(content).encode()
 
 
 def _first_prompts(pool: Pool, num: int) -> Pool:

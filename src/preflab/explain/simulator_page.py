@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from preflab.errors import PreflabError
-from preflab.explain.curve import LEAST, MOST, NUM_POINTS
+from preflab.explain.curve import LEAST, LEAST_SHARE, MOST, NUM_POINTS
 from preflab.explain.inline import STATIC, inline_page
 from preflab.explain.pareto import LIMIT
 from preflab.explain.weights import ERRORS_MOVED, FEWEST_EFFECTIVE, LEAST_MOVED, MOST_THIN, REACH
@@ -25,6 +25,7 @@ LIMITS = {
     "ERRORS_MOVED": ERRORS_MOVED,
     "LEAST_MOVED": LEAST_MOVED,
     "REACH": REACH,
+    "LEAST_SHARE": LEAST_SHARE,
     "MOST_BETA": MOST,
     "LEAST_BETA": LEAST,
     "NUM_POINTS": NUM_POINTS,

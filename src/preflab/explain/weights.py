@@ -197,13 +197,17 @@ def measure(draws: Draws, target: Target, quantities: Mapping[str, Array]) -> Po
     reference than the farthest pooled policy. These two find what effective numbers and k are blind to: texts that the
     target writes and that hardly any pooled policy, or none, does.
 
+    The first rule also counts, for a criterion that gives some samples no score, the scored samples alone: the error of
+    a prompt with one of them would be 0.
+
     A policy as the target has probabilities that sum to 1, so the mean of u estimates the share of what it writes that
     the pool holds; more than a tenth missing makes the point unsure. Of such a target the KL alone is unsure if the
     terms w·|log g − ĝ| have a k above 0.7: a trained policy writes some texts that the reference and other runs hardly
     ever do, and they make much of its KL and little of its means.
     """
     point = estimate(draws, target, quantities)
-    doubts = _thin_or_heavy(point) + _beyond(draws, point) + _missing(draws, target)
+    doubts = _thin_or_heavy(point) + _unscored(draws, point, quantities)
+    doubts += _beyond(draws, point) + _missing(draws, target)
     for policy in np.unique(draws.policies):
         if policy > 0:
             doubts += _moved(draws, target, quantities, point, int(policy))
@@ -253,6 +257,21 @@ def _thin_or_heavy(point: Point) -> list[str]:
     if point.pareto_k > LIMIT:
         doubts.append(f"a few samples decide: Pareto k is {point.pareto_k:.2f}, above {LIMIT}")
     return doubts
+
+
+def _unscored(draws: Draws, point: Point, quantities: Mapping[str, Array]) -> list[str]:
+    """A doubt for the first criterion with few scores; one without any score has no mean to doubt."""
+    for name, values in quantities.items():
+        known = ~np.isnan(np.asarray(values))
+        if known.all() or not known.any():
+            continue
+        kept = np.where(known, point.weights, 0.0)
+        sums, squares = draws.totals(kept), draws.totals(kept**2)
+        thin = int(((sums**2 < FEWEST_EFFECTIVE * squares) | (squares == 0)).sum())
+        if thin > MOST_THIN * point.num_prompts:
+            who = f"{thin:,} of {count(point.num_prompts, 'prompt')}"
+            return [f"{name}: {who} have an effective number of scored samples below {FEWEST_EFFECTIVE:.0f}"]
+    return []
 
 
 def _missing(draws: Draws, target: Target) -> list[str]:

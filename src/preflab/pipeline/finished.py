@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError
-from preflab.files import canonical_hash, run_folder_name
-from preflab.pipeline.keys import key_content
+from preflab.files import run_folder_name
+from preflab.pipeline.content_hashes import ContentHashes
+from preflab.pipeline.keys import stage_key
 from preflab.pipeline.launches import Processes
 from preflab.pipeline.planning import Step, output
 from preflab.pipeline.running import Line, Watcher, functions_found, prepare, run_steps
@@ -118,7 +119,7 @@ def _add(found: Finished, folder: Path) -> str:
 def run_on(
     found: Finished, name: str, settings: StageSettings, *, recipe: Recipe, watch: Watcher | None = None
 ) -> Line:
-    """Run one more stage on finished runs; a second call with the same settings finds its result.
+    """Run one more stage on finished runs; a second call finds its result if nothing that the stage reads has changed.
 
     Args:
         found: the finished runs.
@@ -133,14 +134,13 @@ def run_on(
     kind = str(type(settings).model_fields["kind"].default)
     recipe = dataclasses.replace(recipe, stages={**recipe.stages, name: settings})
     inputs = tuple(each for each in found.steps if each in found.names)
+    runs, keys = found.workspace / "runs", {each: found.steps[each].key for each in inputs}
     with functions_found(recipe):
-        seed = recipe.stage_seed(name)
-        keys = {each: found.steps[each].key for each in inputs}
-        version = stage_module(kind).VERSION
-        data = recipe.settings.data[word].model_dump(mode="json") if (word := _data_of(settings)) else None
-        key = canonical_hash([kind, key_content(settings), keys, seed, version, data])[:24]
-    step = Step(name, kind, settings, seed, key, key, inputs, found.workspace / "runs" / run_folder_name(name, key))
-    with locked(found.workspace / "runs"):
+        hashes = ContentHashes(runs)
+        key = stage_key(recipe, name, hashes, inputs=keys, version=stage_module(kind).VERSION)
+        hashes.save()
+    step = Step(name, kind, settings, recipe.stage_seed(name), key, key, inputs, runs / run_folder_name(name, key))
+    with locked(runs):
         (line,) = run_steps(recipe, found.workspace, {**found.steps, name: step}, [name], Processes(), watch)
     return line
 
@@ -173,8 +173,3 @@ def context_on(
         )
         prepare(recipe, ctx.seed, needs_torch=True)
         yield ctx
-
-
-def _data_of(settings: StageSettings) -> str:
-    """The name of the data that a stage reads its prompts from; "" if it reads none."""
-    return str(getattr(settings, "prompts", "")).partition(".")[0]

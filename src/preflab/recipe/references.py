@@ -84,6 +84,15 @@ def check_references(settings: RecipeSettings, stages: Mapping[str, StageSetting
     sort_stages({name: inputs_of(stage, stages) for name, stage in stages.items()}, path)
 
 
+def check_data_name(settings: RecipeSettings, word: str, path: Path, at: str) -> None:
+    """Check that a name outside the stages, such as that of a command's option `at`, is data of the recipe.
+
+    Raises:
+        PreflabError: it is not, or it names a held-out part of data that hold nothing out.
+    """
+    _check(_Place(settings, {}, path, at), "data", word)
+
+
 class _Place:
     """The location of a setting that holds a name, with the recipe's stages and data for checking the name."""
 

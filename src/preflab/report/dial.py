@@ -37,15 +37,19 @@ Data = dict[str, Any]
 
 def dial_page(data: Data) -> str:
     """The page as HTML; it opens offline and has no scripts."""
-    reads = f"{count(data['prompts']['num'], 'held-out prompt')}, {data['made_by']}"
+    reads = f"{count(data['prompts']['num'], _prompt_words(data))}, {data['made_by']}"
     sections = [_frontier(data), _along(data), _everything(data)]
     title = f"The dial of {_subject(data)}"
     return render_page(title, reads, [_better(data), _cost(data), _take(data)], sections)
 
 
 def lead_measure(data: Data) -> str:
-    """The measure that decides: the first judge, else the reward that was learned, else any reward, else the KL."""
-    known = sorted(data["points"][0]["figures"], key=measure_order)
+    """The measure that decides: the first judge, else the reward that was learned, else any reward, else the KL.
+
+    A judge that gave no setting but 1 a score decides nothing.
+    """
+    others = [one for one in data["points"] if one["setting"] != 1]
+    known = sorted({name for one in others for name in one["figures"] if _has_value(one, name)}, key=measure_order)
     found = [name for prefix in ("judge/", "reward/mean", "reward/") for name in known if name.startswith(prefix)]
     return found[0] if found else KL
 
@@ -60,8 +64,17 @@ def best_setting(data: Data) -> Data | None:
 def _highest(data: Data) -> Data:
     """The best setting, else the one besides 1 whose value of the lead measure is highest."""
     name = lead_measure(data)
-    others = [one for one in data["points"] if one["setting"] != 1 and one["figures"][name]["value"] is not None]
+    others = [one for one in data["points"] if one["setting"] != 1 and _has_value(one, name)]
     return best_setting(data) or max(others, key=lambda one: float(one["figures"][name]["value"]))
+
+
+def _has_value(entry: Data, name: str) -> bool:
+    return entry["figures"].get(name, {}).get("value") is not None
+
+
+def _prompt_words(data: Data) -> str:
+    """What one of the prompts is called; only a data file's part `held_out` is known to be held out."""
+    return "held-out prompt" if data["prompts"]["name"].endswith(".held_out") else "prompt"
 
 
 def _subject(data: Data) -> str:
@@ -108,7 +121,8 @@ def _take(data: Data) -> Answer:
 
 
 def _frontier(data: Data) -> Section:
-    names = [name for name in _measures(data) if name.startswith(WORTH)]
+    judged = [name for name in _measures(data) if name.startswith(WORTH)]
+    names = [name for name in judged if any(_has_value(one, name) for one in data["points"])]
     lead = (
         "The dial joins the reference (left) to the run and beyond. A trained run above the line shows what training "
         "at another coefficient gives that scaling does not."
@@ -119,13 +133,14 @@ def _frontier(data: Data) -> Section:
 
 def _worth(data: Data, name: str) -> Figure:
     """One judge or reward over √KL: the dial, the trained runs, the best possible curve."""
-    points = [one for one in data["points"] if one["figures"].get(name, {}).get("value") is not None]
+    points = [one for one in data["points"] if _has_value(one, name)]
     lines = [_line("dial", "policy", points, name, dots=False)]
     marked = {0: (data["reference"], "reference"), 1: (f"1: {_subject(data)}", "policy")}
     lines += [_line(label, role, [one], name) for one in points for s, (label, role) in marked.items()
               if one["setting"] == s]  # fmt: skip
     curve = data["optimum"]["curves"].get(name) or []
-    caption = f"Held-out prompts, n = {data['prompts']['num']:,}; bands and whiskers: 95\u00a0% intervals over prompts."
+    prompts = f"{_prompt_words(data)}s".capitalize()
+    caption = f"{prompts}, n = {data['prompts']['num']:,}; bands and whiskers: 95\u00a0% intervals over prompts."
     if len(curve) > 1:
         optimum = data["optimum"]
         role = "gold" if name.startswith("judge/") else "reward"
@@ -136,7 +151,11 @@ def _worth(data: Data, name: str) -> Figure:
             f"{count(optimum['num_prompts'], 'prompt')}; it ends where too few completions carry the weight."
         )
     near = FAR * max(x for line in lines for x in line.xs)
-    runs = [_line(_run_label(run), place_role("policy", i + 1), [run], name) for i, run in enumerate(data["runs"])]
+    runs = [
+        _line(_run_label(run), place_role("policy", i + 1), [run], name)
+        for i, run in enumerate(data["runs"])
+        if _has_value(run, name)
+    ]
     lines += [line for line in runs if line.xs[0] <= near]
     far = [f"{line.label} ({number(line.ys[0])} at {number(line.xs[0])})" for line in runs if line.xs[0] > near]
     caption += f" Too far away to be drawn: {listed(far)}." if far else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,7 +36,7 @@ class StepFiles:
         self.folder, self.most, self.unit = folder, int(most_mib * 2**20), unit
         for torn in folder.glob(f".{PATTERN}.*.part"):  # of a process that was killed
             torn.unlink(missing_ok=True)
-        self.sizes = {step_of(path): path.stat().st_size for path in step_files(folder)}
+        self.sizes = _sizes(folder)
         self._delete([step for step, size in self.sizes.items() if step >= num_done or size == 0])
         self.every = unit * _spacing({step // unit for step in self.sizes}, -(-num_done // unit))
         self._delete([step for step in self.sizes if not self.due(step)])
@@ -73,6 +74,15 @@ class StepFiles:
             for step in steps:
                 (self.folder / file_name(step)).unlink(missing_ok=True)
                 del self.sizes[step]
+
+
+def _sizes(folder: Path) -> dict[int, int]:
+    """Step → size of its file. On resuming, another process of the run may delete a file meanwhile."""
+    sizes = {}
+    for path in step_files(folder):
+        with suppress(FileNotFoundError):
+            sizes[step_of(path)] = path.stat().st_size
+    return sizes
 
 
 def step_files(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from preflab.files import read_json
 from preflab.models.language_model import open_language_model
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.recipe import load_recipe
+from preflab.report.dial import dial_page, lead_measure
 from preflab.sampling.engines import EngineSource, make_engine
 from preflab.settings.sampling import DecodingSettings
 from preflab.training.batches import TokenSequence
@@ -28,6 +30,9 @@ from tiny_encoder_decoders import save_encoder_decoder
 
 WORDS = ("where", "is", "my", "parcel", "late")
 REWARD = """
+def silent(prompt, completion):
+    return None
+
 def likes_late(prompt, completion):
     return float(completion.count("late"))
 
@@ -174,6 +179,8 @@ def test_page_shows_every_setting_and_run(dialled: dict[str, Any], project: Path
     for shown in ("The dial of low", "Is there a better setting than 1", "other", "full", "best possible", "0.7",
                   "variety (judge)", "KL to the reference", "distinct-2"):  # fmt: skip
         assert shown in text
+    held_out = unescape(dial_page({**dialled, "prompts": {**dialled["prompts"], "name": "prompts.held_out"}}))
+    assert ("held-out" in text.lower(), held_out.lower().count("held-out prompts") > 1) == (False, True)
 
 
 @pytest.mark.parametrize("stage", ["low", "full"])
@@ -266,6 +273,22 @@ def test_averaged_dial_draws_its_runs_beside_it(inside: Path) -> None:
     assert data["prompts"]["num"] == 10
 
 
+def test_runs_of_one_stage_are_told_apart(inside: Path) -> None:
+    """A sweep by --set makes runs with one name; the second is called by the start of its key."""
+    first = run_folder(inside, "low")
+    pipeline.run(load_recipe(inside / "recipe.yaml", ["stages.low.kl_coef=0.5"]), until=["low"])
+    (second,) = set((inside / "runs").glob("low-*")) - {first}
+    try:
+        words = ["dial", str(first), str(second), "--average", str(second), "--at", "", "--num-prompts", "2"]
+        assert run_command([*words, "--output", "sweep"]) == 0
+    finally:
+        shutil.rmtree(second)
+    data = read_json(inside / "sweep" / "dial.json")
+    other = f"low-{second.name.removeprefix('low-')[:4]}"
+    assert data["averaged"] == [other]
+    assert [(one["name"], one["kl_coef"]) for one in data["runs"]] == [("low", 0.05), (other, 0.5)]
+
+
 def test_card_says_what_it_is_and_what_was_measured(inside: Path, tmp_path: Path, dialled: dict[str, Any]) -> None:
     run_command(["export", "model", str(run_folder(inside, "low")), str(tmp_path / "a"), "--dial", "0.7"])
     run_command(["export", "model", "low", str(tmp_path / "b"), "--dial", "0.6"])
@@ -285,14 +308,18 @@ def test_card_says_what_it_is_and_what_was_measured(inside: Path, tmp_path: Path
         (["dial", "low", "--at", "much"], "'much' is no number"),
         (["dial", "low", "later"], "low started from base, later from low"),
         (["dial", "low", "--average", "later"], "low started from base, later from low"),
+        (["dial", "low", "--average", "low"], "has a run twice"),
         (["dial", "eval"], "trains no model from another"),
         (["dial", "base"], "not the folder of a run"),
         (["dial", "lowe"], "lowe: neither a stage of recipe.yaml nor a folder"),
         (["dial", "low", "--evaluate", "low"], "--evaluate low: no evaluate stage of recipe.yaml"),
+        (["dial", "low", "--prompts", "promts"], "--prompts: no data `promts`"),
+        (["dial", "low", "--prompts", "prompts.all"], "--prompts: no data `prompts.all`"),
         (["dial", "other"], "no evaluate stage of the recipe names it, and it has no held_out_prompts"),
         (["export", "model", "low", "new", "--dial", "1.6"], "a dial setting of 1.6"),
         (["export", "model", "low", "new", "--average", "other"], "--average without --dial"),
         (["export", "model", "base", "new", "--dial", "0.5"], "not the folder of a run"),
+        (["export", "model", "low", "new", "--dial", "0.5", "--base", "base"], "--base with --dial"),
     ],
 )
 def test_errors_say_what_was_found(
@@ -315,6 +342,21 @@ def test_prompts_can_be_named_where_no_evaluation_names_the_run(inside: Path) ->
     assert "reward/mean" in data["points"][0]["figures"]
 
 
+def test_reward_models_of_an_evaluation_need_not_have_led_to_the_run(inside: Path, tmp_path: Path) -> None:
+    """A run of dpo has no reward; the evaluation that names it scores it with the recipe's reward model."""
+    recipe = inside / "rewarded.yaml"
+    rm = "  rm: {kind: reward, model: base, preferences: pairs, lora: {rank: 2}}\n"
+    scored = "kind: evaluate, models: [base, dpo], prompts: prompts, rewards: [rm], decoding: {max_new_tokens: 6}"
+    recipe.write_text(f"{(inside / 'recipe.yaml').read_text()}{rm}  scored: {{{scored}}}\n")
+    pipeline.run(load_recipe(recipe), until=["scored"])
+    words = ["dial", "dpo", "--recipe", str(recipe), "--at", "", "--output", str(tmp_path / "out")]
+    assert run_command(words) == 0
+    evaluation = read_json(run_folder(inside, "scored") / "evaluation.json")
+    expected = {one["name"]: one["figures"]["reward/rm"]["value"] for one in evaluation["models"]}
+    points = read_json(tmp_path / "out" / "dial.json")["points"]
+    assert [point["figures"]["reward/rm"]["value"] for point in points] == [expected["base"], expected["dpo"]]
+
+
 def test_runs_without_a_reward_are_dialled_by_the_judges_of_another_evaluation(inside: Path) -> None:
     words = ["dial", "dpo", "low", "--evaluate", "eval", "--at", "0.5", "--num-prompts", "12", "--output", "dpo"]
     assert run_command(words) == 0
@@ -325,6 +367,17 @@ def test_runs_without_a_reward_are_dialled_by_the_judges_of_another_evaluation(i
     kls = [point["figures"]["kl/exact"]["value"] for point in data["points"]]
     assert kls[0] == 0 < kls[1] < kls[2]
     assert "The dial of dpo" in (inside / "dpo" / "dial.html").read_text(encoding="utf-8")
+
+
+def test_judge_that_scores_nothing_decides_nothing(inside: Path, tmp_path: Path) -> None:
+    recipe = inside / "silent.yaml"
+    content = (inside / "recipe.yaml").read_text().replace("{variety: ", '{a: "dial_rewards:silent", variety: ')
+    recipe.write_text(content)
+    words = ["dial", "low", "full", "--recipe", str(recipe), "--at", "", "--output", str(tmp_path / "out")]
+    assert run_command(words) == 0
+    data = read_json(tmp_path / "out" / "dial.json")
+    assert {one["figures"]["judge/a"]["value"] for one in data["points"]} == {None}
+    assert lead_measure(data) == "judge/variety"
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -339,8 +392,6 @@ def test_ends_are_those_of_the_folders_in_half_precision(inside: Path, dtype: st
 
 
 def test_quantised_models_are_refused(inside: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(inside / "base", tmp_path / "base")
     config = read_json(tmp_path / "base" / "config.json")
     config["quantization_config"] = {"quant_method": "fbgemm_fp8"}

@@ -162,6 +162,7 @@ def test_text_is_scored_with_the_real_rewards(live: tuple[str, Live]) -> None:
         {"run": "low", "alpha": True, "seed": 0},
         {"run": "low", "alpha": float("nan"), "seed": 0},
         {"run": "low", "alpha": 11, "seed": 0},
+        {"run": "low", "alpha": 10**400, "seed": 0},
         {"run": "low", "alpha": 1, "seed": -1},
         {"run": "low", "alpha": 1, "seed": 2**53},
         {"run": "low", "alpha": 1, "seed": 0.5},
@@ -174,6 +175,15 @@ def test_requests_are_checked(live: tuple[str, Live], request_: Any) -> None:
         request_ = {"prompt": next(iter(source.prompts)), **request_}
     with pytest.raises(PreflabError):
         source.check(request_)
+
+
+def test_error_of_a_users_function_is_one_of_preflab(live: tuple[str, Live], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server sends such errors to the page; any other would cut the response."""
+    _, source = live
+    monkeypatch.setattr(source, "score", lambda item: 1 / 0)
+    wanted = source.check({"prompt": next(iter(source.prompts)), "run": "low", "alpha": 0.5, "seed": 0})
+    with pytest.raises(PreflabError, match=r"scoring it failed \(ZeroDivisionError: division by zero\)"):
+        list(source.write(wanted))
 
 
 def test_runs_without_a_coefficient_are_refused(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -17,6 +17,7 @@ from preflab.explain.replay_alarms import VIEWS
 from preflab.explain.replay_data import MOST_BYTES, replay_data
 from preflab.explain.replay_page import replay_page
 from preflab.explain.replay_rows import MOST_TOKENS, pack_floats, shown_places, spread_order
+from preflab.files import read_json
 from preflab.training.alarms import Alarms
 from replay_runs import pairs_run, ppo_run, rollout, sentence
 from report_runs import write_run
@@ -164,4 +165,19 @@ def test_the_command_finds_a_stage_and_writes_the_page(
     assert json.loads(capsys.readouterr().out)["result"] == "page.html"
     with pytest.raises(SystemExit):
         run_command(["replay", "nowhere"])
-    assert "neither a folder nor a stage with a run" in capsys.readouterr().err
+    assert "neither the folder of a run nor a stage with a run" in capsys.readouterr().err
+
+
+def test_the_command_searches_the_workspace_of_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `simulate` and `dial` do; of two runs of the stage the newer one, which is still in progress, is shown."""
+    ppo_run(tmp_path / "out" / "runs")
+    newer = ppo_run(tmp_path / "out" / "runs" / "later").rename(tmp_path / "out" / "runs" / "ppo-later")
+    manifest = read_json(newer / "manifest.json")
+    in_progress = {"state": "running", "started": "2030-01-02T10:00:00+00:00", "finished": None}
+    (newer / "manifest.json").write_text(json.dumps({**manifest, **in_progress}))
+    stages = "stages: {base: {kind: tiny, text: corpus}}"
+    (tmp_path / "recipe.yaml").write_text(f"recipe: 1\ndata: {{corpus: {{path: c.jsonl}}}}\nworkspace: out\n{stages}\n")
+    (tmp_path / "c.jsonl").write_text('{"text": "my parcel is late"}\n')
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["replay", "ppo", "--out", "page.html"]) == 0
+    assert '"folder":"ppo-later"' in (tmp_path / "page.html").read_text()

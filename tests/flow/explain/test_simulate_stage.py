@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from transformers import AutoModelForCausalLM
 from preflab import pipeline
 from preflab.cli import run_command
 from preflab.errors import PreflabError
+from preflab.explain.curve import curve
+from preflab.explain.inline import json_in_script
 from preflab.explain.pool import read_pool
 from preflab.explain.simulator_data import choose, simulator_data
 from preflab.files import read_json
@@ -155,6 +158,15 @@ def test_page_and_summary(project: Path) -> None:
     assert "simulate" not in [other.kind for other in pipeline.run(load_recipe(project / "recipe.yaml")) if other.ran]
 
 
+def test_curve_doubts_penalties_below_half_of_the_smallest_that_was_trained(project: Path) -> None:
+    pool = read_pool(lines_of(project)["sim"].folder / "pool.parquet")
+    found = curve(pool, [0.05, 0.02])
+    doubted = [
+        "the smallest penalty that a pooled policy was trained with is 0.0500" in p.doubts for p in found.values()
+    ]
+    assert doubted == [False, True]
+
+
 def test_data_of_the_page(project: Path, table: Any) -> None:
     data = simulator_data(read_pool(lines_of(project)["sim"].folder / "pool.parquet"))
     assert data["policies"] == ["base", "low", "high"]
@@ -183,6 +195,14 @@ def test_data_that_would_be_too_large_leaves_prompts_out_and_says_so(project: Pa
     assert data["samples"]["text"] == whole["samples"]["text"][: 9 * kept]
     assert data["runs"] == whole["runs"]
     assert len(choose(pool, pool.policies == 1)) == 15
+
+
+def test_size_counts_characters_as_they_are_escaped(project: Path) -> None:
+    """200 `<` are 1,200 bytes of the page: 9 samples of a prompt have 10,800, and three prompts fit into 40,000."""
+    pool = read_pool(lines_of(project)["sim"].folder / "pool.parquet")
+    data = simulator_data(replace(pool, completions=("<" * 200,) * len(pool)), most_bytes=40_000)
+    assert len(json_in_script(data)) < 40_000
+    assert len(data["prompts"]) == 3
 
 
 def refused(project: Path, *overrides: str) -> PreflabError:
@@ -244,17 +264,54 @@ def test_command_on_runs_takes_what_their_recipe_says(
     assert "4 samples of 2 policies on 1 prompt" in out
 
 
-def test_command_says_what_is_wrong(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_pool_of_the_command_is_made_again_when_prompts_or_functions_changed(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    workspace = tmp_path / "copy"
+    shutil.copytree(project, workspace)
+    monkeypatch.chdir(workspace)
+    words = ("simulate", "low", "--prompts", "mine.jsonl", "--num-completions", "2", "--json")
+
+    def pool() -> str:
+        code, out, err = ended(capsys, *words)
+        assert code == 0, err
+        return str(json.loads(out)["pool"])
+
+    (workspace / "mine.jsonl").write_text('{"prompt": "my parcel"}\n')
+    first = pool()
+    assert pool() == first
+    (workspace / "mine.jsonl").write_text('{"prompt": "late parcel"}\n')
+    second = pool()
+    assert set(read_pool(Path(second)).prompts) == {"late parcel"}
+    (workspace / "sim_rewards.py").write_text(REWARD.replace('count("my")', 'count("late")'))
+    assert len({first, second, pool()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lowe"], ["lowe: neither the folder of a run nor a stage with a finished run", "near it: low"]),
+        (["low", "--prompts", "promts"], ["--prompts promts: neither data of recipe.yaml nor a file"]),
+        (["low", "--prompts", "prompts.all"], ["--prompts: no data `prompts.all`"]),
+        (["eval"], ["eval: a run of kind evaluate, which trains no policy"]),
+        (["low", "eval"], ["eval: a run of kind evaluate, which trains no policy"]),
+        (["low", "--live", "--port", "99999"], ["'--port'", "65535"]),
+    ],
+)
+def test_command_says_what_is_wrong(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: list[str],
+) -> None:
+    """A refused command leaves no run folder behind."""
     monkeypatch.chdir(project)
-    code, _, err = ended(capsys, "simulate", "lowe")
+    before = sorted(project.glob("runs/*"))
+    code, _, err = ended(capsys, "simulate", *words)
     assert code == 2
-    assert "lowe: neither the folder of a run nor a stage with a finished run" in err
-    assert "near it: low" in err
-    code, _, err = ended(capsys, "simulate", "low", "--prompts", "promts")
-    assert code == 2
-    assert "--prompts promts: neither data of recipe.yaml nor a file" in err
+    assert [part for part in said if part not in err] == []
+    assert sorted(project.glob("runs/*")) == before
 
 
 def test_two_runs_of_one_stage_are_told_apart(

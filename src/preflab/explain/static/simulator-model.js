@@ -2,6 +2,7 @@
 
 const NEARLY_NONE = 1 / 20; // share of the curve's smallest β that stands for no penalty at all
 const FURTHER = 6; // points between them
+const LEARNED = /^(reward model|ensemble of|implicit reward of) /; // sources of terms that were learned from labels
 
 /** Everything that does not change while the page is open, and the reward that the runs were trained on. */
 function makeModel(data) {
@@ -13,8 +14,9 @@ function makeModel(data) {
   const sim = {
     data, pool, groups, index, given,
     terms: samples.terms.map((column) => Float64Array.from(column, (value) => value ?? 0)),
-    learned: terms.map(({ source }) => /reward model|learned/i.test(source ?? "")),
+    learned: terms.map(({ source }) => LEARNED.test(source ?? "")),
     criteria: given.map((column, c) => Float64Array.from(column, (value) => value ?? criteria[c].fail ?? NaN)),
+    silent: given.map((column, c) => Float64Array.from(column, (value) => Number((value ?? criteria[c].fail) === null))),
     failing: given.map((column, c) => failures(column, criteria[c].fail)),
     fixed: { length: centredLengths(pool, samples.num_words), noise: noiseOf(groups) },
   };
@@ -95,5 +97,6 @@ function setPoint(sim, state) {
   sim.criterion = row ? { at: state.criterion, sign: row.higher_is_better ? 1 : -1, fail: row.fail } : null;
   sim.label = row?.label ?? "";
   sim.parting = row ? partingOf(sim.curve, state.criterion, sim.criterion.sign) : null;
+  sim.unscored = row ? estimate(sim.pool, sim.point.weights, sim.silent[state.criterion]).value : 0;
   sim.unreadable = row ? estimate(sim.pool, sim.point.weights, sim.failing[state.criterion]).value : NaN;
 }

@@ -46,6 +46,7 @@ function fitPareto(excesses) {
   const logLikelihoods = new Float64Array(steps);
   for (let j = 0; j < steps; j += 1) {
     rates[j] = (1 - Math.sqrt(steps / (j + 0.5))) / (3 * quartile) + 1 / top;
+    if (Math.abs(rates[j]) < 1e-9) rates[j] = 1e-9; // the likelihood has a limit at 0, and 0/0 has none
     const shape = meanLog1p(excesses, rates[j]);
     logLikelihoods[j] = size * (Math.log(-rates[j] / shape) - shape - 1);
   }

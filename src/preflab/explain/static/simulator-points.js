@@ -1,12 +1,31 @@
 // One point of the trade-off (a reward and a β) with everything measured at it, and whether the pool can tell.
-// FEWEST, MOST_THIN, LARGEST_SHAPE, ERRORS_MOVED, LEAST_MOVED and REACH come from explain/weights.py and pareto.py.
+// FEWEST, MOST_THIN, LARGEST_SHAPE, ERRORS_MOVED, LEAST_MOVED, REACH and LEAST_SHARE come from explain/weights.py,
+// pareto.py and curve.py.
 
 const INTERVAL = 1.96;
 
 /** What a curve is about: the rewards, the criteria, and their spreads within prompts. */
 function makeQuestion(pool, rewards, criteria) {
   const values = [rewards, ...criteria];
-  return { values, spreads: values.map((each) => spreadWithin(pool, each)) };
+  const partial = values.map((each) => each.some(Number.isNaN) && !each.every(Number.isNaN));
+  return { values, partial, spreads: values.map((each) => spreadWithin(pool, each)) };
+}
+
+/** The first criterion with few scores, and the prompts on which fewer than FEWEST scored samples speak; else null. */
+function unscoredAt(pool, question, point) {
+  for (let j = 0; j < question.values.length; j += 1) {
+    if (!question.partial[j]) continue;
+    const scored = point.weights.map((weight, i) => (Number.isNaN(question.values[j][i]) ? 0 : weight));
+    let thin = 0;
+    for (let x = 0; x + 1 < pool.starts.length; x += 1) {
+      const here = scored.subarray(pool.starts[x], pool.starts[x + 1]);
+      const sum = here.reduce((total, weight) => total + weight, 0);
+      const squares = here.reduce((total, weight) => total + weight * weight, 0);
+      if (here.length && !(squares > 0 && sum * sum >= FEWEST * squares)) thin += 1;
+    }
+    if (thin > MOST_THIN * point.numPrompts) return { criterion: j - 1, thin };
+  }
+  return null;
 }
 
 /** Standard deviation around the prompt's mean, every pooled sample counting once; a NaN is left out. */
@@ -31,6 +50,7 @@ function pointAt(pool, question, beta, thorough = true) {
   point.thin = numbers.filter((number) => number < FEWEST).length;
   point.numPrompts = numbers.length;
   point.shape = paretoShape(relativeWeights(pool, pool.whole, point.weights));
+  point.unscored = unscoredAt(pool, question, point);
   point.moves = [];
   point.doubts = doubtsAt(pool, point);
   point.thorough = thorough || point.doubts.length === 0;
@@ -61,12 +81,15 @@ function movesAt(pool, question, point, mixture) {
   });
 }
 
-/** Why the pool cannot tell what happens here: any of `thin`, `shape`, `beyond`, `moves`; none when it can. */
+/** Why the pool cannot tell what happens here: any of `thin`, `shape`, `unscored`, `beyond`, `smaller`, `moves`;
+    none when it can. */
 function doubtsAt(pool, point) {
   const doubts = [];
   if (point.thin > MOST_THIN * point.numPrompts) doubts.push("thin");
   if (point.shape > LARGEST_SHAPE) doubts.push("shape");
+  if (point.unscored) doubts.push("unscored");
   if (point.kl.value > pool.farthest + REACH) doubts.push("beyond");
+  if (point.beta < LEAST_SHARE * pool.smallest) doubts.push("smaller");
   if (point.moves.length) doubts.push("moves");
   return doubts;
 }

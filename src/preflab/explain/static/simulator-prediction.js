@@ -59,9 +59,13 @@ function freeText(sim) {
   return ` ${run.name} was really trained without a penalty: it ended at ${end}, KL ${figure(run.kl.value)}.`;
 }
 
+/** Whether the criterion has a value anywhere along the curve. */
+const hasCourse = ({ criterion, curve }) =>
+  criterion !== null && curve.some(({ criteria }) => Number.isFinite(criteria[criterion.at].value));
+
 /** Ask, if there is a criterion to ask about; `onReveal` is called with the smallest β or null when skipped. */
 function bindPrediction(sim, onReveal) {
-  if (!sim.criterion) {
+  if (!hasCourse(sim)) {
     byId("guess").hidden = true;
     onReveal(null);
     return;

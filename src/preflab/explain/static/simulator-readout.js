@@ -13,7 +13,9 @@ function showFigures(sim) {
     const now = point.criteria[at].value;
     setText(byId("criterion-name"), sim.label);
     setText(byId("at-criterion"), figure(now));
-    setText(byId("criterion-change"), `${signed(now - reference.criteria[at].value)} vs the reference`);
+    const change = `${signed(now - reference.criteria[at].value)} vs the reference`;
+    const silent = sim.unscored > 0 ? `; ${percent(sim.unscored)} of what is written got no score and is left out` : "";
+    setText(byId("criterion-change"), `${change}${silent}`);
   }
   setText(byId("speaking"), whole(point.effective));
   setText(byId("speaking-of"), `of ${whole(pool.size)}`);

@@ -12,12 +12,19 @@ function makePool(data) {
   pool.scratch = new Float64Array(size);
   pool.whole = mixtureOf(pool, -1);
   pool.kls = pooledKls(pool);
+  pool.smallest = smallestTrained(data.policy_info.slice(1));
   pool.farthest = pool.kls.reduce((most, kl) => (kl > most ? kl : most), 0);
   // What the pool would be without one run's samples; the reference always stays.
   pool.without = policies.slice(1).map((_, k) => ({ left: k + 1, ...mixtureOf(pool, k + 1) }));
   pool.without = pool.without.filter(({ counted }) => counted > 0 && counted < size);
   for (const mixture of pool.without) mixture.beside = withoutLonely(pool, mixture);
   return pool;
+}
+
+/** The smallest KL penalty that a run was trained with; 0 if one is unknown or there are no runs. */
+function smallestTrained(runs) {
+  const own = runs.map(({ kl_coef: coefficient }) => coefficient ?? 0);
+  return own.length ? Math.min(...own) : 0;
 }
 
 /** KL of each pooled policy to the reference: the mean of log π_k/π_ref over its own samples; NaN without any. */

@@ -72,7 +72,14 @@ function doubtText(sim, point) {
     thin: () => (
       `${whole(point.thin)} of ${plural(point.numPrompts, "prompt")} have fewer than ${FEWEST} effective samples`),
     shape: () => `a few samples decide (Pareto k ${figure(point.shape)}, above ${LARGEST_SHAPE})`,
+    unscored: () => {
+      const { criterion, thin } = point.unscored;
+      const { label } = sim.data.criteria[criterion];
+      const where = `${whole(thin)} of ${plural(point.numPrompts, "prompt")}`;
+      return `on ${where} fewer than ${FEWEST} samples with a score of ${label} speak`;
+    },
     beyond: () => `KL ${figure(point.kl.value)} is farther than any pooled policy went (${figure(sim.pool.farthest)})`,
+    smaller: () => `no pooled run was trained with a KL penalty below ${coefficient(sim.pool.smallest)}`,
     moves: () => {
       const { left, figure: which, moved } = point.moves[0];
       const name = which === "kl" ? "KL" : which === "reward" ? "learned reward" : sim.data.criteria[which].label;

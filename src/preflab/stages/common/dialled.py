@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.recipe import Recipe
+from preflab.recipe.references import check_data_name
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.settings.sampling import DecodingSettings
 from preflab.stages.base import StageContext
@@ -142,6 +143,8 @@ def _evaluation(recipe: Recipe, run: FinishedRun, wishes: Wishes) -> tuple[str, 
             f"one of {', '.join(stages) or '(there are none)'}",
             "correct the name, or leave the option out",
         )
+    if wishes.prompts is not None:
+        check_data_name(recipe.settings, wishes.prompts, recipe.path, "--prompts")
     name = wishes.evaluation or next((name for name, each in stages.items() if run.name in each.models), "")
     settings = stages[name] if name else _own(run, wishes)
     changes = {

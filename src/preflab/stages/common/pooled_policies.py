@@ -51,14 +51,14 @@ def common_settings(settings: SimulateSettings, stages: Mapping[str, Stage]) -> 
         raise PreflabError(
             f"reference: {settings.policies[0]} has none of its own",
             "the model that the policies started from",
-            "set `reference`",
+            "set `reference` of the stage; in a command, name a run first that has one",
         )
     rewards = settings.rewards or tuple(RewardSource.model_validate(row) for row in first.get("rewards", ()))
     if not rewards:
         raise PreflabError(
             f"rewards: {settings.policies[0]} was trained without one",
             "the reward that the simulator maximises, such as [{model: rm}]",
-            "set `rewards`",
+            "set `rewards` of the stage; in a command, name a run first that learned from a reward",
         )
     decoding = settings.decoding or DecodingSettings.model_validate(first.get("decoding", {}))
     if decoding.truncated:
