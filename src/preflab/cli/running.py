@@ -216,7 +216,9 @@ def say_next(speaker: Speaker, lines: list[Line], recipe: Path, following: str) 
     if pages:
         page = report_page(pages[-1])
         _say_models(speaker, lines)
-        speaker.last(page, f"open {shown_path(page)} in a browser")
+        simulators = [shown_path(line.link) for line in lines if line.kind == "simulate" and line.link]
+        also = "".join(f", and try {path}" for path in simulators)
+        speaker.last(page, f"open {shown_path(page)} in a browser{also}")
     else:
         speaker.last(lines[-1].folder, following)
 

@@ -221,7 +221,7 @@ def _from_nothing(shell: Shell) -> None:
     assert shell.said("init", "--show", "all")["settings"]["ppo"]
     sets = [word for each in SMALL for word in ("--set", each)]
     page = shell.run("demo", "--folder", ".", *sets)
-    assert "report.html" in page
+    assert "open report.html in a browser, and try simulator.html" in page
     report = next(shell.folder.glob("runs/report-*/report.html"))
     assert "</html>" in report.read_text(encoding="utf-8")
     assert all(stage["state"] == "done" for stage in shell.said("run", *sets, "--dry")["stages"])
