@@ -161,7 +161,7 @@ def about(run: FinishedRun) -> dict[str, Any]:
 
 
 def scales(runs: Sequence[FinishedRun]) -> str:
-    """What the dial of these runs scales: `adapter`, or `weights` if one of them trained all weights."""
+    """The part of these runs that the dial scales: `adapter`, or `weights` if one of them trained all weights."""
     return "weights" if any(run.settings.get("lora") is None for run in runs) else "adapter"
 
 

@@ -86,7 +86,7 @@ def player_tables(
     *,
     num_snapshots: int = 10,
 ) -> dict[str, Any]:
-    """What a player thinks before its first game and at `num_snapshots` equal distances.
+    """Snapshots of a player: before its first game and at `num_snapshots` equal distances.
 
     Args:
         game: the game.

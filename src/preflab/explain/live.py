@@ -36,7 +36,7 @@ class LiveRun:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a completion gets."""
+    """The scores of a completion."""
 
     reward: float
     """The weighted sum of the terms."""
@@ -82,7 +82,7 @@ class Live:
         self.opened: tuple[str, Realigner] | None = None
 
     def page_facts(self, url: str, token: str) -> dict[str, Any]:
-        """What the page needs to ask for text."""
+        """The facts that the page needs to ask for text."""
         runs = [asdict(run) for run in self.runs]
         return {"url": url, "token": token, "runs": runs, "most": MOST}
 

@@ -1,4 +1,4 @@
-"""How heavy the tail of importance weights is: the shape k of a generalised Pareto distribution.
+"""The heaviness of the tail of importance weights: the shape k of a generalised Pareto distribution.
 
 Above 0.7 an average over the weights is unreliable at any practical number of samples, and its stated error too small.
 """

@@ -53,7 +53,7 @@ class TermFacts:
     name: str
     weight: float
     source: str
-    """What it is, in words: `reward model rm`."""
+    """The source in words: `reward model rm`."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class CriterionFacts:
 
 @dataclass(frozen=True)
 class PoolFacts:
-    """What the rows of a pool do not say."""
+    """Facts about a pool that its rows do not hold."""
 
     title: str
     temperature: float

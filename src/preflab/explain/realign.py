@@ -45,7 +45,7 @@ class WrittenToken:
 
     id: int
     text: str
-    """What it adds to the text; "" while a letter is incomplete."""
+    """The text that it adds; "" while a letter is incomplete."""
     logp: float
     """log π_α, nats."""
     ref_logp: float

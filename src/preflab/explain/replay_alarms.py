@@ -1,4 +1,4 @@
-"""Which tokens or rollouts of a step a person should see when an alarm fired."""
+"""Chooses the tokens or rollouts of a step that a person should see when an alarm fired."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from preflab.training.standstill import HARDLY_MOVED
 
 
 class AlarmView(NamedTuple):
-    """What the replay shows for an alarm."""
+    """The view that the replay opens for an alarm."""
 
     quantity: str
     """Quantity of tokens that the tokens are ranked by; "" if the alarm is not about tokens."""
     order: str
-    """Which tokens come first: largest, smallest, or farthest (from the quantity's neutral value)."""
+    """The order of the tokens: largest, smallest, or farthest (from the quantity's neutral value) first."""
     sort: str
     """Order of the step's rollouts: kept, highest, lowest, longest, shortest, most_kl."""
     shows: str
-    """What is shown, as a sentence."""
+    """The view as a sentence."""
 
 
 VIEWS = {

@@ -47,7 +47,7 @@ def replay_data(
     most_rows: int = MOST_ROWS,
     most_bytes: int = MOST_BYTES,
 ) -> dict[str, Any]:
-    """What the page shows of one or two runs.
+    """The data of the page about one or two runs.
 
     Args:
         folders: run folders of stages that learn.
@@ -129,7 +129,7 @@ def _without_rollouts(folder: Path, stage: str) -> PreflabError:
 
 
 def _keeps_none(kind: str, stage: str) -> str:
-    """What to set so that a stage of pairs keeps some."""
+    """The setting to change so that a stage of pairs keeps some."""
     return (
         f"{stage} ({kind}) kept no pairs, so only its curves are shown. `num_kept_pairs` of the stage keeps some: "
         f"preflab run --set stages.{stage}.num_kept_pairs=8 --fresh {stage}. KTO alone learns from no pairs."
@@ -179,7 +179,7 @@ def _even(num: int, rows: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _num_fitting(sizes: Sequence[int], room: int) -> int:
-    """How many of the first rows fit into this many bytes."""
+    """Number of first rows that fit into this many bytes."""
     for index, size in enumerate(sizes):
         room -= size
         if room < 0:

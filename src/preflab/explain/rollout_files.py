@@ -60,7 +60,7 @@ def read_step_files(folder: Path, about: Mapping[str, Column], columns: Sequence
 
 
 def record_facts(schema: pa.Schema, path: Path) -> dict[str, Any]:
-    """What a file's metadata says: `schema`, the stage's `kind` and the sampling `temperature`.
+    """The metadata of a file: `schema`, the stage's `kind` and the sampling `temperature`.
 
     Raises:
         PreflabError: there is none, or it is of another version.

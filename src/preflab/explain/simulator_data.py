@@ -94,7 +94,7 @@ def rounded(values: Array) -> list[float | None]:
 
 
 def _run(pool: Pool, number: int) -> dict[str, Any]:
-    """What a policy does on its own samples: KL as the mean of log π/π_ref, reward and criteria."""
+    """Figures of a policy on its own samples: KL as the mean of log π/π_ref, reward and criteria."""
     own = pool.policies == number
     prompts = [name for name, mine in zip(pool.prompt_ids, own, strict=True) if mine]
     policy = pool.facts.policies[number]
@@ -116,7 +116,7 @@ def _interval(values: Array, prompts: Sequence[str]) -> dict[str, float | None]:
 
 
 def _prompts_that_fit(pool: Pool, num: int, most_bytes: int) -> int:
-    """How many of the first prompts fit; at least 1."""
+    """Number of first prompts that fit; at least 1."""
     if len(_dump(_samples(pool))) + len(_dump(sorted(set(pool.prompts)))) <= most_bytes:
         return num
     low, high = 1, num

@@ -1,4 +1,4 @@
-"""What another policy would write, from pooled samples of several: importance weights, their estimates and doubts.
+"""Estimates of what another policy would write, from pooled samples: importance weights, errors and doubts.
 
 For prompt x the pool holds n_k(x) completions of each pooled policy k; policy 0 is the reference. As a whole they are
 drawn from the mixture m(y|x) = Σ_k n_k(x)/n(x) · π_k(y|x), the balance heuristic, whose weights are bounded wherever
@@ -127,7 +127,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Point:
-    """What a target writes, as far as the pool tells."""
+    """Estimates of what a target policy writes."""
 
     kl: Estimate
     """KL(target ‖ reference), nats per completion."""
@@ -142,9 +142,9 @@ class Point:
     weights: Array = field(repr=False)
     """(N,) w, which sums to 1 within each prompt."""
     doubts: tuple[str, ...] = ()
-    """Why the point is unsure, one sentence each; () if it is trusted."""
+    """Reasons why the point is unsure, one sentence each; () if it is trusted."""
     kl_doubts: tuple[str, ...] = ()
-    """Why its KL alone is unsure."""
+    """Reasons why its KL alone is unsure."""
 
     @property
     def unsure(self) -> bool:

@@ -60,7 +60,7 @@ class Game:
         return self.result(state) is not None
 
     def result_of(self, player: int, state: State) -> float:
-        """What a player gets in a final position; of two players one wins what the other loses."""
+        """Result of a player in a final position; of two players one wins what the other loses."""
         value = self.result(state)
         assert value is not None, "the game is not over"
         return value if player == 0 else -value

@@ -18,7 +18,7 @@ from preflab.games.q_learning import QSettings, QTable, learn_by_q
 
 @dataclass(frozen=True)
 class Thoughts:
-    """What a player thinks of every position. Read it before the player learns on: a table is changed in place."""
+    """A player's view of every position. Read it before the player learns on: a table is changed in place."""
 
     policy: Policy
     move_values: Callable[[State], Mapping[Move, float]] | None = None
@@ -33,9 +33,9 @@ class Learning:
 
     num_games: int
     think: Callable[[], Thoughts]
-    """What the player thinks at this moment."""
+    """The player's view at this moment."""
     steps: Iterator[int]
-    """How many games each step plays."""
+    """Number of games that each step plays."""
 
 
 def learn_exactly(game: Game, discount: float) -> Learning:
@@ -105,7 +105,7 @@ def snapshots(learning: Learning, num: int = 10) -> Iterator[tuple[int, Thoughts
 
 
 def measure_player(game: Game, policy: Policy) -> dict[str, float]:
-    """What the player's likeliest moves are worth: exploitability on both sides, or its result and the best one."""
+    """Worth of the player's likeliest moves: exploitability on both sides, or its result and the best one."""
     if game.num_players == 2:
         worth = exploitability(game, policy, likeliest=True)
         return {"first": worth.first, "second": worth.second}

@@ -12,7 +12,7 @@ from preflab.games.listed_game import ListedGame
 
 
 class MoveStatistics(NamedTuple):
-    """What the network says about B positions."""
+    """Outputs of the network for B positions."""
 
     logps: Tensor
     """(B, M) log-probability of each move; −inf where it is not legal."""

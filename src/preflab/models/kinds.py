@@ -65,7 +65,7 @@ def read_same_rows(model: Any, other: Any) -> bool:
 
 
 def rows_read(model: Any) -> tuple[str, tuple[int, ...]]:
-    """What decides which rows a model reads: the name of its family and the tokens its decoder starts with."""
+    """The facts that decide which rows a model reads: the name of its family and its decoder's start tokens."""
     family = family_of(model)
     return family.name, tuple(getattr(family, "start", ()))
 

@@ -41,7 +41,7 @@ class RolloutRecord:
         self.decode = functools.cache(lambda token: run.decode([token]))
 
     def num_kept(self, step: int, rollouts: Rollouts) -> int:
-        """How many rollouts of a step are kept."""
+        """Number of rollouts of a step that are kept."""
         return min(self.settings.num_kept_rollouts, len(rollouts)) if self.files.due(step) else 0
 
     def ask_alternatives(self, step: int, rollouts: Rollouts) -> None:

@@ -31,7 +31,7 @@ class Dialled:
         return f"{plain(listed(list(self.runs)))} at dial setting {number(self.setting)}"
 
     def opening(self) -> str:
-        """What the weights are."""
+        """The kind of the weights."""
         run = f"`{self.runs[0]}`" if len(self.runs) == 1 else f"mean of {listed([f'`{run}`' for run in self.runs])}"
         setting = number(self.setting)
         what = {

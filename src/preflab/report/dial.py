@@ -73,7 +73,7 @@ def _has_value(entry: Data, name: str) -> bool:
 
 
 def _prompt_words(data: Data) -> str:
-    """What one of the prompts is called; only a data file's part `held_out` is known to be held out."""
+    """Name of one of the prompts; only a data file's part `held_out` is known to be held out."""
     return "held-out prompt" if data["prompts"]["name"].endswith(".held_out") else "prompt"
 
 

@@ -1,4 +1,4 @@
-"""What the manifests of trained policies say that a pool needs: reference, rewards, decoding and coefficient."""
+"""Reads from the manifests of trained policies what a pool needs: reference, rewards, decoding, coefficient."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DIVIDED = ("grpo", "dapo", "gspo")
 
 @dataclass(frozen=True)
 class Common:
-    """What all pooled policies have in common."""
+    """Settings that all pooled policies share."""
 
     reference: str
     rewards: tuple[RewardSource, ...]
@@ -113,7 +113,7 @@ def coefficient(stage: Stage) -> Coefficient:
 
 
 def source_text(source: RewardSource) -> str:
-    """What a term of the reward is, in words."""
+    """The source of a term of the reward, in words."""
     if source.ensemble:
         return f"ensemble of {', '.join(source.ensemble)}"
     if source.function:
