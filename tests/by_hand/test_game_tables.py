@@ -135,7 +135,7 @@ def test_a_move_that_is_no_cell_is_refused_even_if_random_games_miss_it(
     nim: Game, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Moves 1 and 2 need cells 0 to 2."""
-    monkeypatch.setattr(tables_of_games, "check_game", lambda game, num_games: [])
+    monkeypatch.setattr(tables_of_games, "require_contract", lambda game: None)
     board = game_tables(replace(nim, cells=lambda state: [["", "a", "b"]]))[1]
     assert board["boards"] == [[["", "a", "b"]]] * 4
     with pytest.raises(PreflabError, match="legal move 2 is no cell"):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import types
+
 import pytest
 
+from preflab.errors import PreflabError
+from preflab.games.check import check_game
 from preflab.games.exact_values import ExactValues
-from preflab.games.exploitability import Exploitability, exploitability
-from preflab.games.game import Game, Move, State, load_game
+from preflab.games.exploitability import Exploitability, exploitability, worst_case_value
+from preflab.games.game import Game, Move, State, game_of, load_game
 from preflab.games.positions import canonical, count_games, reachable_positions
 from preflab.games.q_learning import QSettings, QTable, learn_by_q
 
@@ -65,6 +69,40 @@ def test_a_random_player_is_exploited(board: Game) -> None:
     assert against.second == pytest.approx(191 / 192)  # the reply moves first
     assert against.first == pytest.approx(0.924867724867725)
     assert exploitability(board, at_random, likeliest=True) == Exploitability(1.0, 1.0)
+
+
+def counter(length: int, back: int | None = None) -> Game:
+    """One player counts up to `length`; at `back` one may also return to 0."""
+    module = types.ModuleType("counter")
+    vars(module).update(
+        MOVES=("on", "back"),
+        start=lambda seed: 0,
+        legal_moves=lambda n: [] if n == length else ["on", "back"] if n == back else ["on"],
+        play=lambda n, move: n + 1 if move == "on" else 0,
+        result=lambda n: 1.0 if n == length else None,
+        show=str,
+    )
+    return game_of(module, "counter")
+
+
+def test_long_games_have_exact_answers() -> None:
+    game = counter(5_000)
+    assert ExactValues(game).value(0) == 1.0
+    assert worst_case_value(game, lambda state: {"on": 1.0}, 0) == 1.0
+    assert count_games(game) == {1.0: 1}
+
+
+def test_a_position_that_comes_twice_is_refused() -> None:
+    game = counter(6, back=3)
+    for ask in (
+        lambda: ExactValues(game).value(0),
+        lambda: worst_case_value(game, lambda state: {"on": 1.0}, 0),
+        lambda: count_games(game),
+    ):
+        with pytest.raises(PreflabError, match="move 'back' leads back to a position: 0"):
+            ask()
+    violations = check_game(game, num_games=20)
+    assert [one.expected for one in violations] == ["every game ends: no position comes twice"]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -85,14 +85,14 @@ class Runs:
         from preflab.recipe import load_recipe
 
         places = [self.recipe, run.folder.parent.parent / DEFAULT_RECIPE.name]
-        found = next((place for place in places if place.exists()), None)
-        if found is None:
+        path = next((place for place in places if place.exists()), None)
+        if path is None:
             raise PreflabError(
                 f"{shown_path(self.recipe)}: there is no such recipe",
                 "the recipe of the run, which names prompts and judges",
                 "name it with --recipe",
             )
-        return load_recipe(found, self.overrides)
+        return load_recipe(path, self.overrides)
 
 
 def _reward_models(recipe: Recipe, run: FinishedRun) -> dict[str, StageOutput]:
@@ -149,7 +149,7 @@ def started_from(ctx: StageContext) -> Callable[[FinishedRun], str]:
 
 
 def dial_folder(runs: Sequence[FinishedRun]) -> Path:
-    """Where the measurements of a dial are stored by default: `dial/RUN`, or `dial/RUN+RUN`, in the workspace."""
+    """Default folder of a dial's measurements: `dial/RUN`, or `dial/RUN+RUN`, in the workspace."""
     return runs[0].folder.parent.parent / "dial" / "+".join(run.folder.name for run in runs)
 
 
@@ -185,8 +185,8 @@ def write_setting(
         difference = open_dial(ctx, run, averaged).write(setting, folder)
     dialled = [run, *averaged]
     names, reference = list(named(dialled)), str(run.settings["model"])
-    found = Dialled(setting, names, reference, scales(dialled), _measured(dialled, setting))
-    return found, run.output.model, difference
+    card = Dialled(setting, names, reference, scales(dialled), _measured(dialled, setting))
+    return card, run.output.model, difference
 
 
 def _measured(runs: Sequence[FinishedRun], setting: float) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ NUM_GAMES = 245_760
 
 
 class Method(StrEnum):
-    """How a player learns."""
+    """Methods by which a player learns."""
 
     q = "q"
     ppo = "ppo"
@@ -94,6 +94,7 @@ def learn(
 
     Of two players both are played by the learner itself.
     """
+    from preflab.games.check import require_contract
     from preflab.games.game import load_game
     from preflab.games.learners import measure_player
     from preflab.games.q_learning import QSettings
@@ -103,6 +104,7 @@ def learn(
         raise PreflabError(f"--alpha {alpha}", "a step size above 0 and at most 1", "choose one, such as 0.5")
     with speaking(as_json) as speaker:
         loaded = load_game(game)
+        require_contract(loaded)
         gamma = _default_discount(loaded) if discount is None else discount
         learning = _learning(loaded, by, num_games, QSettings(num_games or 10_000, alpha, epsilon, gamma, seed=seed))
         num = learning.num_games

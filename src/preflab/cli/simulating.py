@@ -81,18 +81,18 @@ def simulate(
     if live and as_json:
         raise PreflabError("--live with --json", "one of them: the page is served until Ctrl-C", "leave --json out")
     with speaking(as_json) as speaker:
-        found = finished_runs([find_run(run, recipe, workspace, finished=True) for run in runs])
-        _check_policies(found)
-        changed, name = _with_prompts(found.recipe, prompts or _default_prompts(found))
+        finished = finished_runs([find_run(run, recipe, workspace, finished=True) for run in runs])
+        _check_policies(finished)
+        changed, name = _with_prompts(finished.recipe, prompts or _default_prompts(finished))
         given: dict[str, Any] = {"num_prompts": num_prompts, "num_completions": num_completions}
-        settings = _settings(found, name, {key: value for key, value in given.items() if value is not None})
-        common_settings(settings, {name: found.steps[name].settings for name in found.names})
-        line = run_on(found, STAGE, settings, recipe=changed, watch=announce)
+        settings = _settings(finished, name, {key: value for key, value in given.items() if value is not None})
+        common_settings(settings, {name: finished.steps[name].settings for name in finished.names})
+        line = run_on(finished, STAGE, settings, recipe=changed, watch=announce)
         if out is not None:
             write_text(out, (line.folder / "simulator.html").read_text(encoding="utf-8"))
         print_table(speaker, [line])
         if live:
-            with context_on(found, STAGE, settings, line.folder, recipe=changed) as ctx:
+            with context_on(finished, STAGE, settings, line.folder, recipe=changed) as ctx:
                 _serve(ctx, port, speaker)
             return
         page = out or Path(line.link)

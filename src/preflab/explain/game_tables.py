@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from preflab.errors import PreflabError
-from preflab.games.check import check_game
+from preflab.games.check import require_contract
 from preflab.games.exploitability import TIE
 from preflab.games.game import Game, Move, State, playable_moves
 from preflab.games.learners import Learning, Thoughts, measure_player, snapshots
@@ -29,8 +29,7 @@ def game_tables(game: Game) -> tuple[list[State], dict[str, Any]]:
     Raises:
         PreflabError: the game violates its contract, or has more than `MOST_POSITIONS` positions.
     """
-    for violation in check_game(game, num_games=20):
-        raise PreflabError(violation.found, violation.expected, violation.do)
+    require_contract(game)
     starts = list(dict.fromkeys(game.start(seed) for seed in range(NUM_STARTS)))
     try:
         states = reachable_positions(game, starts, most=MOST_POSITIONS)

@@ -79,7 +79,7 @@ class PoolFacts:
     criteria: tuple[CriterionFacts, ...] = ()
     flattering_words: tuple[str, ...] = ()
     simulated: bool = False
-    """Whether labelers or criteria are simulated."""
+    """True if labelers or criteria are simulated."""
     notes: tuple[str, ...] = ()
 
 

@@ -163,14 +163,16 @@ def _read_steps(
         taken[step] = packed[:fits]
         cut_rows += len(rows) - fits
         num_long += sum(row["gap"] > 0 for row in packed[:fits])
-    said = []
+    notes = []
     if len(taken) < len(steps):
-        said.append(f"{len(taken):,} of {count(len(steps), 'kept step')} are on this page, those of alarms among them.")
+        notes.append(
+            f"{len(taken):,} of {count(len(steps), 'kept step')} are on this page, those of alarms among them."
+        )
     if cut_rows:
-        said.append(f"{count(cut_rows, 'kept rollout')} of these steps had no room on this page.")
+        notes.append(f"{count(cut_rows, 'kept rollout')} of these steps had no room on this page.")
     if num_long:
-        said.append(f"Of {count(num_long, 'long rollout')} only the first and the last tokens are on this page.")
-    return [row for step in sorted(taken) for row in taken[step]], said
+        notes.append(f"Of {count(num_long, 'long rollout')} only the first and the last tokens are on this page.")
+    return [row for step in sorted(taken) for row in taken[step]], notes
 
 
 def _even(num: int, rows: Sequence[Mapping[str, Any]]) -> int:

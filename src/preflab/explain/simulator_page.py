@@ -68,10 +68,10 @@ def data_of_page(page: str) -> dict[str, Any]:
     Raises:
         PreflabError: the text is not such a page.
     """
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
-    if found is None:
+    script = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    if script is None:
         raise PreflabError("a page without data", "an HTML file that `preflab simulate` wrote", "name another file")
-    data: dict[str, Any] = json.loads(found[1])
+    data: dict[str, Any] = json.loads(script[1])
     return data
 
 

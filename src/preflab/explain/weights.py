@@ -104,7 +104,7 @@ class Target:
     log_ratio: Array
     """(N,) log g(y_i|x): R/β for the optimum, log π/π_ref for a policy."""
     normalised: bool = False
-    """Whether g·π_ref sums to 1, so that no normaliser has to be estimated for the KL."""
+    """True if g·π_ref sums to 1, so that no normaliser has to be estimated for the KL."""
 
 
 def optimum(rewards: Array, beta: float) -> Target:
@@ -148,7 +148,7 @@ class Point:
 
     @property
     def unsure(self) -> bool:
-        """Whether the point is greyed."""
+        """True if the point is greyed."""
         return bool(self.doubts)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from preflab.errors import cut
+from preflab.errors import PreflabError, cut
 from preflab.games.game import Game, Move, State
 
 MOST_MOVES = 10_000
@@ -23,6 +23,16 @@ class Violation:
     found: str
     expected: str
     do: str
+
+
+def require_contract(game: Game, *, num_games: int = 20) -> None:
+    """Play a few random games before a game is used.
+
+    Raises:
+        PreflabError: the game violates its contract.
+    """
+    for violation in check_game(game, num_games=num_games):
+        raise PreflabError(violation.found, violation.expected, violation.do)
 
 
 class _Broken(Exception):
@@ -61,10 +71,18 @@ def _checked_states(game: Game, number: int, rng: random.Random) -> Iterator[Sta
             "equal seeds give equal positions",
             "draw from random.Random(seed), not from the module random",
         )
+    seen: set[State] = set()
     for _ in range(MOST_MOVES):
         yield state
         if _call(game.result, "result", state) is not None:
             return
+        if state in seen:
+            raise _Broken(
+                f"the game from start({number}) came twice to\n{_shown(state)}",
+                "every game ends: no position comes twice",
+                "count the moves in the state and end the game at a limit",
+            )
+        seen.add(state)
         state = _after(game, state, rng.choice(list(game.legal_moves(state))))
     raise _Broken(
         f"the game from start({number}) went on for {MOST_MOVES:,} moves",

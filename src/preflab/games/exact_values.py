@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from preflab.games.game import Game, Move, State, playable_moves
+from preflab.games.positions import from_the_ends
 
 
 class ExactValues:
@@ -29,21 +30,16 @@ class ExactValues:
         self._values: dict[State, float] = {}
 
     def value(self, state: State) -> float:
-        """The value of a position for the player whose turn it is, if both play perfectly from here on."""
-        waiting = [state]
-        while waiting:  # not recursive: a long game would exceed Python's depth
-            here = waiting[-1]
-            if here in self._values:
-                waiting.pop()
-                continue
+        """The value of a position for the player whose turn it is, if both play perfectly from here on.
+
+        Raises:
+            PreflabError: a line of play returns to a position.
+        """
+        for here in from_the_ends(self.game, state, self._values):
             if self.game.is_over(here):
                 self._values[here] = self.game.result_of(self.game.player(here), here)
-                continue
-            after = [self.game.play(here, move) for move in self.game.legal_moves(here)]
-            missing = [one for one in after if one not in self._values]
-            if missing:
-                waiting.extend(missing)
             else:
+                after = [self.game.play(here, move) for move in self.game.legal_moves(here)]
                 self._values[here] = max(self._for_mover(here, one) for one in after)
         return self._values[state]
 

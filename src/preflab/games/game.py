@@ -12,7 +12,8 @@
     def features(state) -> [number]   optional: what a network reads, from the view of the player whose turn it is
     def cells(state) -> [[text]]      optional: the board of a page, if moves are numbers of its cells, row by row
 
-States and moves are hashable and compared by ==: tuples, strings, numbers. All randomness of a game is in `start`.
+States and moves are hashable and compared by ==: tuples, strings, numbers. All randomness of a game is in `start`, and
+no position comes twice in one game, so every game ends.
 Nothing else is needed: players, proofs and lessons use these functions alone. `preflab game check` tests the contract.
 """
 
@@ -56,7 +57,7 @@ class Game:
     """The board as rows of texts, "" for an empty cell; moves are numbers of cells, from 0, row by row."""
 
     def is_over(self, state: State) -> bool:
-        """Whether the game has ended in this position."""
+        """True if the game has ended in this position."""
         return self.result(state) is not None
 
     def result_of(self, player: int, state: State) -> float:

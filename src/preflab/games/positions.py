@@ -1,8 +1,8 @@
-"""All positions that a game can reach, and how many games there are."""
+"""All positions that a game can reach, their order from the ends backwards, and how many games there are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from preflab.errors import PreflabError
@@ -41,21 +41,49 @@ def reachable_positions(game: Game, starts: Sequence[State] = (), *, most: int =
     return list(seen)
 
 
+def from_the_ends(game: Game, start: State, known: Container[State] = ()) -> Iterator[State]:
+    """The positions that can be reached from `start`, each once and after all positions that follow it.
+
+    Positions in `known`, and what only they lead to, are left out; the caller may fill it meanwhile.
+
+    Raises:
+        PreflabError: a line of play returns to a position, so its value is not the value of what follows.
+    """
+    waiting, done, on_this_line = [start], set[State](), set[State]()
+    while waiting:  # not recursive: a long game would exceed Python's depth
+        state = waiting[-1]
+        if state in done or state in known:
+            waiting.pop()
+        elif state in on_this_line:
+            waiting.pop()
+            on_this_line.remove(state)
+            done.add(state)
+            yield state
+        else:
+            on_this_line.add(state)
+            for move in game.legal_moves(state):
+                after = game.play(state, move)
+                if after in on_this_line:
+                    raise PreflabError(
+                        f"{game.name}: move {move!r} leads back to a position: {game.show(after)}",
+                        "a game in which no position comes twice",
+                        "count the moves in the state, and end the game at a limit",
+                    )
+                waiting.append(after)
+
+
 def count_games(game: Game, start: State | None = None) -> dict[float, int]:
     """Result for player 0 → number of different games that end with it, from one first position."""
-    counts: dict[State, Mapping[float, int]] = {}
-
-    def games_from(state: State) -> Mapping[float, int]:
-        if state not in counts:
-            end = game.result(state)
-            total: dict[float, int] = {} if end is None else {end: 1}
-            for move in game.legal_moves(state):
-                for value, num in games_from(game.play(state, move)).items():
-                    total[value] = total.get(value, 0) + num
-            counts[state] = total
-        return counts[state]
-
-    return dict(games_from(game.start(0) if start is None else start))
+    counts: dict[State, dict[float, int]] = {}
+    first = game.start(0) if start is None else start
+    for state in from_the_ends(game, first):
+        end = game.result(state)
+        total: dict[float, int] = {} if end is None else {end: 1}
+        for move in game.legal_moves(state):
+            for value, num in counts[game.play(state, move)].items():
+                total[value] = total.get(value, 0) + num
+        counts[state] = total
+    return counts[first]
 
 
 def canonical(game: Game, state: State) -> tuple[State, Mapping[Move, Move]]:

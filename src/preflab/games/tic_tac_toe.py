@@ -65,10 +65,10 @@ def features(state: Board) -> list[float]:
 
 
 def _all_symmetries() -> list[tuple[int, ...]]:
-    found = [MOVES]
+    turns = [MOVES]
     for _ in range(3):
-        found.append(tuple(found[-1][cell] for cell in TURNED))
-    return found + [tuple(one[cell] for cell in MIRRORED) for one in found]
+        turns.append(tuple(turns[-1][cell] for cell in TURNED))
+    return turns + [tuple(one[cell] for cell in MIRRORED) for one in turns]
 
 
 SYMMETRIES = _all_symmetries()

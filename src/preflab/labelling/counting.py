@@ -74,7 +74,7 @@ def cached(
 
 
 def _is_recent(entry: _CacheEntry, state: tuple[object, ...], now: float) -> bool:
-    """Whether only the judgments have changed since, and the result is young for what it took to compute."""
+    """True if only the judgments have changed since, and the result is recent for its computing time."""
     return entry.state[1:] == state[1:] and now - entry.at < PATIENCE * entry.took
 
 

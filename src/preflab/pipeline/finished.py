@@ -60,12 +60,12 @@ def finished_runs(folders: Sequence[Path]) -> Finished:
                 f"runs of one workspace, {workspace}",
                 "name runs of one workspace",
             )
-    found = Finished(workspace, _recipe_of(folders[0], workspace))
+    finished = Finished(workspace, _recipe_of(folders[0], workspace))
     for folder in folders:
-        name = _add(found, folder)
-        if name not in found.names:
-            found.names.append(name)
-    return found
+        name = _add(finished, folder)
+        if name not in finished.names:
+            finished.names.append(name)
+    return finished
 
 
 def _recipe_of(folder: Path, workspace: Path) -> Recipe:

@@ -60,10 +60,10 @@ class Dialled:
             for name in sorted(point["figures"], key=measure_order)
         ]
         prompts = data["prompts"]
-        said = (
+        caption = (
             f"{count(prompts['num'], 'prompt')} ({prompts['name']}), "
             f"{count(prompts['num_completions'], 'completion')} each, equal seeds for every setting; means with "
             f"95\u00a0% intervals over prompts. KL is measured to {plain(self.reference)}. If the setting was chosen "
             "by these figures, they flatter it: measure it on other prompts."
         )
-        return [said, cells(["measure", *heads], rows)]
+        return [caption, cells(["measure", *heads], rows)]

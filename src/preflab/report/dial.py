@@ -50,8 +50,8 @@ def lead_measure(data: Data) -> str:
     """
     others = [one for one in data["points"] if one["setting"] != 1]
     known = sorted({name for one in others for name in one["figures"] if _has_value(one, name)}, key=measure_order)
-    found = [name for prefix in ("judge/", "reward/mean", "reward/") for name in known if name.startswith(prefix)]
-    return found[0] if found else KL
+    main = [name for prefix in ("judge/", "reward/mean", "reward/") for name in known if name.startswith(prefix)]
+    return main[0] if main else KL
 
 
 def best_setting(data: Data) -> Data | None:
@@ -189,11 +189,11 @@ def _root(kl: float | None) -> float:
 def _along(data: Data) -> Section:
     figures = []
     for name in (KL, DISTINCT, "length/words", "finished/share"):
-        found = [(one["setting"], one["figures"][name]) for one in data["points"] if name in one["figures"]]
-        if not found:
+        points = [(one["setting"], one["figures"][name]) for one in data["points"] if name in one["figures"]]
+        if not points:
             continue
-        value, low, high = ([or_nan(figure[part]) for _, figure in found] for part in ("value", "low", "high"))
-        line = Line("", quantity(name).role, [setting for setting, _ in found], value, low, high)
+        value, low, high = ([or_nan(figure[part]) for _, figure in points] for part in ("value", "low", "high"))
+        line = Line("", quantity(name).role, [setting for setting, _ in points], value, low, high)
         title = f"{measure_title(name)}, by setting"
         chart = line_chart(
             [line], x="setting of the dial", y=measure_name(name), x_range=(0.0, MOST), description=title

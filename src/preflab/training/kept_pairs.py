@@ -76,7 +76,7 @@ class PairRecord:
         self.files = StepFiles(run / FOLDER, num_done=num_done + 1, most_mib=most_mib, unit=every)
 
     def due(self, step: int, *, last: bool = False) -> bool:
-        """Whether the pairs are looked at after `step` optimiser steps."""
+        """True if the pairs are measured after `step` optimiser steps."""
         return bool(self.pairs) and (last or self.files.due(step))
 
     def write(self, step: int, scores: Tensor, logps: Mapping[str, Sequence[Tensor]] | None = None) -> None:

@@ -42,7 +42,7 @@ class StepFiles:
         self._delete([step for step in self.sizes if not self.due(step)])
 
     def due(self, step: int) -> bool:
-        """Whether a step is kept."""
+        """True if a step is kept."""
         return step % self.every == 0
 
     def write(self, step: int, table: pa.Table) -> None:

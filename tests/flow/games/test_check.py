@@ -149,6 +149,10 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for by in ("ppo", "grpo"):
         assert run_command(["game", "learn", str(EXAMPLE), "--by", by, "--games", "20480"]) == 0
         assert capsys.readouterr().out.splitlines()[-1] == " 20,480  0.00  0.00"
+    for kind in ("no end", "raises"):
+        with pytest.raises(SystemExit, match="2"):
+            run_command(["game", "learn", written(tmp_path, *BROKEN[kind][:2])])
+        assert BROKEN[kind][2] in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         run_command(["game", "learn", "cliff", "--alpha", "0"])
     assert "--alpha 0.0" in capsys.readouterr().err
