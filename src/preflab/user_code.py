@@ -31,7 +31,9 @@ def load_named(path: str, what: str) -> Any:
     module_name, colon, name = path.partition(":")
     if not (module_name and colon and name):
         raise PreflabError(
-            f"{path!r} does not name a {what}", f"`module:{what}`", "write for example `my_rewards:politeness`"
+            f"{path!r} does not name {_article(what)} {what}",
+            f"`module:{what}`",
+            "write for example `my_rewards:politeness`",
         )
     module = _import(module_name, path)
     named = getattr(module, name, None)
@@ -59,6 +61,10 @@ def call_within(seconds: float | None, call: Callable[[], T], *, late: PreflabEr
         raise late from None
     finally:
         pool.terminate()
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "aeiou" else "a"
 
 
 def _import(module_name: str, path: str) -> Any:

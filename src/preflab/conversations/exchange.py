@@ -79,6 +79,6 @@ class Exchange:
                 "a template that writes every turn",
                 "change the environment's turn, or the model's template",
             )
+        end = () if closed else self.writer.close_ids
         self.writer = following
-        before = f"a{close}" if closed else "a"
-        return self.joining.continued(before, after.removeprefix(close) if closed else after)
+        return (*end, *self.joining.continued(f"a{close}", after.removeprefix(close)))
