@@ -71,10 +71,14 @@ def rendered_prompt(prompt: Prompt, content: str = "plain") -> Markup:
 
 
 def rendered_completion(completion: Completion, content: str = "plain") -> Markup:
-    """A completion as HTML, with spans, tool calls and thinking marked as such, without the name of the model."""
-    if content == "image" or (len(completion.spans) == 1 and not completion.turns):
+    """A completion as HTML, with spans, tool calls and thinking marked as such, without the name of the model.
+
+    A dialogue ends with the environment's last turn, which no model reads but people should.
+    """
+    spans = completion.shown_spans
+    if content == "image" or (len(spans) == 1 and not completion.turns):
         return rendered(completion.text, content)
-    return _turns([_turn(span.message or Message(span.role, span.text), content) for span in completion.spans])
+    return _turns([_turn(span.message or Message(span.role, span.text), content) for span in spans])
 
 
 def visible(text: str, *, code: bool = False) -> str:
