@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+import preflab
+from preflab.cli import run_command
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.files import read_json, read_jsonl
@@ -182,3 +185,74 @@ def refused(folder: Path, settings: dict[str, Any], message: str) -> None:
     (folder / "recipe.yaml").write_text(json.dumps({"recipe": 1, "stages": {"talks": stage}}))
     with pytest.raises(PreflabError, match=message):
         run(load_recipe(folder / "recipe.yaml"))
+
+
+SINGLE = """
+recipe: 1
+data: {asked: {path: asked.jsonl, as_turns: true}}
+stages:
+  grpo:
+    {kind: grpo, model: chat, environment: "talking_world:Echo", num_steps: 1, num_prompts_per_step: 2,
+     num_completions_per_prompt: 2, decoding: {max_new_tokens: 4}, lora: {rank: 2}}
+  eval:
+    {kind: evaluate, models: [chat, grpo], prompts: asked, decoding: {max_new_tokens: 4},
+     judges: {letters: "flow.environments.test_sampled_dialogues:early_letters"}}
+"""
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose recipe has learned in dialogues and measured single answers."""
+    folder = tmp_path_factory.mktemp("single")
+    save_chat(folder / "chat")
+    (folder / "asked.jsonl").write_text("".join(f'{{"prompt": "Say {number}"}}\n' for number in range(4)))
+    (folder / "recipe.yaml").write_text(SINGLE)
+    run(load_recipe(folder / "recipe.yaml"))
+    return folder
+
+
+def test_an_evaluation_says_that_it_measures_single_answers(learned: Path) -> None:
+    (folder,) = (learned / "runs").glob("eval-*")
+    notes = read_json(folder / "evaluation.json")["notes"]
+    assert (
+        "grpo learned in dialogues with talking_world:Echo; here it gives single answers to the prompts, without the "
+        "environment and its reward" in notes
+    )
+
+
+def test_dialogues_are_not_simulated_or_evaluated_as_answers(
+    learned: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sim = {"kind": "simulate", "policies": ["grpo"], "prompts": "asked"}
+    talks = {"kind": "sample", "model": "chat", "environment": "talking_world:Echo", "max_new_tokens": 4}
+    stored = {"kind": "evaluate", "models": ["chat"], "prompts": "asked", "completions": ["talks"]}
+    stored["judges"] = {"letters": "flow.environments.test_sampled_dialogues:early_letters"}
+    stored["decoding"] = {"max_new_tokens": 4}
+    for stages, message in (
+        ({"sim": sim}, "policies: grpo learned in dialogues with the environment talking_world:Echo\npolicies that"),
+        ({"talks": talks, "stored": stored}, "talks has dialogues with an environment"),
+    ):
+        recipe = yaml.safe_load(SINGLE)
+        recipe["stages"] |= stages
+        (learned / "more.yaml").write_text(json.dumps(recipe))
+        with pytest.raises(PreflabError, match=message):
+            run(load_recipe(learned / "more.yaml"))
+    monkeypatch.chdir(learned)
+    with pytest.raises(SystemExit):
+        run_command(["simulate", "grpo"])
+    assert "grpo learned in dialogues" in capsys.readouterr().err
+
+
+def test_train_needs_no_data_with_an_environment(learned: Path, tmp_path: Path) -> None:
+    small = {"num_steps": 1, "num_prompts_per_step": 2, "num_completions_per_prompt": 2}
+    short = {"decoding": {"max_new_tokens": 4}, "lora": {"rank": 2}, **small}
+    trained = preflab.train("grpo", learned / "chat", folder=tmp_path, environment="talking_world:Echo", **short)
+    assert (trained.path / "config.json").is_file()
+    rows = read_jsonl(next((tmp_path / "runs").glob("grpo-*")) / "metrics.jsonl")
+    assert rows[0]["reward/environment"] == pytest.approx(6.0)
+    given = preflab.train(
+        "grpo", learned / "chat", ["one"], folder=tmp_path / "given", environment="talking_world:Echo", **short
+    )
+    assert (given.path / "config.json").is_file()
+    with pytest.raises(PreflabError, match="grpo without data\na data file or rows as `prompts`"):
+        preflab.train("grpo", learned / "chat", folder=tmp_path, **short)
