@@ -12,6 +12,7 @@ import pytest
 
 import replay_runs
 import report_runs
+from dialogue_campaigns import dialogue_campaign
 from labelling_site import Site
 from lead_world import LeadWorld, make_lead_world
 from live_page import Typist, live_facts, served
@@ -156,6 +157,8 @@ def campaigns(site: Site) -> list[Campaign]:
         *made,
         site.campaign("ranking", [names], content="image", overlap=9),
         site.campaign("ranking", [["a", "b"]], content="code"),
+        dialogue_campaign(site),
+        dialogue_campaign(site, "side_by_side", 2, content="chat"),
     ]
 
 
@@ -277,7 +280,7 @@ def test_the_simulator(browser: Any, axe: str, tmp_path: Path, scheme: str, widt
 
 @pytest.fixture(scope="module")
 def replays(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Replays of two runs, of one with long, empty and unwritten tokens, and of pairs."""
+    """Replays of two runs, of one with long, empty and unwritten tokens, of dialogues, and of pairs."""
     folder = tmp_path_factory.mktemp("axe-replay")
 
     def with_top(row: int, tokens: list[str], **columns: Any) -> dict[str, Any]:
@@ -288,9 +291,14 @@ def replays(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     rows = [with_top(0, replay_runs.sentence(0, 12)), with_top(1, []), with_top(2, ["a", "b"], written=[True, False])]
     first, other = replay_runs.ppo_run(folder, rows={3: rows}), replay_runs.ppo_run(folder, "ppo_free", steps=4)
     long = replay_runs.ppo_run(folder, "long", steps=1, rows={0: [replay_runs.rollout(0, 0, ["a"] * 401)]}, alarms=[])
+    talks = [
+        replay_runs.dialogue(0, 0),
+        replay_runs.dialogue(0, 1, turns=["w " * 500, "", "four"], last_turn="w" * 500),
+    ]
+    dialogues = replay_runs.ppo_run(folder, "dialogues", steps=1, rows={0: talks}, alarms=[])
     pairs = [replay_runs.pairs_run(folder)], [replay_runs.pairs_run(folder, "reward", kept=False)]
     pages = []
-    for runs in ([first, other], [long], *pairs):
+    for runs in ([first, other], [long], [dialogues], *pairs):
         pages.append(folder / f"{len(pages)}.html")
         pages[-1].write_text(replay_page(replay_data(runs)), encoding="utf-8")
     return pages
@@ -300,10 +308,16 @@ def replays(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_the_replay(browser: Any, replays: list[Path], axe: str, scheme: str, width: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
     page = context.new_page()
-    two, long, *pairs = replays
-    assert [wrong for file in (two, *pairs) for wrong in looked_over(page, axe, file.as_uri())] == []
+    two, long, dialogues, *pairs = replays
+    assert [wrong for file in (two, dialogues, *pairs) for wrong in looked_over(page, axe, file.as_uri())] == []
     page.goto(long.as_uri())
     assert violations(page, axe) == []
+    page.goto(dialogues.as_uri())
+    page.locator("#other").select_option(index=1)
+    page.locator("#numbers").check()
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert violations(page, axe) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.goto(two.as_uri())
     page.locator("#alarms button").first.click()
     page.locator("#other").select_option(index=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -220,19 +221,6 @@ def test_repeats_are_those_of_the_policy(open_page: OpenPage, tmp_path: Path) ->
     page.locator("#numbers").check()
     select(page, "quantity", "repeat")
     assert page.locator(".strip .value").all_inner_texts() == ["0", "0", "0", "", "", "", "0", "0", "1"]
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_dialogue_is_accessible(open_page: OpenPage, tmp_path: Path, width: int, scheme: str) -> None:
-    rows = [dialogue(0, 0), dialogue(0, 1, turns=["hello . " * 200, "what is 2 + 2 ?", "four"], last_turn="w" * 500)]
-    page = open_page(
-        ppo_run(tmp_path / "runs", steps=1, rows={0: rows}, alarms=[]), width=width, color_scheme=scheme
-    )
-    page.locator("#other").select_option(index=1)
-    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
-    assert violations(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_credit_counts_the_tokens_of_a_gap(

@@ -121,8 +121,8 @@ def make_cards(turn: Turn, asked: Asked, groups: list[Group]) -> tuple[Card, ...
     cards = []
     for place, (letter, completion) in enumerate(zip(asked.letters, shown, strict=True)):
         placed = tuple(group for group in groups if group.place == place)
-        cards.append(Card(letter, place, completion, placed, first.get(completion.text, "")))
-        first.setdefault(completion.text, letter)
+        cards.append(Card(letter, place, completion, placed, first.get(completion.shown, "")))
+        first.setdefault(completion.shown, letter)
     return tuple(cards)
 
 
