@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -234,7 +235,7 @@ def test_leads_pages(browser: Any, world: LeadWorld, axe: str, scheme: str, widt
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report about every kind of stage, an empty completion in it."""
+    """A report about every kind of stage, an empty completion and dialogues in it."""
     folder = tmp_path_factory.mktemp("axe-report")
     runs = folder / "runs"
     samples = report_runs.sample_rows(12)
@@ -242,8 +243,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folders = [
         report_runs.sft_run(runs), *report_runs.feedback_runs(runs), report_runs.reward_run(runs),
         report_runs.ppo_run(runs), report_runs.ppo_run(runs, "ppo_free", free=True, alarms=report_runs.ALARMS),
-        report_runs.evaluate_run(runs, samples),
+        report_runs.evaluate_run(runs, samples), report_runs.ppo_run(runs, "ppo_talks"),
     ]  # fmt: skip
+    shutil.rmtree(folders[-1] / "rollouts")
+    talks = [replay_runs.dialogue(1, 0), replay_runs.dialogue(1, 1, turns=["", "what", "w" * 300])]
+    replay_runs.write_step(folders[-1] / "rollouts", 1, talks)
     page = folder / "report.html"
     page.write_text(build_report(folders, title="Manners", base=folder), encoding="utf-8")
     return page
