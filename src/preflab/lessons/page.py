@@ -142,7 +142,6 @@ def _agree(one: Any, other: Any, tolerance: float) -> bool:
 
 def _read(path: Path) -> Lesson:
     numbers = FOLDER / "numbers" / f"{path.stem[:2]}.json"
-    content = read_json(numbers) if numbers.is_file() else {"tolerance": 1e-6, "numbers": {}}
-    raw = path.read_text(encoding="utf-8")
-    numbers_and_limits = content["numbers"], content["tolerance"], content.get("wider", {})
-    return Lesson(int(path.stem[:2]), path.stem, raw, *numbers_and_limits)
+    content: dict[str, Any] = read_json(numbers) if numbers.is_file() else {"tolerance": 1e-6, "numbers": {}}
+    raw, wider = path.read_text(encoding="utf-8"), content.get("wider", {})
+    return Lesson(int(path.stem[:2]), path.stem, raw, content["numbers"], content["tolerance"], wider)
