@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 import preflab
+from chat_server import Answer, chat_server
 from preflab.cli import run_command
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
@@ -256,3 +258,17 @@ def test_train_needs_no_data_with_an_environment(learned: Path, tmp_path: Path) 
     assert (given.path / "config.json").is_file()
     with pytest.raises(PreflabError, match="grpo without data\na data file or rows as `prompts`"):
         preflab.train("grpo", learned / "chat", folder=tmp_path, **short)
+
+
+def test_an_ai_judge_reads_the_last_turn(learned: Path, tmp_path: Path) -> None:
+    shutil.copytree(learned / "chat", tmp_path / "chat")
+    with chat_server(lambda body, number: Answer("VERDICT: A" if number % 2 else "VERDICT: B")) as server:
+        talks = {"kind": "sample", "model": "chat", "environment": "talking_world:Echo", "num_completions": 2}
+        endpoint = {"base_url": server.url, "model": "first", "max_retries": 0}
+        machine = {"kind": "ai_judge", "completions": "talks", "judge": {"endpoint": endpoint}}
+        stages = {"talks": {**talks, "max_new_tokens": 4, "max_prompts": 1}, "machine": machine}
+        (tmp_path / "recipe.yaml").write_text(json.dumps({"recipe": 1, "stages": stages}))
+        run(load_recipe(tmp_path / "recipe.yaml"))
+    assert server.asked
+    for asked in server.asked:
+        assert json.dumps(asked).count("user: No 3") == 2, "of both dialogues"
