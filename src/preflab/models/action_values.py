@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from preflab.errors import PreflabError
+from preflab.files import new_folder
 from preflab.models.families import token_logits
 from preflab.models.kinds import family_of
 from preflab.models.logit_path import head_of
@@ -93,9 +94,10 @@ def q_head(trunk: Trunk) -> QHead:
 
 
 def save_action_values(trunk: Trunk, folder: Path, *, base: str = "") -> None:
-    """Save the value role, its head and the Q head in a folder; see `models.role_files.save_role`."""
-    save_role(trunk, "value", folder, base=base)
-    write_tensors(folder / Q_HEAD, q_head(trunk).state_dict())
+    """Save the Q head and, in `value/`, the value role with its head. The folder is written whole or not at all."""
+    with new_folder(folder) as beside:
+        save_role(trunk, "value", beside / "value", base=base)
+        write_tensors(beside / Q_HEAD, q_head(trunk).state_dict())
 
 
 def load_action_values(trunk: Trunk, folder: Path, *, base: str = "") -> None:
@@ -104,7 +106,7 @@ def load_action_values(trunk: Trunk, folder: Path, *, base: str = "") -> None:
     Raises:
         PreflabError: a file is missing or corrupted, was saved for another base, or does not fit.
     """
-    load_role(trunk, "value", folder, base=base)
+    load_role(trunk, "value", folder / "value", base=base)
     fill_module(q_head(trunk) if "q" in trunk.heads else add_q_head(trunk), folder / Q_HEAD)
 
 

@@ -30,14 +30,18 @@ from preflab.maths.ilql import expectile_loss, q_loss, q_targets
 from preflab.maths.masks import masked_mean
 from preflab.models.action_values import q_head
 from preflab.models.trunk import Trunk
+from preflab.policy.sft import num_policy_tokens
 from preflab.progress import progress
 from preflab.settings.ilql import IlqlSettings
 from preflab.training.batches import TokenBatch, TokenSequence, token_budget_batches
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
-from preflab.training.processes import make_accelerator
-from preflab.training.row_order import rows_of_step
+from preflab.training.processes import make_accelerator, sum_over_processes
+from preflab.training.row_order import own_micro_batches, rows_of_step
 from preflab.training.state import RunState
+
+STATISTICS = ("loss/total", "loss/q", "loss/expectile", "advantage/mean")
+"""The metrics that are sums over the tokens of a step, divided by their number."""
 
 
 @dataclass
@@ -70,12 +74,12 @@ def train_ilql(run: IlqlRun) -> list[dict[str, Any]]:
     Raises:
         PreflabError: a gradient or a metric is not finite, a checkpoint is corrupted, or the disk is full.
     """
-    settings, trunk = run.settings, run.trunk
+    settings, trunk, accelerator = run.settings, run.trunk, run.accelerator
     if settings.optimiser.gradient_checkpointing:
         trunk.enable_gradient_checkpointing()
     learning = [parameter for role in ("value", "q") for _, parameter in trunk.parameters_of(role)]
     optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser)
-    model, optimiser = run.accelerator.prepare(trunk.to(run.accelerator.device), optimiser)
+    model, optimiser = accelerator.prepare(trunk.to(accelerator.device), optimiser)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = RunState(trunk, optimiser)
     state.load(run.folder / "checkpoint", num_steps=run.num_steps)
@@ -101,38 +105,40 @@ def train_ilql(run: IlqlRun) -> list[dict[str, Any]]:
             # 4 log
             seconds = time.perf_counter() - started
             values |= {"learning_rate": rate, "time/step": seconds, "tokens/s": values["num/tokens"] / seconds}
-            log.write(state.step, values)
-            run.accelerator.log(values, step=state.step)
+            if accelerator.is_main_process:
+                log.write(state.step, values)
+            accelerator.log(values, step=state.step)
             state.step += 1
-            if state.step == run.num_steps or state.step % settings.run.save_every == 0:
+            last = state.step == run.num_steps
+            if accelerator.is_main_process and (last or state.step % settings.run.save_every == 0):
                 state.save(run.folder / "checkpoint")
             bar.advance(1, loss=values["loss/total"])
     return log.rows()
 
 
 def accumulate(run: IlqlRun, model: Any, rows: Sequence[int]) -> dict[str, float]:
-    """Step 2: add the gradient of one optimiser step to the parameters; returns its metrics.
+    """Step 2: add the gradient of one optimiser step to the parameters; returns its metrics over all processes.
 
     Every loss is divided by the tokens of the whole step, so the split into micro-batches does not change the result.
     """
-    sequences = [run.sequences[row] for row in rows]
-    scores = run.scores[list(rows)]
-    num_tokens = sum(_num_learned(sequence) for sequence in sequences)
-    sums: dict[str, float] = {}
-    for part in token_budget_batches([len(s) for s in sequences], run.settings.optimiser.tokens_per_micro_batch):
+    accelerator, sequences, scores = run.accelerator, [run.sequences[row] for row in rows], run.scores[list(rows)]
+    num_tokens = num_policy_tokens(sequences)
+    batches = token_budget_batches([len(s) for s in sequences], run.settings.optimiser.tokens_per_micro_batch)
+    sums = torch.zeros(len(STATISTICS), device=accelerator.device)
+    for part, factor in own_micro_batches(batches, accelerator.process_index, accelerator.num_processes):
         batch = run.trunk.collate([sequences[i] for i in part])
         loss, statistics = losses_of(run.settings, model, batch, scores[part], num_tokens)
-        run.accelerator.backward(loss)
-        for name, value in statistics.items():
-            sums[name] = sums.get(name, 0.0) + value
-    spread = float(scores.double().std(correction=0))
-    return {**sums, "reward/mean": float(scores.double().mean()), "reward/std": spread, "num/tokens": num_tokens}
+        accelerator.backward(factor * loss)
+        sums += bool(factor) * statistics
+    means = dict(zip(STATISTICS, sum_over_processes(accelerator, sums).tolist(), strict=True))
+    rewards = {"reward/mean": float(scores.mean()), "reward/std": float(scores.std(correction=0))}
+    return {**means, **rewards, "num/tokens": num_tokens}
 
 
 def losses_of(
     settings: IlqlSettings, model: Any, batch: TokenBatch, scores: Tensor, num_tokens: int
-) -> tuple[Tensor, dict[str, float]]:
-    """The loss of Q plus that of V for some completions of a step, and their share of the step's metrics."""
+) -> tuple[Tensor, Tensor]:
+    """The loss of Q plus that of V for some completions of a step, and their share of `STATISTICS`."""
     mask = batch.completion_mask
     outputs = model(batch, ("value",))["value"]
     values, q = outputs.values, outputs.action_values
@@ -140,15 +146,4 @@ def losses_of(
     of_q = q_loss(q, q_targets(rewards, values, mask, gamma=settings.gamma), mask, num_tokens)
     of_v = expectile_loss(values, outputs.target_action_values, mask, tau=settings.tau, denominator=num_tokens)
     loss = of_q + of_v
-    with torch.no_grad():
-        statistics = {
-            "loss/total": loss,
-            "loss/q": of_q,
-            "loss/expectile": of_v,
-            "advantage/mean": masked_mean(q - values, mask, num_tokens),
-        }
-    return loss, {name: value.item() for name, value in statistics.items()}
-
-
-def _num_learned(sequence: TokenSequence) -> int:
-    return len(sequence.completion_ids) if sequence.policy_tokens is None else sum(sequence.policy_tokens)
+    return loss, torch.stack([loss, of_q, of_v, masked_mean(q - values, mask, num_tokens)]).detach()

@@ -13,7 +13,7 @@ SNELL = "Snell et al. 2022 (arXiv 2206.11871)"
 KOSTRIKOV = "Kostrikov et al. 2021 (arXiv 2110.06169)"
 
 
-class IlqlSettings(StageSettings):
+class IlqlSettings(DecodingSettings, StageSettings):
     """Stage `ilql`: learn Q and V from stored completions and their rewards, then sample π_ref · exp(beta · (Q − V)).
 
     The policy needs two models at every token, so it is no model that other stages can name: the stage makes
@@ -43,12 +43,9 @@ class IlqlSettings(StageSettings):
     num_completions: int = setting(
         1, "Completions per prompt (K).", "choice: as stage evaluate", ge=1, le=MOST_COMPLETIONS
     )
-    decoding: DecodingSettings = setting(
-        DecodingSettings(), "How the policy is sampled.", "choice: the full distribution"
-    )
     too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
         "refuse",
-        "Rows longer than the model's context: stop with an error, leave them out, or cut their beginning.",
+        "Rows and prompts beyond the context: stop with an error, leave them out, or cut the beginning of prompts.",
         "choice: nothing is cut or left out by default",
     )
     lora: LoraSettings | None = setting(
