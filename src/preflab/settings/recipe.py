@@ -171,7 +171,7 @@ class SeedsSettings(Settings):
     repeat: tuple[str, ...] = setting(
         (),
         "Stages that are made once per seed, and with them every stage that reads them, except evaluate, probe, "
-        "simulate and report; (): the stages of kind dpo, ppo, grpo and online_dpo.",
+        "simulate and report; (): the stages of kind dpo, ppo, grpo, online_dpo and ilql.",
         "choice: the stages that learn a policy",
     )
 
