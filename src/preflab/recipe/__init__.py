@@ -15,18 +15,6 @@ seed, with every stage that reads them, except evaluate, probe, simulate and rep
 [sft]}` starts at the named stages instead. All other stages are made once. The stages of a seed are called `ppo/seed-0`
 and so on:
 
-- In a repeated stage, the name of a repeated stage means the stage of the same round.
-- From round 2 on, a repeated `sample` stage whose model is not repeated reads the previous round's last policy: the
-  last repeated stage that makes a model. Every other stage keeps its starting model and its reference.
-- A repeated `reward` stage learns from the preferences of the same round.
-- In a stage that is not repeated, the name of a repeated stage means the last round's.
-- `ppo@1` (the plain `ppo` of round 1) and `ppo@2` always mean exactly that round.
-
-Seeds: `seeds: [0, 1, 2]` makes the stages that learn a policy (kinds dpo, ppo, grpo, online_dpo and ilql) once per seed, with
-every stage that reads them, except evaluate, probe, simulate and report; `seeds: {values: [0, 1, 2], repeat: [sft]}`
-starts at the named stages instead. All other stages are made once. The stages of a seed are called `ppo/seed-0` and so
-on:
-
 - In a repeated stage, the name of a repeated stage means the stage of the same seed.
 - In an evaluate, probe, simulate or report stage it means the stages of all seeds; `ppo/seed-1` means exactly that
   one.

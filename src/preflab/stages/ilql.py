@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from preflab.conversations.renderer import Renderer
-    from preflab.models.trunk import Trunk
+    from preflab.models.trunk import Role, Trunk
     from preflab.records import Completion, Prompt
     from preflab.rewards.combine import WeightedSum
     from preflab.rewards.sources import PolicySide
@@ -149,7 +149,7 @@ def _open(asked: _Asked) -> _Opened:
             rows.append((completion, sequence, prompt))
     long.check(len(rows))
     base_hash = opened.base_hash()
-    roles = ("value",) if settings.lora else ("reference", "value")
+    roles: tuple[Role, ...] = ("value",) if settings.lora else ("reference", "value")
     trunk = opened.trunk(roles, lora=settings.lora, seed=stage.seed, compute=stage.precision)
     add_q_head(trunk.to(asked.accelerator.device))
     ids = [sequence for _, sequence, _ in rows]
