@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
+from ilql_world import REWARDS, V, kl, listed_policy, optimum, tiny_ilql
 from preflab.settings.ilql import IlqlSettings
 from preflab.training.metrics import GLOSSARY
 
@@ -52,3 +54,17 @@ def test_sums_of_the_worked_example(page: str) -> None:
     assert len(sums) == 5
     for expression, result in sums:
         assert eval(expression, {"exp": math.exp}) == pytest.approx(float(result), abs=5e-7), expression
+
+
+def test_the_distances_to_the_optimum_are_those_of_the_world(page: str, tmp_path: Path) -> None:
+    """Every number of the enumerated table, listed again."""
+    trunk = tiny_ilql(tmp_path, torch.ones(V, V, dtype=torch.float64)).trunk
+    start = optimum(trunk, 0.0)
+    rows = re.findall(r"^\| (\d+) \| (0\.\d) \| (.*) \|$", section(page, "Results"), re.MULTILINE)
+    assert len(rows) == 6
+    for beta, tau, rest in rows:
+        policy, best = listed_policy(trunk, start.exp(), float(tau), float(beta)), optimum(trunk, float(beta))
+        rewards = [float((logps.exp() * REWARDS).sum()) for logps in (policy, best)]
+        listed = [kl(policy, best), rewards[0], kl(policy, start), rewards[1], kl(best, start)]
+        assert [float(cell) for cell in rest.split(" | ")] == pytest.approx(listed, abs=6e-4), (beta, tau)
+    assert f"reward {float((start.exp() * REWARDS).sum()):.3f}" in section(page, "Results")
