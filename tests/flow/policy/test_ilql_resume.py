@@ -75,6 +75,7 @@ def train_and_save(folder: Path) -> None:
         torch.save(trunk.state_dict(), folder / "weights.pt")
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     one = trained(tmp_path / "one", None, 3, optimiser={"tokens_per_micro_batch": 8})
     (tmp_path / "two").mkdir()
