@@ -21,7 +21,7 @@ TERMS: dict[str, str] = {
     "dial": "The models between a reference and a run, and some beyond: reference + setting · (run − reference).",
     "effective number": "1 / Σ w² of importance weights: how many samples of equal weight would tell as much.",
     "entropy": "How uncertain the policy is about the next token, in nats.",
-    "expectile": "The value at which squared errors above count τ and below 1 − τ: the mean at ½, the maximum towards 1.",
+    "expectile": "A mean that weighs what lies above it by τ, below it by 1 − τ: at ½ the mean, towards 1 the maximum.",
     "F": "A labeler's mark for an unusable completion. It is left out of the order.",
     "gold task": "A task whose answer is known. It measures how reliable labelers are.",
     "held out": "Prompts, or preferences, that training does not see. All rows of a prompt are on the same side.",
