@@ -184,12 +184,16 @@ def _default_discount(game: Game) -> float:
 
 
 def _print_rows(speaker: Speaker, game: Game, rows: list[dict[str, float]]) -> None:
-    if game.num_players == 2:
+    two = game.num_players == 2
+    against, exact = ("itself", "minimax") if two else (None, "value iteration")
+    if two:
+        speaker.say("it learns against itself; exploitability is measured against the best reply to it (minimax)")
         speaker.say("  games  exploitability as first, as second player (0: no opponent can beat its likeliest moves)")
         lines = [f"{row['games']:7,}  {row['first']:.2f}  {row['second']:.2f}" for row in rows]
     else:
+        speaker.say("one player, no opponent; the best possible result is computed by value iteration")
         speaker.say("  games  result of its likeliest moves, best possible result (from the start of seed 0)")
         lines = [f"{row['games']:7,}  {row['result']:.2f}  {row['best']:.2f}" for row in rows]
     for line in lines:
         speaker.say(line)
-    speaker.content |= {"rows": rows}
+    speaker.content |= {"learns_against": against, "exact_by": exact, "rows": rows}

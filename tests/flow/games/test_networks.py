@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,9 @@ def test_random_starts_are_never_final(board: ListedGame) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_ppo_becomes_unbeatable(board: ListedGame, seed: int) -> None:
+    began = time.process_time()
     network = network_of(board, seed=seed)
     for _ in train_ppo(board, network, GamePpoSettings(seed=seed)):
         pass
+    assert time.process_time() - began < 2 * 300, "five minutes of two cores"
     assert exploitability(board.game, NetworkPlayer(board, network).policy, likeliest=True) == Exploitability(0.0, 0.0)

@@ -46,7 +46,9 @@ function learningSaid(one) {
 
 function worthSaid(one) {
   if (data.numPlayers === 2) {
-    return `Exploitability of its likeliest moves: ${number(one.first, 3)} as first player, ${number(one.second, 3)} as second (0: nobody can beat them).`;
+    const against = player().kind === "exact" ? "It is computed by minimax" : "It learns against itself";
+    return `Exploitability of its likeliest moves: ${number(one.first, 3)} as first player, ${number(one.second, 3)} as second (0: nobody can beat them). ${against}; exploitability is measured against the best reply.`;
   }
-  return `Result of its likeliest moves from the first position: ${number(one.result, 3)}; the best possible is ${number(one.best, 3)}.`;
+  const how = player().kind === "exact" ? " It is computed by value iteration." : "";
+  return `Result of its likeliest moves from the first position: ${number(one.result, 3)}; the best possible is ${number(one.best, 3)}.${how}`;
 }
