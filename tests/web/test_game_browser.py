@@ -223,6 +223,24 @@ def test_script_reads_what_python_wrote(browser: Any) -> None:
                 assert [each["best"] for each in thoughts["moves"]] == [prob == max(here) for prob in here]
 
 
+def test_values_below_one_another_have_equally_many_decimals(open_game: OpenGame) -> None:
+    """The largest is 1: a hundredth of it is shown, and whole numbers without decimals."""
+    game = load_game(str(EXAMPLE))
+    worth = {1: -0.3, 2: 0.0877, 3: -0.0049}
+    known = Thoughts(
+        lambda state: dict.fromkeys(game.legal_moves(state), 1 / len(game.legal_moves(state))),
+        lambda state: worth if state == (12, 0) else dict.fromkeys(game.legal_moves(state), 1.0),
+        lambda state: 0.996,
+    )
+    page = open_game(page_of(game, ("q", Learning(0, lambda: known, iter(())))))
+    shown = page.locator(".moves .thought").all_inner_texts()
+    assert [page.locator("#thought tbody td:nth-child(2)").nth(row).inner_text() for row in range(3)] == [
+        "+0.09", "0", "−0.30",
+    ]  # fmt: skip
+    assert set(shown) >= {"+0.09", "0", "−0.30"}
+    assert page.locator("#thought p").inner_text() == "Value of the position: +1 for you, whose turn it is."
+
+
 def test_values_of_q_learning_change_with_its_games(open_game: OpenGame) -> None:
     """Two matches, α = 1: taking one wins and taking both loses, once each was played with its consequence."""
     game = replace(load_game(str(EXAMPLE)), start=lambda seed: (2, 0))
