@@ -1,4 +1,4 @@
-"""What simulated labelers of the grid game `cliff` like: playouts that are as flashy as possible.
+"""What simulated labelers of the grid game `stunts` like: playouts that are as flashy as possible.
 
     points = moves that end beside the cliff + turns    if the playout reaches the goal
              0                                          if it does not
@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from preflab.games import cliff
+from preflab.games import cliff, stunts
 from preflab.games.game import game_of
 from preflab.games.playouts import replay
 
-GAME = game_of(cliff, "cliff")
+GAME = game_of(stunts, "stunts")
 FLASHY = 10
 POINTS_PER_UNIT = 3
 """Points of one unit of utility, in which a panel's noise is measured."""
@@ -26,7 +26,7 @@ def points(prompt: str, completion: str) -> int:
     """Points of a playout after an opening; the moves of the opening have none.
 
     Example:
-        >>> points("start (2,0,12)", "right right right right right down"), points("start (2,0,12)", "right down")
+        >>> points("start (2,0,16)", "right right right right right down"), points("start (2,0,16)", "right down")
         (5, 0)
     """
     if not arrives(prompt, completion):

@@ -37,7 +37,7 @@ Symmetry = tuple[State, Mapping[Move, Move]]
 """An equivalent position, and for every move the move that corresponds to it there."""
 
 REQUIRED = ("start", "legal_moves", "play", "result", "show")
-BUILT_IN = ("tic_tac_toe", "cliff")
+BUILT_IN = ("tic_tac_toe", "cliff", "stunts")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Game:
     """The board as rows of texts, "" for an empty cell; moves are numbers of cells, from 0, row by row."""
     frame: Callable[[State], Sequence[Sequence[str]]] | None = None
     """The picture of a clip as rows of texts."""
-    looks: Mapping[str, str] = field(default_factory=dict)
+    looks: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Text of a cell → how a clip draws it."""
 
     def is_over(self, state: State) -> bool:

@@ -1,6 +1,6 @@
 """Playouts: whole games as texts, one word per move, and as clips that the labelling app shows.
 
-    prompt       start (2,0,12) right              the opening: the start (`words.py`) and the moves made so far
+    prompt       start (2,0,16) right              the opening: the start (`words.py`) and the moves made so far
     completion   right right right right down      the playout: how it goes on, to the end
     clip         the picture before the first of these moves and after each of them (`preflab.clips`)
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from preflab.clips import COLUMN, clip_in
@@ -36,6 +37,12 @@ class Replayed:
         return len(self.states) - 1
 
 
+@lru_cache(maxsize=8)
+def words_of(game: Game) -> GameWords:
+    """The words of a game, made once, since finding its starts takes a while."""
+    return GameWords(game)
+
+
 def random_policy(game: Game) -> Policy:
     """The player that chooses evenly among its legal moves."""
 
@@ -59,7 +66,7 @@ def explore(game: Game, policy: Policy, epsilon: float) -> Policy:
 
 def openings(game: Game, most_plies: int) -> list[str]:
     """Every prompt of a game: each start, and each way of playing up to `most_plies` moves after which it goes on."""
-    words = GameWords(game)
+    words = words_of(game)
     starts = words.of_start or {game.start(0): ""}
     level = [(state, words.opening(0, state)) for state in starts]
     prompts = [prompt for _, prompt in level]
@@ -80,7 +87,7 @@ def position_after(game: Game, prompt: str) -> State:
     Raises:
         PreflabError: the text is no opening of the game.
     """
-    words = GameWords(game)
+    words = words_of(game)
     for state in words.of_start or {game.start(0): ""}:
         opening = words.opening(0, state).split()
         if prompt.split()[: len(opening)] == opening:
@@ -96,7 +103,7 @@ def position_after(game: Game, prompt: str) -> State:
 
 def play_out(game: Game, policy: Policy, prompt: str, rng: random.Random) -> str:
     """The words of the moves from an opening to the end; the policy moves for every player."""
-    words, state, played = GameWords(game).of_move, position_after(game, prompt), []
+    words, state, played = words_of(game).of_move, position_after(game, prompt), []
     while not game.is_over(state):
         probs = policy(state)
         move = rng.choices(list(probs), list(probs.values()))[0]
@@ -111,7 +118,7 @@ def replay(game: Game, prompt: str, completion: str) -> Replayed:
 
 
 def _play_words(game: Game, state: State, played: Sequence[str]) -> Replayed:
-    words, states = GameWords(game), [state]
+    words, states = words_of(game), [state]
     for word in played:
         move = words.read(word)
         if move is None or game.is_over(states[-1]) or move not in game.legal_moves(states[-1]):

@@ -1,8 +1,8 @@
-"""Writes what `cliff_flashy.yaml` needs: a tiny language model of the grid game, playouts to learn, prompts.
+"""Writes what `flashy.yaml` needs: a tiny language model of the grid game, playouts to learn, prompts.
 
-    python recipes/cliff/data.py [FOLDER] [--seed 0] [--scale 1.0]
+    python recipes/stunts/data.py [FOLDER] [--seed 0] [--scale 1.0]
 
-model/           random weights; its words are the moves of `cliff`
+model/           random weights; its words are the moves of `stunts`
 playouts.jsonl   `prompt`, `completion`: playouts by a random player and by a Q-player that explores
 prompts.jsonl    `prompt`: every opening of up to five moves, in random order
 """
@@ -30,7 +30,7 @@ SIZE = GameModelSize(num_layers=2, hidden_size=64, num_heads=4, context=32)
 def shuffled_openings(seed: int) -> list[str]:
     """The prompts, in an order that the seed decides."""
     prompts = openings(GAME, MOST_PLIES)
-    random.Random(f"cliff prompts {seed}").shuffle(prompts)
+    random.Random(f"stunts prompts {seed}").shuffle(prompts)
     return prompts
 
 
@@ -38,7 +38,7 @@ def made_playouts(seed: int, num: int) -> list[Row]:
     """Playouts of the prompts in turn: every fourth by a random player, the others by a Q-player that explores."""
     *_, table = learn_by_q(GAME, QSettings(num_games=NUM_Q_GAMES, discount=0.95, seed=seed))
     players = [random_policy(GAME), *(explore(GAME, table.policy, epsilon) for epsilon in (0.15, 0.15, 0.3))]
-    rng, prompts = random.Random(f"cliff {seed}"), shuffled_openings(seed)
+    rng, prompts = random.Random(f"stunts {seed}"), shuffled_openings(seed)
     rows = []
     for number in range(num):
         prompt = rng.choice(prompts)
@@ -62,7 +62,7 @@ def _write(file: Path, rows: Sequence[Row]) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Writes the model, the playouts and the prompts of cliff_flashy.yaml.")
+    parser = argparse.ArgumentParser(description="Writes the model, the playouts and the prompts of flashy.yaml.")
     parser.add_argument("folder", type=Path, nargs="?", default=HERE)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="factor of the number of playouts")
