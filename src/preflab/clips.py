@@ -49,7 +49,8 @@ def clip_in(value: Any, text: str) -> Clip:
     """The clip that a column holds, checked against the words of its completion.
 
     Raises:
-        PreflabError: no clip, frames of several sizes, more frames than moves allow, or fewer without a reason.
+        PreflabError: no clip, frames of several sizes, more frames than moves allow, fewer without a reason, or a text
+            with signs that cannot be seen.
     """
     if not isinstance(value, Mapping):
         raise _wrong("no clip" if value is None else f"a clip that is {cut(repr(value), 40)}", "an object with frames")
@@ -59,8 +60,10 @@ def clip_in(value: Any, text: str) -> Clip:
     frames = _frames(value.get("frames"))
     words, num_played = text.split(), len(frames) - 1
     end = value.get("end", "")
-    if not isinstance(end, str) or len(end) > LONGEST_END:
-        raise _wrong(f"a clip whose end is {cut(repr(end), 40)}", f"a text of at most {LONGEST_END} characters")
+    if not isinstance(end, str) or len(end) > LONGEST_END or not end.isprintable():
+        raise _wrong(f"a clip whose end is {cut(repr(end), 40)}", f"a line of at most {LONGEST_END} characters")
+    if hidden := next((word for word in words if not word.isprintable()), None):
+        raise _wrong(f"the move {cut(ascii(hidden), 40)}", "moves in signs that can be seen")
     if num_played > len(words) or (num_played < len(words) and not end):
         raise _wrong(
             f"a clip of {count(len(frames), 'frame')} for {count(len(words), 'move')}",
@@ -87,9 +90,9 @@ def _frame(number: int, value: Any) -> Frame:
             f"frame {number} is {cut(repr(value), 60)}", f"1 to {MOST_SIDE} rows, each a list of 1 to {MOST_SIDE} cells"
         )
     for cell in (cell for row in rows for cell in row):
-        if not isinstance(cell, str) or len(cell) > LONGEST_CELL:
+        if not isinstance(cell, str) or len(cell) > LONGEST_CELL or not cell.isprintable():
             raise _wrong(
-                f"frame {number} has the cell {cut(repr(cell), 40)}", f"texts of at most {LONGEST_CELL} characters"
+                f"frame {number} has the cell {cut(ascii(cell), 40)}", f"texts of at most {LONGEST_CELL} characters"
             )
     return tuple(tuple(row) for row in rows)
 

@@ -29,7 +29,7 @@ LabelerKind = Literal["person", "ai", "simulated"]
 FinishReason = Literal["stop", "length", "imported"]
 Way = WayName
 """The name of a way of judging (`ways`)."""
-Content = Literal["plain", "markdown", "code", "chat", "image"]
+Content = Literal["plain", "markdown", "code", "chat", "image", "playout"]
 
 
 def content_id(kind: str, content: Any) -> str:
