@@ -45,7 +45,7 @@ def _board(clip: Clip, frame: Frame) -> Markup:
 
 
 def _cell(clip: Clip, text: str) -> Markup:
-    return Markup('<span class="cell {}">{}</span>').format(clip.looks.get(text, ""), text)
+    return Markup('<span class="cell look-{}">{}</span>').format(clip.looks.get(text, "text"), text)
 
 
 def _legend(clip: Clip) -> Markup:

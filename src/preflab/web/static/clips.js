@@ -37,7 +37,7 @@ class Clip {
     const touched = this.touched();
     this.cells.forEach((cell, place) => {
       cell.textContent = texts[place];
-      cell.className = `cell ${this.looks[texts[place]] ?? ""}`;
+      cell.className = `cell look-${this.looks[texts[place]] ?? "text"}`;
       cell.classList.toggle("been", touched.has(place));
       cell.classList.toggle("changed", texts[place] !== before[place]);
     });
