@@ -4,7 +4,7 @@
 
 model/           random weights; its words are the moves of `stunts`
 playouts.jsonl   `prompt`, `completion`: playouts by a random player and by a Q-player that explores
-prompts.jsonl    `prompt`: every opening of up to six moves, in random order
+prompts.jsonl    `prompt`: every opening of up to five moves, in random order
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from preflab.games.playouts import Row, explore, openings, play_out, random_poli
 from preflab.games.q_learning import QSettings, learn_by_q
 
 HERE = Path(__file__).parent
-NUM_PLAYOUTS, NUM_Q_GAMES, MOST_PLIES = 4_000, 5_000, 6
+NUM_PLAYOUTS, NUM_Q_GAMES, MOST_PLIES = 4_000, 5_000, 5
 SIZE = GameModelSize(num_layers=2, hidden_size=64, num_heads=4, context=32)
 
 
@@ -37,7 +37,7 @@ def shuffled_openings(seed: int) -> list[str]:
 def made_playouts(seed: int, num: int) -> list[Row]:
     """Playouts of the prompts in turn: every fourth by a random player, the others by a Q-player that explores."""
     *_, table = learn_by_q(GAME, QSettings(num_games=NUM_Q_GAMES, discount=0.95, seed=seed))
-    players = [random_policy(GAME), *(explore(GAME, table.policy, epsilon) for epsilon in (0.15, 0.15, 0.3))]
+    players = [random_policy(GAME), *(explore(GAME, table.policy, epsilon) for epsilon in (0.1, 0.2, 0.3))]
     rng, prompts = random.Random(f"stunts {seed}"), shuffled_openings(seed)
     rows = []
     for number in range(num):

@@ -2,9 +2,9 @@
 
     {"frames": [[["@", "."], [".", "G"]], …], "looks": {"@": "player"}, "end": "The game ended with result 1."}
 
-A frame is rows of cells, a cell is a short text. Frames are made where the game is at hand (`games.playouts`), so a page
-that shows them needs no game. The words of the completion are the moves: `frames` has one more, or fewer if a word
-could not be played; then `end` says which.
+A frame is rows of cells, a cell is a short text. Frames are made where the game is at hand (`games.playouts`), so a
+page that shows them needs no game. The words of the completion are the moves: `frames` has one more, or fewer if a
+word could not be played; then `end` says which.
 """
 
 from __future__ import annotations
@@ -42,7 +42,11 @@ class Clip:
     @property
     def parts(self) -> dict[str, Any]:
         """The clip as JSON."""
-        return {"frames": [[list(row) for row in frame] for frame in self.frames], "looks": {**self.looks}, "end": self.end}
+        return {
+            "frames": [[list(row) for row in frame] for frame in self.frames],
+            "looks": {**self.looks},
+            "end": self.end,
+        }
 
 
 def clip_in(value: Any, text: str) -> Clip:
@@ -74,7 +78,9 @@ def clip_in(value: Any, text: str) -> Clip:
 
 def _frames(value: Any) -> tuple[Frame, ...]:
     if not isinstance(value, list) or not 1 <= len(value) <= MOST_FRAMES:
-        raise _wrong("a clip without frames" if not value else "too many frames", f"1 to {MOST_FRAMES} frames in a list")
+        raise _wrong(
+            "a clip without frames" if not value else "too many frames", f"1 to {MOST_FRAMES} frames in a list"
+        )
     frames = tuple(_frame(number, frame) for number, frame in enumerate(value))
     for number, frame in enumerate(frames):
         if (len(frame), len(frame[0])) != (len(frames[0]), len(frames[0][0])):

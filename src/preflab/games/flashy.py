@@ -26,7 +26,7 @@ def points(prompt: str, completion: str) -> int:
     """Points of a playout after an opening; the moves of the opening have none.
 
     Example:
-        >>> points("start (2,0,16)", "right right right right right down"), points("start (2,0,16)", "right down")
+        >>> points("start (2,0,20)", "right right right right right down"), points("start (2,0,20)", "right down")
         (5, 0)
     """
     if not arrives(prompt, completion):

@@ -1,20 +1,23 @@
 """Playouts: whole games as texts, one word per move, and as clips that the labelling app shows.
 
-    prompt       start (2,0,16) right              the opening: the start (`words.py`) and the moves made so far
-    completion   right right right right down      the playout: how it goes on, to the end
-    clip         the picture before the first of these moves and after each of them (`preflab.clips`)
+prompt       start (2,0,20) right              the opening: the start (`words.py`) and the moves made so far
+completion   right right right right down      the playout: how it goes on, to the end
+clip         the picture before the first of these moves and after each of them (`preflab.clips`)
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from preflab.clips import COLUMN, clip_in
 from preflab.errors import PreflabError, cut
+from preflab.files import check_regular
 from preflab.games.exploitability import Policy
 from preflab.games.game import Game, State, playable_moves
 from preflab.games.words import GameWords
@@ -159,6 +162,37 @@ def playout_rows(game: Game, players: Mapping[str, Policy], prompts: Sequence[st
     return rows
 
 
+def with_clips(game: Game, file: Path) -> list[Row]:
+    """The rows of a JSONL file of playouts (`prompt`, `completion`), each with its clip.
+
+    Raises:
+        PreflabError: a row that is no playout of the game; the line is named.
+    """
+    rows: list[Row] = []
+    for number, line in enumerate(_lines(file), start=1):
+        try:
+            row = json.loads(line)
+            rows.append({**row, COLUMN: clip_of(game, row["prompt"], row["completion"])})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise PreflabError(
+                f"{file}, line {number}: {cut(line, 60)}",
+                "an object with the texts `prompt` and `completion`",
+                "correct it",
+            ) from error
+        except PreflabError as error:
+            raise PreflabError(f"{file}, line {number}: {error.found}", error.expected, error.do) from error
+    return rows
+
+
+def _lines(file: Path) -> list[str]:
+    check_regular(file)
+    try:
+        return [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PreflabError(f"{file}: {reason}", "a JSONL file in UTF-8", "correct the path") from error
+
+
 def _picture(game: Game, state: State) -> list[list[str]]:
     if game.frame is not None or game.cells is not None:
         picture = game.frame or game.cells
@@ -170,9 +204,7 @@ def _picture(game: Game, state: State) -> list[list[str]]:
 def _padded(frames: list[list[list[str]]]) -> list[list[list[str]]]:
     """Frames of one size: shorter rows and frames end in empty cells."""
     height, width = max(map(len, frames)), max(len(row) for frame in frames for row in frame)
-    return [
-        [[*row, *[""] * (width - len(row))] for row in [*frame, *[[]] * (height - len(frame))]] for frame in frames
-    ]
+    return [[[*row, *[""] * (width - len(row))] for row in [*frame, *[[]] * (height - len(frame))]] for frame in frames]
 
 
 def _end(game: Game, replayed: Replayed) -> str:

@@ -1,4 +1,4 @@
-"""The grid game `cliff` with 16 steps instead of 12: time for stunts on the way to the goal.
+"""The grid game `cliff` with 20 steps instead of 12: time for stunts on the way to the goal.
 
 Rules and map are those of `cliff`; only the first position differs. What is flashy in it: `flashy.py`.
 """
@@ -10,7 +10,7 @@ from preflab.games.cliff import LOOKS, MOVES, NUM_PLAYERS, Place, frame, legal_m
 
 __all__ = ["LOOKS", "MOVES", "NUM_PLAYERS", "frame", "legal_moves", "play", "result", "show", "start"]
 
-MOST_STEPS = 16
+MOST_STEPS = 20
 
 
 def start(seed: int) -> Place:

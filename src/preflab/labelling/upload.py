@@ -22,9 +22,9 @@ from typing import TypeVar
 
 from preflab.errors import PreflabError
 from preflab.labelling.errors import Invalid
-from preflab.labelling.uploaded_clips import SeenClips
 from preflab.labelling.gold_file import Gold, read_gold
 from preflab.labelling.options import CampaignOptions
+from preflab.labelling.playout_clips import SeenClips
 from preflab.records import Completion, Content, Prompt
 from preflab.store.formats.asked import Words, completion_of, spans_of
 from preflab.store.formats.fields import imported, kind_of, others, prompt_of
@@ -97,8 +97,8 @@ def groups_of_rows(
         content: of the campaign; `playout` asks for a clip of every completion.
 
     Raises:
-        Invalid: no rows, a wrong row, a playout without a clip or with a wrong one, or a prompt with too few or too many
-            completions.
+        Invalid: no rows, a wrong row, a playout without a clip or with a wrong one, or a prompt with too few or too
+            many completions.
     """
     clips = SeenClips() if content == "playout" else None
     prompts: dict[str, Prompt] = {}

@@ -38,7 +38,9 @@ def rendered_clip(clip: Clip) -> Markup:
 
 
 def _board(clip: Clip, frame: Frame) -> Markup:
-    lines = [Markup('<div class="line">{}</div>').format(Markup("").join(_cell(clip, cell) for cell in row)) for row in frame]
+    lines = [
+        Markup('<div class="line">{}</div>').format(Markup("").join(_cell(clip, cell) for cell in row)) for row in frame
+    ]
     rows = ", ".join("".join(cell or " " for cell in row) for row in frame)
     label = f"Board, row by row: {rows}"
     return Markup('<div class="board" role="img" aria-label="{}">{}</div>').format(label, Markup("").join(lines))

@@ -183,7 +183,8 @@ def _clip(completion: Completion) -> Markup:
     try:
         return rendered_clip(clip_in(completion.columns.get(COLUMN), completion.text))
     except PreflabError as error:
-        return Markup('<p class="nothing">No clip can be shown: {}</p>{}').format(error.found, rendered(completion.text))
+        note = Markup('<p class="nothing">No clip can be shown: {}</p>').format(visible(error.found, code=True))
+        return note + rendered(completion.text)
 
 
 EMPTY = Markup('<span class="nothing">(empty)</span>')

@@ -129,9 +129,7 @@ def _groups(ws: Workspace, body: CampaignIn, options: CampaignOptions) -> list[l
     if body.groups:
         return body.groups
     numbered = (Numbered(number, row) for number, row in enumerate(body.rows))
-    groups = groups_of_rows(
-        numbered, "rows", "row", least=WAYS[options.way].least, content=options.content
-    )
+    groups = groups_of_rows(numbered, "rows", "row", least=WAYS[options.way].least, content=options.content)
     ws.put([*groups.prompts, *groups.completions])
     return [list(group) for group in groups.groups]
 
