@@ -139,7 +139,7 @@ def worst_result(game: Game, decisions: Sequence[Decision], side: int, start: St
 
 
 def _until_turn_of(game: Game, side: int, history: History, state: State) -> Iterator[tuple[History, State]]:
-    """The histories that the other player's moves make of this one, up to the player's next turn; none after the end."""
+    """The histories that the other player makes of this one, up to the player's next turn; none after the end."""
     if game.is_over(state):
         return
     if game.player(state) == side:
