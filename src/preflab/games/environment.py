@@ -1,7 +1,7 @@
 """A game as an environment: the policy's turns are moves, the opponent replies, the result is the reward.
 
     stages:
-      ppo: {kind: ppo, model: base, environment: preflab.games.environment:GameEnvironment, max_turns: 5, …}
+      ppo: {kind: ppo, model: base, environment: preflab.games.environment:GameEnvironment, …}
 
 Columns of a prompt choose the game: `game` (as for `preflab game`), `opponent` (see `games.opponents`), `side`
 (0: the policy is the first player), `plies` (random moves before the policy's first move). Everything random is drawn
@@ -102,9 +102,9 @@ class GameEnvironment:
         self._let_opponent_move()
         heard = [OTHER + self._words.of_move[move] for move in self._moves[num_before:]]
         if not self._game.is_over(self._state):
-            return Reply(turn=" ".join(heard or [THEN]))
+            return Reply(turn=" ".join(heard or [THEN]), columns=_columns(0.0))
         reward = self._game.result_of(self._side, self._state)
-        return Reply(turn=" ".join(heard) or None, reward=reward, end=True, columns=_columns(reward, illegal=False))
+        return Reply(turn=" ".join(heard) or None, reward=reward, end=True, columns=_columns(reward))
 
     @property
     def moves(self) -> tuple[Move, ...]:
@@ -144,5 +144,5 @@ def _side(game: Game, side: Any) -> int:
     return int(side)
 
 
-def _columns(reward: float, *, illegal: bool) -> dict[str, float]:
+def _columns(reward: float, *, illegal: bool = False) -> dict[str, float]:
     return {"won": float(reward > 0), "lost": float(reward < 0), "illegal": float(illegal)}

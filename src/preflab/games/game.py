@@ -75,7 +75,7 @@ def load_game(place: str) -> Game:
     Raises:
         PreflabError: there is no such game, its file fails, or it lacks a function of the contract.
     """
-    return game_of(load_module(place), place)
+    return game_of(_module(place), place)
 
 
 def game_of(module: ModuleType, place: str) -> Game:
@@ -116,12 +116,7 @@ def game_of(module: ModuleType, place: str) -> Game:
     )
 
 
-def load_module(place: str) -> ModuleType:
-    """The module of a built-in game, of a Python file (which is executed), or of an import path.
-
-    Raises:
-        PreflabError: there is none, or it fails.
-    """
+def _module(place: str) -> ModuleType:
     if place in BUILT_IN:
         return importlib.import_module(f"preflab.games.{place}")
     path = Path(place)

@@ -3,7 +3,7 @@
 random          every legal move is equally likely
 minimax         the perfect player, evenly among its best moves
 mixture:0.3     every move is random with probability 0.3, else minimax
-my.py:player    a function of a Python file or a module: position → probability of each legal move
+my_games:player a function `module:function`: position → probability of each legal move
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from preflab.errors import PreflabError
 from preflab.games.exact_values import ExactValues
 from preflab.games.exploitability import Policy
-from preflab.games.game import Game, Move, State, load_game, load_module, playable_moves
+from preflab.games.game import Game, Move, State, load_game, playable_moves
+from preflab.user_code import load_named
 
 MIXTURE = 0.3
 """Share of random moves of a `mixture` without a number."""
@@ -40,14 +41,13 @@ def opponent_named(name: str, place: str) -> Policy:
         return _mixture(game, _share(name, number) if colon else MIXTURE)
     if name in ("random", "minimax"):
         return _mixture(game, 1.0 if name == "random" else 0.0)
-    function = getattr(load_module(kind), number, None) if colon else None
-    if not callable(function):
+    if not colon:
         raise PreflabError(
             f"opponent {name!r}",
-            "random, minimax, mixture:0.3 (the share of random moves), or my_player.py:function",
+            "random, minimax, mixture:0.3 (the share of random moves), or a function `module:function`",
             "correct the name",
         )
-    player: Policy = function
+    player: Policy = load_named(name, "player")
     return player
 
 
