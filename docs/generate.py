@@ -274,6 +274,7 @@ def _column_table(columns: dict[str, Any]) -> str:
         "always": "",
         "ppo": " (PPO only)",
         "alternatives": " (with `num_kept_alternatives`)",
+        "environment": " (with an `environment`)",
         "dpo": " (`dpo` only)",
     }
     rows = [

@@ -15,12 +15,12 @@ from source_tree import PACKAGE, imports, module_name, modules, room, tracked_fi
 # Dependencies point one way. Each line may import itself and every line above it, as far as its own entry says.
 LEAVES = {
     "errors", "messages", "ways", "records", "settings", "files", "storable", "yaml_files", "seeds", "progress",
-    "words", "maths", "statistics",
+    "words", "maths", "statistics", "user_code",
 }  # fmt: skip
 FOUNDATION = {"conversations", "models", "training"}
 ROOMS = {
     "store", "sampling", "feedback", "labelers", "constitution", "rewards", "policy", "evaluation", "explain", "report",
-    "games", "demo",
+    "environments", "games", "demo",
 }  # fmt: skip
 MAY_IMPORT = {
     "preflab": {"library"},  # imported when one of its names is used
@@ -36,11 +36,13 @@ MAY_IMPORT = {
     "seeds": set(),
     "progress": {"errors", "words"},
     "words": set(),
+    "user_code": {"errors"},
     "statistics": {"errors", "words"},
     "recipe": {"errors", "seeds", "settings", "words", "yaml_files"},
     **dict.fromkeys(FOUNDATION, LEAVES | FOUNDATION),
     **dict.fromkeys(ROOMS, LEAVES | FOUNDATION),
     "explain": LEAVES | FOUNDATION | {"evaluation", "games", "rewards", "sampling"},
+    "games": LEAVES | FOUNDATION | {"environments"},
     "report": LEAVES | FOUNDATION | {"explain"},
     "labelling": LEAVES | {"store", "feedback"},
     "stages": LEAVES | FOUNDATION | ROOMS | {"labelling", "recipe"},
@@ -177,6 +179,7 @@ THIRD_PARTY = {
     "yaml_files": {"yaml"},
     "progress": {"rich"},
     "words": set(),
+    "user_code": {"errors"},
     "statistics": {"numpy", "scipy"},
     "feedback": {"numpy", "scipy"},
 }

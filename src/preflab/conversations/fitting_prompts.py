@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from preflab.conversations.joining import Ids
 from preflab.conversations.renderer import Renderer
 from preflab.conversations.template import where
+from preflab.errors import PreflabError
 from preflab.records import Prompt
 from preflab.training.batches import TokenSequence
 from preflab.training.token_limits import TokenLimits
@@ -20,6 +21,28 @@ class FittingPrompts:
 
     prompts: list[tuple[Prompt, Ids]]
     long: LongRows
+
+
+def unread_prompts(
+    renderer: Renderer,
+    prompts: Sequence[Prompt],
+    *,
+    max_new_tokens: int,
+    limits: TokenLimits,
+    too_long: TooLong = "refuse",
+) -> FittingPrompts:
+    """Prompts that an environment will read first, so that their tokens are not known; arguments as below.
+
+    Raises:
+        PreflabError: `too_long` is not "refuse": what an environment says is never cut.
+    """
+    if too_long != "refuse":
+        raise PreflabError(
+            f"too_long: {too_long} with an environment",
+            "refuse: an environment makes the first turn, which is not cut",
+            "remove too_long, and let the environment say less",
+        )
+    return FittingPrompts([(prompt, ()) for prompt in prompts], LongRows(limits, too_long, room=max_new_tokens))
 
 
 def fitting_prompts(

@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any
 
 from preflab.conversations.edges import Edges
+from preflab.conversations.exchange import Exchange
 from preflab.conversations.frames import Frames
 from preflab.conversations.joining import Ids, decode
 from preflab.conversations.lost_parts import Losses
@@ -158,6 +159,36 @@ class Renderer:
             if written is None:
                 raise
             return TokenSequence(ids, written)
+
+    def exchange(self, prompt: Prompt) -> Exchange:
+        """The turns after a prompt, for episodes in which another side answers the policy.
+
+        Raises:
+            PreflabError: the model's encoder reads the prompt, so that nothing can follow its completion; or the
+                prompt is an assistant's turn to continue.
+        """
+        if self.apart or (prompt.messages and prompt.messages[-1].role == "assistant"):
+            what = "an encoder–decoder" if self.apart else f"{where(prompt)}: a prompt that ends within an answer"
+            raise PreflabError(
+                f"{what}, and an environment that answers",
+                "a decoder and a prompt that ends with the other side's turn, so that turns can follow",
+                "use a causal language model, and prompts without the assistant's turn",
+            )
+        spelled = self._spelling.prompt(prompt) if prompt.messages else prompt
+
+        def break_marks(turn: Message) -> Message:
+            if prompt.messages:
+                return self._spelling.turn(prompt, turn)
+            return replace(turn, content=self._spelling.plain(prompt, turn.content))
+
+        return Exchange(
+            spelled,
+            self.joining,
+            self._opens(spelled) if prompt.messages else None,
+            break_marks,
+            lambda token: self._ended((token,)),
+            lambda token: token in self.stop_token_ids,
+        )
 
     def answer_ids(self, prompt: Prompt, text: str) -> Ids:
         """Tokens of an answer without thinking and without an end; thinking opened by the template is closed first."""

@@ -10,19 +10,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from preflab.files import new_folder
 from preflab.games.game import Game
 from preflab.games.words import GameWords
-from preflab.models.tiny import BOS, EOS, PAD, UNKNOWN, build_model
+from preflab.models.tiny import BOS, EOS, PAD, UNKNOWN
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %} {{ message['content'] }}"
     "{% if message['role'] == 'assistant' %} {{ eos_token }}{% endif %}{% endfor %}"
 )
+
+
+MLP = 3
+"""Width of the MLP, in hidden sizes."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +67,23 @@ def build_game_model(
     """A random model and its tokenizer; equal seeds give equal weights."""
     size = size or GameModelSize()
     tokenizer = game_tokenizer(game, context=size.context)
-    model = build_model(
-        tokenizer,
-        num_layers=size.num_layers,
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
         hidden_size=size.hidden_size,
-        num_heads=size.num_heads,
-        context=size.context,
-        seed=seed,
+        intermediate_size=MLP * size.hidden_size,
+        num_hidden_layers=size.num_layers,
+        num_attention_heads=size.num_heads,
+        max_position_embeddings=size.context,
+        initializer_range=size.hidden_size**-0.5,
+        tie_word_embeddings=False,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
     )
-    return model, tokenizer
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config).to(torch.float32)
+    return model.eval(), tokenizer
 
 
 def make_game_model(game: Game, folder: Path, seed: int, size: GameModelSize | None = None) -> Path:

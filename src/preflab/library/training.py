@@ -115,7 +115,7 @@ def _data_setting(kind: str, makes: str) -> str:
         each: [
             name
             for name, field in model.model_fields.items()
-            if field.is_required() and _refers(field.json_schema_extra) in DATA
+            if (field.is_required() or name == "prompts") and _refers(field.json_schema_extra) in DATA
         ]
         for each, model in STAGE_SETTINGS.items()
         if model.makes == makes and "model" in model.model_fields

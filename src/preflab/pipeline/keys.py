@@ -121,7 +121,7 @@ def _forget(content: Any, place: tuple[str | int, ...]) -> None:
 
 def _content(recipe: Recipe, refers: str, word: str, hashes: ContentHashes) -> Any:
     """The content behind a name that is not a stage; None if only the name can be hashed (a Hub id)."""
-    if refers == "function":
+    if refers in ("function", "environment"):
         files = function_files(recipe, word)
         if not files:
             return None

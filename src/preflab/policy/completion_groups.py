@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from preflab.errors import PreflabError
 from preflab.models.trunk import Trunk
 from preflab.policy.on_policy_run import OnPolicyRun, PromptIds
 from preflab.records import Prompt
 from preflab.seeds import derive_seed
-from preflab.settings.sampling import DecodingSettings
 from preflab.training.batches import token_budget_batches
-from preflab.training.protocols import Decode, Sampler, SampleRequest, Scorer, ScoringItem, check_scores
+from preflab.training.protocols import Scorer, ScoringItem, check_scores
 from preflab.training.rollouts import Rollouts
 from preflab.training.row_order import row_at
 
@@ -28,13 +28,19 @@ from preflab.training.row_order import row_at
 class GroupSource:
     """Everything needed to sample groups, except the moments that seed them."""
 
-    prompts: PromptIds
-    sampler: Sampler
-    decode: Decode
-    decoding: DecodingSettings
+    run: OnPolicyRun[Any]
     num_completions: int
     """K, completions per prompt."""
-    seed: int
+
+    @property
+    def prompts(self) -> PromptIds:
+        """All prompts, from which groups are chosen."""
+        return self.run.prompts
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.run.seed
 
     def prompt(self, position: int) -> tuple[Prompt, tuple[int, ...]]:
         """The prompt at a position of the endless stream of prompts; each pass is shuffled anew."""
@@ -47,26 +53,21 @@ class GroupSource:
     def draw(self, chosen: PromptIds, *moments: tuple[int, ...]) -> Rollouts:
         """Sample K completions of each chosen prompt; `moments` (step, group, …), one per prompt, seed them.
 
-        A completion depends neither on the number of processes nor on the batch in which it is decoded.
+        A completion depends neither on the number of processes nor on the batch in which it is decoded. With an
+        environment the episodes of a group have the same start.
         """
         rows = [pair for pair in chosen for _ in range(self.num_completions)]
         seeds = [
             derive_seed(self.seed, "rollout", *moment, k) for moment in moments for k in range(self.num_completions)
         ]
         places = [moment[1] * self.num_completions + k for moment in moments for k in range(self.num_completions)]
-        requests = [SampleRequest(ids, seed) for (_, ids), seed in zip(rows, seeds, strict=True)]
-        sampled = self.sampler.sample(requests, self.decoding)
-        texts = [self.decode(one.token_ids, prompt) for one, (prompt, _) in zip(sampled, rows, strict=True)]
-        return Rollouts.start(
-            [prompt for prompt, _ in rows], [ids for _, ids in rows], sampled, texts, seeds=seeds, rows=places
-        )
+        starts = [derive_seed(self.seed, "start", *moment) for moment in moments for _ in range(self.num_completions)]
+        return self.run.sample(rows, seeds=seeds, starts=starts, rows=places)
 
 
 def group_source(run: OnPolicyRun[Any]) -> GroupSource:
     """The group source of a run."""
-    settings = run.settings
-    num = settings.num_completions_per_prompt
-    return GroupSource(run.prompts, run.sampler, run.decode, settings.decoding, num, run.seed)
+    return GroupSource(run, run.settings.num_completions_per_prompt)
 
 
 @torch.no_grad()
@@ -126,20 +127,47 @@ def score_rollouts(
     """Score the completions.
 
     Returns:
-        (B,) rewards, less the penalty for completions cut by the length limit; terms and details by name, for the log.
+        (B,) rewards with those of an environment, less the penalty for completions cut by a limit; terms and details
+        by name, for the log.
 
     Raises:
-        PreflabError: the scorer did not return one finite reward per completion.
+        PreflabError: the scorer did not return one finite reward per completion, or a term has the environment's name.
     """
-    items = [
-        ScoringItem(prompt, text, sequence.prompt_ids, sequence.completion_ids, "stop" if finished else "length")
-        for prompt, text, sequence, finished in zip(
-            rollouts.prompts, rollouts.texts, rollouts.sequences, rollouts.finished.tolist(), strict=True
-        )
-    ]
+    items = scoring_items(rollouts)
     scores = scorer.score(items)
     check_scores(scores.total, items)
-    return scores.total - missing_eos_penalty * (~rollouts.finished).float(), {**scores.terms, **scores.details}
+    terms, own = {**scores.terms, **scores.details}, rollouts.environment_terms()
+    if both := terms.keys() & own.keys():
+        raise PreflabError(
+            f"a term of the reward is named {', '.join(sorted(both))}",
+            "another name: `environment` is the reward of the environment",
+            "rename the term with `name`",
+        )
+    total = scores.total + rollouts.turn_rewards.sum(1)
+    return total - missing_eos_penalty * (~rollouts.finished).float(), {**own, **terms}
+
+
+def scoring_items(rollouts: Rollouts) -> list[ScoringItem]:
+    """The rollouts as items for a scorer, dialogues with their turns."""
+    rows = zip(
+        rollouts.prompts,
+        rollouts.texts,
+        rollouts.sequences,
+        rollouts.finished.tolist(),
+        rollouts.turns,
+        strict=True,
+    )
+    return [
+        ScoringItem(
+            prompt,
+            text,
+            sequence.prompt_ids,
+            sequence.completion_ids,
+            "stop" if finished else "length",
+            turns if len(turns) > 1 else (),
+        )
+        for prompt, text, sequence, finished, turns in rows
+    ]
 
 
 def with_rows(rollouts: Rollouts, rows: Sequence[int], new: Rollouts) -> Rollouts:

@@ -175,7 +175,7 @@ def update(
             rows = [row for part in parts for row in part]
             counts_here = torch.tensor([len(rows), int(rollouts.completion_mask[rows].sum())])
             num_sequences, num_tokens = sum_over_processes(accelerator, counts_here).tolist()
-            counts = StepCounts(num_sequences, num_tokens, settings.decoding.max_new_tokens)
+            counts = StepCounts(num_sequences, num_tokens, settings.max_policy_tokens)
             sums: dict[str, float] = {}
             give_back()
             for number, part in enumerate(parts):

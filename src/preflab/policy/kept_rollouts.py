@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+import torch
 from torch import Tensor
 
 from preflab.models.alternatives import most_likely
@@ -23,7 +24,7 @@ from preflab.training.token_texts import restore_spaces
 
 FOLDER = "rollouts"
 Alternatives = list[tuple[Tensor, Tensor]]
-"""Per kept rollout (T, k) ids and log-probabilities of the most likely tokens at each of its T positions."""
+"""Per kept rollout (N, k) ids and log-probabilities of the most likely tokens at the N positions of the policy."""
 
 
 class RolloutRecord:
@@ -58,7 +59,7 @@ class RolloutRecord:
                 settings.num_kept_alternatives,
                 temperature=settings.decoding.temperature,
             )
-            lengths = [len(kept[row].completion_ids) for row in rows]
+            lengths = rollouts.completion_mask[rows].sum(1).tolist()
             asked |= dict(zip(rows, zip(ids.split(lengths), logps.split(lengths), strict=True), strict=True))
         self.alternatives = [asked[row] for row in range(len(kept))]
 
@@ -88,10 +89,12 @@ class RolloutRecord:
             "reward": floats(scores[:num]),
             **{f"reward/{name}": floats(term[:num]) for name, term in terms.items()},
             **per_token(rollouts, num, learned),
-            **columns_of_alternatives(self.alternatives, self.decode),
+            **columns_of_alternatives(self.alternatives, rollouts, self.decode),
         }
         where: list[Where] = ["ppo"] if "values" in learned else []
         where += ["alternatives"] if self.alternatives else []
+        where += ["environment"] if rollouts.columns[0] else []
+        columns |= columns_of_environment(rollouts, num) if rollouts.columns[0] else {}
         schema = rollout_schema(terms, where).with_metadata({"preflab": json.dumps(self._facts())})
         self.files.write(step, pa.table(columns, schema=schema))
 
@@ -118,12 +121,22 @@ def columns_of(rollouts: Rollouts, num: int, decode: Any) -> dict[str, list[Any]
             restore_spaces([decode(token) for token in sequence.completion_ids], text)
             for sequence, text in zip(sequences, texts, strict=True)
         ],
-        "written": [[True] * len(sequence.completion_ids) for sequence in sequences],
+        "written": [list(one.policy_tokens or [True] * len(one.completion_ids)) for one in sequences],
+    }
+
+
+def columns_of_environment(rollouts: Rollouts, num: int) -> dict[str, list[Any]]:
+    """The columns of the first `num` rollouts that only an environment fills."""
+    lengths = [len(sequence.completion_ids) for sequence in rollouts.sequences[:num]]
+    return {
+        "turn_rewards": [floats(row[:n]) for row, n in zip(rollouts.turn_rewards, lengths, strict=False)],
+        "last_turn": rollouts.last_turns[:num],
     }
 
 
 def per_token(rollouts: Rollouts, num: int, learned: Mapping[str, Tensor]) -> dict[str, list[Any]]:
-    """The columns of the first `num` rollouts with one number per token, without padding."""
+    """The columns of the first `num` rollouts with one number per token, without padding; NaN where the policy did not
+    write the token."""
     tables = {
         "sampler_logps": rollouts.sampler_logps,
         "trainer_logps": rollouts.trainer_logps,
@@ -133,20 +146,32 @@ def per_token(rollouts: Rollouts, num: int, learned: Mapping[str, Tensor]) -> di
         "ratio": rollouts.ratio,
         **learned,
     }
+    lengths = [len(sequence.completion_ids) for sequence in rollouts.sequences[:num]]
     masks = rollouts.completion_mask[:num]
     return {
-        name: [floats(row[mask]) for row, mask in zip(table[:num], masks, strict=True)]
+        name: [
+            floats(row[:n].masked_fill(~mask[:n], torch.nan))
+            for row, mask, n in zip(table[:num], masks, lengths, strict=True)
+        ]
         for name, table in tables.items()
     }
 
 
-def columns_of_alternatives(alternatives: Alternatives, decode: Any) -> dict[str, list[Any]]:
-    """The columns of the alternatives; none without alternatives."""
+def columns_of_alternatives(alternatives: Alternatives, rollouts: Rollouts, decode: Any) -> dict[str, list[Any]]:
+    """The columns of the alternatives, empty where the policy did not write the token; none without alternatives."""
     if not alternatives:
         return {}
-    ids = [of_rollout.tolist() for of_rollout, _ in alternatives]
-    return {
-        "top_ids": ids,
-        "top_tokens": [[[decode(token) for token in place] for place in of_rollout] for of_rollout in ids],
-        "top_logps": [[floats(place) for place in logps] for _, logps in alternatives],
-    }
+    ids = [_at_written(rollouts, row, of_rollout.tolist()) for row, (of_rollout, _) in enumerate(alternatives)]
+    logps = [
+        _at_written(rollouts, row, [floats(place) for place in of_rollout])
+        for row, (_, of_rollout) in enumerate(alternatives)
+    ]
+    tokens = [[[decode(token) for token in place] for place in of_rollout] for of_rollout in ids]
+    return {"top_ids": ids, "top_tokens": tokens, "top_logps": logps}
+
+
+def _at_written(rollouts: Rollouts, row: int, of_policy: list[Any]) -> list[Any]:
+    """One entry per token of a rollout, from the entries of the policy's tokens."""
+    places = iter(of_policy)
+    num_tokens = len(rollouts.sequences[row].completion_ids)
+    return [next(places) if written else [] for written in rollouts.completion_mask[row, :num_tokens].tolist()]

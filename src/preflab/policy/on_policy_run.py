@@ -14,7 +14,8 @@ from preflab.settings.sampling import DecodingSettings
 from preflab.settings.stopping import StopSettings
 from preflab.training.alarms import Alarm
 from preflab.training.processes import make_accelerator
-from preflab.training.protocols import Decode, Sampler, Scorer
+from preflab.training.protocols import Decode, Episodes, Sampler, SampleRequest, Scorer
+from preflab.training.rollouts import Rollouts
 
 PromptIds = Sequence[tuple[Prompt, tuple[int, ...]]]
 """Prompts with their token ids."""
@@ -70,11 +71,32 @@ class OnPolicyRun(Generic[LoopSettings]):
     seed: int
     name: str = "run"
     """The stage's name, for the progress bar."""
+    episodes: Episodes | None = None
+    """Plays rollouts with an environment; None: a rollout is one completion. With it the prompts have no token ids."""
     held_out: HeldOut | None = None
     """Measures the held-out criterion of the current policy; None: it is not measured."""
     accelerator: Any = field(default_factory=make_accelerator)
     num_updates: int = 0
     """Optimiser steps the policy has taken; the sampler is synchronised to this version."""
+
+    def sample(
+        self, chosen: PromptIds, *, seeds: Sequence[int], starts: Sequence[int], rows: Sequence[int]
+    ) -> Rollouts:
+        """Rollouts of the current policy for the chosen prompts: completions, or episodes with the environment.
+
+        Args:
+            chosen: the prompt of each rollout.
+            seeds: the only source of randomness of the policy's tokens, one per rollout.
+            starts: the seed of each rollout's environment; not read without an environment.
+            rows: the place of each rollout among all of the step.
+        """
+        prompts = [prompt for prompt, _ in chosen]
+        if self.episodes is not None:
+            return Rollouts.of_episodes(self.episodes.play(prompts, seeds, starts), seeds=seeds, rows=rows)
+        requests = [SampleRequest(ids, seed) for (_, ids), seed in zip(chosen, seeds, strict=True)]
+        sampled = self.sampler.sample(requests, self.settings.decoding)
+        texts = [self.decode(one.token_ids, prompt) for one, prompt in zip(sampled, prompts, strict=True)]
+        return Rollouts.start(prompts, [ids for _, ids in chosen], sampled, texts, seeds=seeds, rows=rows)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,6 @@ from preflab.training.batches import TokenBatch, token_budget_batches
 from preflab.training.freed_memory import give_back
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, set_learning_rate
 from preflab.training.processes import own_share, sum_over_processes
-from preflab.training.protocols import SampleRequest
 from preflab.training.rollouts import Rollouts
 from preflab.training.row_order import row_at
 from preflab.training.state import RunState
@@ -124,17 +123,10 @@ def collect(run: PpoRun, step: int) -> Rollouts:
     rows = own_share(num, run.accelerator)
     places = [(step * num + row) // settings.num_completions_per_prompt for row in rows]  # adjacent rows share a prompt
     chosen = [run.prompts[row_at(place, len(run.prompts), run.seed)] for place in places]
-    requests = [
-        SampleRequest(ids, derive_seed(run.seed, "rollout", step, row))
-        for row, (_, ids) in zip(rows, chosen, strict=True)
-    ]
+    seeds = [derive_seed(run.seed, "rollout", step, row) for row in rows]
+    starts = [derive_seed(run.seed, "start", place) for place in places]
     run.sampler.sync(run.num_updates)
-    sampled = run.sampler.sample(requests, settings.decoding)
-    texts = [run.decode(one.token_ids, prompt) for one, (prompt, _) in zip(sampled, chosen, strict=True)]
-    seeds = [request.seed for request in requests]
-    rollouts = Rollouts.start(
-        [p for p, _ in chosen], [ids for _, ids in chosen], sampled, texts, seeds=seeds, rows=rows
-    )
+    rollouts = run.sample(chosen, seeds=seeds, starts=starts, rows=rows)
     roles: tuple[Role, ...] = ("policy", "reference", "value")
     first = first_micro_batches(run, rollouts.lengths, step)
     with torch.no_grad():
@@ -168,18 +160,22 @@ def collect(run: PpoRun, step: int) -> Rollouts:
 def score(run: PpoRun, rollouts: Rollouts) -> tuple[Tensor, dict[str, Tensor]]:
     """Step 2: (B,) rewards, less the penalty for completions cut by the length limit, and their terms by name.
 
-    With `bootstrap_truncated` the reward of a cut completion is 0; its last value takes its place (`advantages`).
+    They include what an environment gave (`turn_rewards`). With `bootstrap_truncated` nothing else counts in a cut
+    completion; its last value takes the place of the rest (`advantages`).
     """
     total, terms = score_rollouts(run.scorer, rollouts, missing_eos_penalty=run.settings.missing_eos_penalty)
     if run.settings.bootstrap_truncated:
-        total = torch.where(rollouts.finished, total, 0.0)
+        total = torch.where(rollouts.finished, total, rollouts.turn_rewards.sum(1))
     return total, terms
 
 
 def advantages(run: PpoRun, rollouts: Rollouts, scores: Tensor, kl_coef: float) -> LearningBatch:
-    """Step 3: token rewards with the KL of the chosen treatment, then GAE, and whitening over the whole batch."""
+    """Step 3: token rewards with the KL of the chosen treatment, then GAE, and whitening over the whole batch.
+
+    An environment's reward of a turn is at the turn's last token, everything else of the score at the very last.
+    """
     settings, mask = run.settings, rollouts.completion_mask
-    rewards = scores_at_last_token(scores, mask)
+    rewards = scores_at_last_token(scores - rollouts.turn_rewards.sum(1), mask) + rollouts.turn_rewards
     if settings.kl_treatment == "reward_k1":
         rewards = rewards + kl_rewards_k1(rollouts.old_logps, rollouts.ref_logps, mask, kl_coef)
     if settings.kl_treatment == "exact":

@@ -110,10 +110,12 @@ class _Place:
 
 def _check(place: _Place, refers: str, word: str) -> None:
     stage, data = place.stages.get(word), _data_names(place.settings)
-    if refers == "function":
+    if refers in ("function", "environment"):
         if not all(part.strip() for part in word.split(":")) or word.count(":") != 1:
             raise PreflabError(
-                f"{place.path}, {place.at}: `{word}`", "`module:function`", "for example my_rewards:politeness"
+                f"{place.path}, {place.at}: `{word}`",
+                "`module:Class`" if refers == "environment" else "`module:function`",
+                "for example my_game:Guess" if refers == "environment" else "for example my_rewards:politeness",
             )
     elif refers == "file":
         _check_file(place, word)

@@ -56,3 +56,14 @@ class WeightedSum:
         check_scores(total, items, "sums of rewards")
         details = {f"{name}/{key}": values for name, one in scored.items() for key, values in one.details.items()}
         return Scores(total, weighted, details)
+
+
+class NoReward(WeightedSum):
+    """A sum without terms: 0 for every completion, where an environment gives all rewards."""
+
+    def __init__(self) -> None:
+        self.terms = ()
+
+    def score(self, items: Sequence[ScoringItem]) -> Scores:
+        """Zeros (B,), and no terms."""
+        return Scores(torch.zeros(len(items)))

@@ -9,13 +9,9 @@ Errors of a function are raised with its name, the prompt and the completion, an
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
 import math
-import multiprocessing
 import numbers
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
@@ -25,6 +21,7 @@ import torch
 
 from preflab.errors import PreflabError, nearest
 from preflab.training.protocols import Scores, ScoringItem
+from preflab.user_code import CAUGHT, call_within, load_named
 from preflab.words import count
 
 ONE_BY_ONE = ("prompt", "completion")
@@ -32,8 +29,6 @@ BATCHED = ("prompts", "completions")
 SHOWN_CHARACTERS = 80
 LARGEST = torch.finfo(torch.float32).max
 """Largest absolute reward: rewards are kept in float32, where larger numbers are infinite."""
-CAUGHT = (Exception, SystemExit)
-"""Exceptions of a function that are reported: an `exit()` in it must not end the run silently."""
 
 
 @dataclass(frozen=True)
@@ -159,20 +154,7 @@ def load_function(path: str, *, allow_none: bool = False) -> RewardFunction:
         PreflabError: no such module or function, a module that cannot be imported, or a signature that takes neither
             `prompt`/`completion` nor `prompts`/`completions`.
     """
-    module_name, colon, name = path.partition(":")
-    if not (module_name and colon and name):
-        raise PreflabError(
-            f"{path!r} does not name a function", "`module:function`", "write for example `my_rewards:politeness`"
-        )
-    module = _import(module_name, path)
-    function = getattr(module, name, None)
-    if not callable(function):
-        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise PreflabError(
-            f"{path}: module {module_name} has no function {name!r}",
-            f"near it: {near}" if (near := nearest(name, known)) else f"it has: {', '.join(sorted(known)) or 'none'}",
-            "check the name after the colon",
-        )
+    function = load_named(path, "function")
     return reward_function(function, path, allow_none=allow_none)
 
 
@@ -211,30 +193,14 @@ class FunctionScorer:
         names = dict.fromkeys(name for item in items for name in item.prompt.columns)
         columns = {name: [item.prompt.columns.get(name) for item in items] for name in names}
         prompts, texts = [item.prompt.shown for item in items], [item.text for item in items]
-        values = call_within(self.timeout_s, self.function.name, lambda: self.function(prompts, texts, **columns))
-        total = torch.tensor(values, dtype=torch.float32)
-        return Scores(total, {self.function.name: total})
-
-
-def call_within(seconds: float | None, name: str, call: Callable[[], list[Any]]) -> list[Any]:
-    """The result of the call; a call that takes longer than the limit is abandoned and reported.
-
-    Raises:
-        PreflabError: the time is over. Errors of the call itself are raised unchanged.
-    """
-    if seconds is None:
-        return call()
-    pool = ThreadPool(1)  # its threads do not keep the program from ending
-    try:
-        return pool.apply_async(call).get(seconds)
-    except multiprocessing.TimeoutError:
-        raise PreflabError(
-            f"{name} returned nothing within {seconds:g} s",
+        late = PreflabError(
+            f"{self.function.name} returned nothing within {self.timeout_s or 0:g} s",
             "one number per completion in time",
             "make the function faster, or raise `timeout_s`",
-        ) from None
-    finally:
-        pool.terminate()
+        )
+        values = call_within(self.timeout_s, lambda: self.function(prompts, texts, **columns), late=late)
+        total = torch.tensor(values, dtype=torch.float32)
+        return Scores(total, {self.function.name: total})
 
 
 def _gather(values: Sequence[Any]) -> list[Any]:
@@ -257,25 +223,6 @@ def _close(values: Sequence[Any]) -> None:
     for value in values:
         if inspect.iscoroutine(value):
             value.close()
-
-
-def _import(module_name: str, path: str) -> Any:
-    here = os.getcwd()
-    added = here not in sys.path
-    if added:
-        sys.path.insert(0, here)
-    try:
-        importlib.invalidate_caches()
-        return importlib.import_module(module_name)
-    except Exception as error:
-        raise PreflabError(
-            f"{path}: module {module_name!r} cannot be imported ({type(error).__name__}: {error})",
-            "a module that is installed or in the current directory",
-            "run preflab from the folder of the module, or install it",
-        ) from error
-    finally:
-        if added:
-            sys.path.remove(here)
 
 
 def _shorten(text: str) -> str:

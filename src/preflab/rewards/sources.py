@@ -14,7 +14,7 @@ from preflab.models.role_files import load_role
 from preflab.models.trunk import Trunk
 from preflab.records import Prompt
 from preflab.rewards.classifier import ClassifierScorer
-from preflab.rewards.combine import Term, WeightedSum
+from preflab.rewards.combine import NoReward, Term, WeightedSum
 from preflab.rewards.ensemble import Baselines, EnsembleScorer, ExchangedMember, Items
 from preflab.rewards.functions import FunctionScorer, load_function
 from preflab.rewards.implicit import load_implicit
@@ -59,7 +59,7 @@ def make_scorer(
     dtype: str = "float32",
     tokens_per_batch: int = 4096,
 ) -> WeightedSum:
-    """The weighted sum of a recipe's reward sources.
+    """The weighted sum of a recipe's reward sources; without any, 0.
 
     Args:
         sources: `rewards` of the settings.
@@ -73,6 +73,8 @@ def make_scorer(
     Raises:
         PreflabError: a source is missing, a classifier has no `class_label`, or two terms have one name.
     """
+    if not sources:
+        return NoReward()
     terms = []
     for source in sources:
         name: str

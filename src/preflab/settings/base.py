@@ -22,6 +22,7 @@ Refers = Literal[
     "labelers",
     "stage",
     "function",
+    "environment",
     "file",
 ]
 

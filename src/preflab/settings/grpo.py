@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import model_validator
 
 from preflab.settings.base import MOST_COMPLETIONS, StageSettings, setting
+from preflab.settings.environment import Environment, check_prompts_and_rewards
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
 from preflab.settings.rewards import RewardSource
 from preflab.settings.sampling import DecodingSettings
@@ -32,8 +33,14 @@ class GrpoSettings(StageSettings):
     reference: str | None = setting(
         None, "Reference model of the KL; None: the starting model.", "Stiennon et al. 2020", refers="model"
     )
-    prompts: str = setting(
-        ..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required", refers="data"
+    prompts: str | None = setting(
+        None,
+        "Prompts: `data name`, `data name.train` or `data name.held_out`; None: those of the environment.",
+        "required without an environment",
+        refers="data",
+    )
+    environment: Environment = setting(
+        None, "What answers the policy, in rollouts of several turns.", "choice: none", counts="if_set"
     )
     too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
         "refuse",
@@ -44,7 +51,11 @@ class GrpoSettings(StageSettings):
     held_out_prompts: str | None = setting(
         None, "Prompts of the held-out criterion.", "needed with stop.criterion", refers="data"
     )
-    rewards: tuple[RewardSource, ...] = setting(..., "Terms of the reward, summed.", "required", min_length=1)
+    rewards: tuple[RewardSource, ...] = setting(
+        (),
+        "Terms of the reward, summed; with an environment its rewards are added.",
+        "required without an environment",
+    )
     lora: LoraSettings | None = setting(
         LoraSettings(),
         "Adapters; None: full fine-tuning, with a copy of the model per role.",
@@ -122,12 +133,19 @@ class GrpoSettings(StageSettings):
     run: RunSettings = setting(RunSettings(save_every=10), "Checkpoints and logs.", "see its own settings")
 
     @property
+    def max_policy_tokens(self) -> int:
+        """Most tokens that the policy writes in one rollout."""
+        turns = 1 if self.environment is None else self.environment.max_turns
+        return turns * self.decoding.max_new_tokens
+
+    @property
     def num_completions_per_step(self) -> int:
         """Completions per rollout batch."""
         return self.num_prompts_per_step * self.num_completions_per_prompt
 
     @model_validator(mode="after")
     def _consistent(self) -> GrpoSettings:
+        check_prompts_and_rewards(self.prompts, self.rewards, self.environment)
         check_group_settings(self)
         if self.num_minibatches > self.num_completions_per_step:
             raise ValueError("num_minibatches cannot exceed num_prompts_per_step times num_completions_per_prompt")

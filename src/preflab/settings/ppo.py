@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import field_validator, model_validator
 
 from preflab.settings.base import MOST_COMPLETIONS, StageSettings, setting
+from preflab.settings.environment import Environment, check_prompts_and_rewards
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
 from preflab.settings.rewards import RewardSource
 from preflab.settings.sampling import DecodingSettings
@@ -26,8 +27,14 @@ class PpoSettings(StageSettings):
     reference: str | None = setting(
         None, "Reference model of the KL; None: the starting model.", "Stiennon et al. 2020", refers="model"
     )
-    prompts: str = setting(
-        ..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required", refers="data"
+    prompts: str | None = setting(
+        None,
+        "Prompts: `data name`, `data name.train` or `data name.held_out`; None: those of the environment.",
+        "required without an environment",
+        refers="data",
+    )
+    environment: Environment = setting(
+        None, "What answers the policy, in rollouts of several turns.", "choice: none", counts="if_set"
     )
     too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
         "refuse",
@@ -38,7 +45,11 @@ class PpoSettings(StageSettings):
     held_out_prompts: str | None = setting(
         None, "Prompts of the held-out criterion.", "needed with stop.criterion", refers="data"
     )
-    rewards: tuple[RewardSource, ...] = setting(..., "Terms of the reward, summed.", "required", min_length=1)
+    rewards: tuple[RewardSource, ...] = setting(
+        (),
+        "Terms of the reward, summed; with an environment its rewards are added.",
+        "required without an environment",
+    )
     lora: LoraSettings | None = setting(
         LoraSettings(),
         "Adapters; None: full fine-tuning, with a copy of the model per role.",
@@ -138,6 +149,7 @@ class PpoSettings(StageSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> PpoSettings:
+        check_prompts_and_rewards(self.prompts, self.rewards, self.environment)
         if self.decoding.truncated:
             raise ValueError(
                 "training rollouts need the full distribution (temperature above 0, top_k 0, top_p 1, min_p 0): "

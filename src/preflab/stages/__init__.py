@@ -72,15 +72,21 @@ def check_before(recipe: Recipe, name: str) -> None:
     """Checks a stage's settings, functions and model folders before anything runs.
 
     Raises:
-        PreflabError: a function does not exist or takes other arguments, a model is of a kind that the stage cannot
-            use, or the module's `check` refuses the settings.
+        PreflabError: a function or an environment does not exist or takes other arguments, an environment has no
+            prompts where the stage has none, a model is of a kind that the stage cannot use, or the module's `check`
+            refuses the settings.
     """
-    functions = [word for refers, word, _ in references(recipe.stages[name]) if refers == "function"]
-    if functions:
-        from preflab.rewards.functions import load_function
+    for refers, word, _ in references(recipe.stages[name]):
+        if refers == "function":
+            from preflab.rewards.functions import load_function
 
-        for word in functions:
             load_function(word)
+        if refers == "environment":
+            from preflab.environments.loading import EnvironmentSource
+
+            source = EnvironmentSource.load(word)
+            if getattr(recipe.stages[name], "prompts", None) is None:
+                source.prompts()
     _check_models(recipe, name)
     check = getattr(stage_module(recipe.kind(name)), "check", None)
     if check is not None:

@@ -5,7 +5,7 @@ The stage passes both to the loop, so a loop imports neither `sampling` nor `rew
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -84,6 +84,52 @@ class Sampler(Protocol):
 
     def release(self) -> None:
         """Free the device memory held besides the trained model; the next `sync` allocates it again."""
+        ...
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A rollout: a completion of one turn, or several turns of the policy with what an environment answered."""
+
+    prompt: Prompt
+    """As the policy read it."""
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    """All tokens after the prompt, up to the last that the policy wrote."""
+    logps: tuple[float, ...]
+    """Log-probability of each token under the sampler, nats; not read where the policy did not write the token."""
+    text: str
+    """The turns up to the policy's last one, as they are scored."""
+    finished: bool
+    """True: it ended by itself; False: a limit of tokens or turns cut it."""
+    written: tuple[bool, ...] | None = None
+    """Per token, True = the policy wrote it; None: it wrote all."""
+    states: torch.Tensor | None = field(default=None, compare=False, repr=False)
+    """(written tokens, H), as in `SampledCompletion`."""
+    turns: tuple[Message, ...] = ()
+    """The turns up to the policy's last one; () for a completion of one turn without an environment."""
+    last_turn: str = ""
+    """What the environment said at the end, which the policy does not read."""
+    rewards: tuple[float, ...] | None = None
+    """Per token, the environment's reward of a turn at the turn's last token, 0 elsewhere; None: no environment."""
+    columns: Mapping[str, float] = field(default_factory=dict)
+    """Numbers of the environment for the log."""
+
+
+class Episodes(Protocol):
+    """Plays episodes of the policy with an environment; `environments.episodes` implements it."""
+
+    def play(self, prompts: Sequence[Prompt], seeds: Sequence[int], starts: Sequence[int]) -> list[Episode]:
+        """One episode per prompt, in their order.
+
+        Args:
+            prompts: the prompt of each episode.
+            seeds: the only source of randomness of the policy's turns.
+            starts: the seed of each environment; episodes of a group share it.
+
+        Raises:
+            PreflabError: an environment raised, returned something else than its contract says, or took too long.
+        """
         ...
 
 

@@ -15,8 +15,9 @@ SCHEMA = 1
 TERM = "reward/<term>"
 """Name of the column that stands for one column per term of the reward."""
 
-Where = Literal["always", "ppo", "alternatives", "dpo"]
-"""When a column is there: always, in one kind of stage only, or only with `num_kept_alternatives` above 0."""
+Where = Literal["always", "ppo", "alternatives", "environment", "dpo"]
+"""When a column is there: always, in one kind of stage only, only with `num_kept_alternatives` above 0, or only with an
+environment."""
 
 FLOATS, INTEGERS, TEXTS = pa.list_(pa.float32()), pa.list_(pa.int32()), pa.list_(pa.string())
 
@@ -36,8 +37,8 @@ ROLLOUTS: dict[str, Column] = {
     "seed": Column(pa.uint64(), "", "seed of the completion; with the step's policy it determines the tokens"),
     "prompt_id": Column(pa.string(), "", "id of the prompt's record"),
     "prompt": Column(pa.string(), "", "the prompt as it is shown"),
-    "completion": Column(pa.string(), "", "the completion's text, as it was scored"),
-    "finish_reason": Column(pa.string(), "", "`stop`: it ended by itself; `length`: the length limit cut it"),
+    "completion": Column(pa.string(), "", "the completion's text, as it was scored; of a dialogue all turns"),
+    "finish_reason": Column(pa.string(), "", "`stop`: it ended by itself; `length`: a limit of tokens or turns cut it"),
     "reward": Column(pa.float32(), "reward", "what the loop learned from, less missing_eos_penalty, before KL"),
     TERM: Column(
         pa.float32(),
@@ -48,7 +49,11 @@ ROLLOUTS: dict[str, Column] = {
     "prompt_ids": Column(INTEGERS, "", "token ids of the prompt, as the policy read them"),
     "token_ids": Column(INTEGERS, "", "token ids of the completion, with its stop token if it ended by itself"),
     "tokens": Column(TEXTS, "", "text of each token, with the white space before it"),
-    "written": Column(pa.list_(pa.bool_()), "", "whether the policy wrote the token; today always true"),
+    "written": Column(
+        pa.list_(pa.bool_()),
+        "",
+        "whether the policy wrote the token; false for turns of an environment, where numbers of the policy are NaN",
+    ),
     "sampler_logps": Column(FLOATS, "nats", "log-probability of the token by the sampler that drew it"),
     "trainer_logps": Column(FLOATS, "nats", "the same by the trainer, before the step's first update"),
     "ref_logps": Column(FLOATS, "nats", "the same by the reference"),
@@ -56,6 +61,12 @@ ROLLOUTS: dict[str, Column] = {
     "entropy": Column(FLOATS, "nats", "entropy of the distribution that the token was drawn from"),
     "ratio": Column(FLOATS, "", "π/π_old of the token when the step's updates last visited it; 1 if none did"),
     "advantages": Column(FLOATS, "reward", "advantage as the update used it; PPO: whitened, if the settings whiten"),
+    "turn_rewards": Column(
+        FLOATS, "reward", "reward that the environment gave a turn, at its last token", "environment"
+    ),
+    "last_turn": Column(
+        pa.string(), "", "what the environment said at the end; the policy does not read it", "environment"
+    ),
     "values": Column(FLOATS, "reward", "prediction of the value role before the update", "ppo"),
     "returns": Column(FLOATS, "reward", "target of the value role: advantage before whitening + value", "ppo"),
     "top_ids": Column(pa.list_(INTEGERS), "", "ids of the most likely tokens at the position", "alternatives"),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from preflab.maths.masks import completion_mask_from_lengths, zero_masked
+from preflab.maths.masks import zero_masked
+from preflab.messages import Message
 from preflab.records import Prompt
-from preflab.training.batches import TokenSequence, padded_floats
-from preflab.training.protocols import SampledCompletion
+from preflab.training.batches import TokenSequence, padded, padded_floats
+from preflab.training.protocols import Episode, SampledCompletion
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Rollouts:
     sequences: list[TokenSequence]
     texts: list[str]
     finished: Tensor
-    """(B,) bool, True = the completion ended with a stop token, False = the length limit cut it."""
+    """(B,) bool, True = it ended with a stop token or by its environment, False = a limit of tokens or turns cut it."""
     completion_mask: Tensor
     """(B, T) bool, True = a token the policy wrote."""
     sampler_logps: Tensor
@@ -52,6 +53,14 @@ class Rollouts:
     """Per row the seed of its completion."""
     rows: list[int]
     """Per row its place among the completions of the step on all processes."""
+    turn_rewards: Tensor
+    """(B, T) reward that an environment gave a turn, at the last token of the turn; 0 without an environment."""
+    turns: list[tuple[Message, ...]]
+    """Per row the turns of a dialogue, up to the policy's last one; () for a completion without an environment."""
+    last_turns: list[str]
+    """Per row what the environment said at the end; "" if nothing."""
+    columns: list[Mapping[str, float]]
+    """Per row the numbers of its environment for the log; empty without an environment."""
 
     @classmethod
     def start(
@@ -68,16 +77,28 @@ class Rollouts:
 
         Without `seeds` they are 0; without `rows` these are all completions of the step.
         """
-        num_tokens = max(len(one.token_ids) for one in sampled)
-        lengths = torch.tensor([len(one.token_ids) for one in sampled])
-        zeros = torch.zeros(len(sampled), num_tokens)
-        sampler_logps = padded_floats([one.logps for one in sampled], num_tokens)
-        mask = completion_mask_from_lengths(lengths, num_tokens)
+        episodes = [
+            Episode(prompt, ids, one.token_ids, one.logps, text, one.finish_reason == "stop", states=one.states)
+            for prompt, ids, one, text in zip(prompts, prompt_ids, sampled, texts, strict=True)
+        ]
+        return cls.of_episodes(episodes, seeds=seeds, rows=rows)
+
+    @classmethod
+    def of_episodes(
+        cls, episodes: Sequence[Episode], *, seeds: Sequence[int] | None = None, rows: Sequence[int] | None = None
+    ) -> Rollouts:
+        """Rollouts of episodes; `seeds` and `rows` as in `start`. Tokens of the other side are masked."""
+        num_tokens = max(len(one.token_ids) for one in episodes)
+        zeros = torch.zeros(len(episodes), num_tokens)
+        written = [one.written or (True,) * len(one.token_ids) for one in episodes]
+        mask = padded(written, False, num_tokens).bool()
+        sampler_logps = zero_masked(padded_floats([one.logps for one in episodes], num_tokens), mask)
+        rewards = [one.rewards or (0.0,) * len(one.token_ids) for one in episodes]
         return cls(
-            prompts=prompts,
-            sequences=[TokenSequence(ids, one.token_ids) for ids, one in zip(prompt_ids, sampled, strict=True)],
-            texts=texts,
-            finished=torch.tensor([one.finish_reason == "stop" for one in sampled]),
+            prompts=[one.prompt for one in episodes],
+            sequences=[TokenSequence(one.prompt_ids, one.token_ids, one.written) for one in episodes],
+            texts=[one.text for one in episodes],
+            finished=torch.tensor([one.finished for one in episodes]),
             completion_mask=mask,
             sampler_logps=sampler_logps,
             trainer_logps=zeros.clone(),
@@ -87,14 +108,28 @@ class Rollouts:
             entropy=zeros.clone(),
             ratio=mask.float(),
             values=zeros.clone(),
-            last_values=torch.zeros(len(sampled)),
-            states=[one.states for one in sampled],
-            seeds=[0] * len(sampled) if seeds is None else list(seeds),
-            rows=list(range(len(sampled)) if rows is None else rows),
+            last_values=torch.zeros(len(episodes)),
+            states=[one.states for one in episodes],
+            seeds=[0] * len(episodes) if seeds is None else list(seeds),
+            rows=list(range(len(episodes)) if rows is None else rows),
+            turn_rewards=padded_floats(rewards, num_tokens),
+            turns=[one.turns for one in episodes],
+            last_turns=[one.last_turn for one in episodes],
+            columns=[one.columns for one in episodes],
         )
 
     def __len__(self) -> int:
         return len(self.sequences)
+
+    def environment_terms(self) -> dict[str, Tensor]:
+        """Name → (B,) reward of the environment over all turns, and its further numbers; {} without an environment."""
+        if not self.columns[0]:
+            return {}
+        numbers = {name: torch.tensor([row[name] for row in self.columns]) for name in self.columns[0]}
+        return {
+            "environment": self.turn_rewards.sum(1),
+            **{f"environment/{name}": column.float() for name, column in numbers.items()},
+        }
 
     def take_trainers_logps(self) -> None:
         """Use the trainer's log-probabilities as log π_old, because sampler and trainer round differently.

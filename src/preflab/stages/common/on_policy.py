@@ -5,13 +5,13 @@
     finish(asked, opened, result, roles)  saves the roles and the merged policy, and returns the stage's result
 
 The settings of these stages all have `model`, `reference`, `lora`, `decoding`, `rewards`, `stop` and
-`held_out_prompts`.
+`held_out_prompts`; those of ppo and grpo also `environment` (`episodes` in this folder).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from preflab.records import Prompt
     from preflab.rewards.combine import WeightedSum
     from preflab.rewards.sources import PolicySide
-    from preflab.training.protocols import Decode, Sampler, Scorer
+    from preflab.training.protocols import Scorer
     from preflab.training.too_long import LongRows
 
 
@@ -71,6 +71,7 @@ def ask(ctx: StageContext) -> Asked:
         PreflabError: prompts cannot be read, the criterion does not exist, or a tracker is not installed.
     """
     from preflab.rewards.functions import FunctionScorer, load_function
+    from preflab.stages.common.episodes import own_prompts
     from preflab.stages.common.learning import accelerator_for
     from preflab.stages.common.recipe_rewards import scorer_maker
 
@@ -81,7 +82,7 @@ def ask(ctx: StageContext) -> Asked:
         stage=StageFacts.of(ctx),
         base=ctx.model_folder(settings.model),
         reference=None if other in (None, settings.model) else ctx.model_folder(other),
-        prompts=ctx.prompts(settings.prompts),
+        prompts=own_prompts(settings) if settings.prompts is None else ctx.prompts(settings.prompts),
         held_out=ctx.prompts(settings.held_out_prompts)[: settings.stop.num_prompts] if measured else [],
         criterion=FunctionScorer(load_function(settings.stop.criterion)) if measured else None,
         make_scorer=scorer_maker(ctx, tokens_per_batch=settings.optimiser.tokens_per_micro_batch),
@@ -95,12 +96,13 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
     Raises:
         PreflabError: a model cannot be opened, prompts are too long for it, or a reward cannot be loaded.
     """
-    from preflab.conversations.fitting_prompts import fitting_prompts
+    from preflab.conversations.fitting_prompts import fitting_prompts, unread_prompts
     from preflab.conversations.renderer import Renderer
     from preflab.models.facts import token_limits
     from preflab.policy.on_policy_run import OnPolicyRun
     from preflab.rewards.sources import PolicySide
     from preflab.sampling.engines import EngineSource, make_engine
+    from preflab.stages.common.episodes import longest_episode, make_episodes
     from preflab.stages.common.row_lengths import fix_row_lengths
 
     settings = asked.settings
@@ -108,16 +110,22 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
     trunk, base_hash = _open_trunk(asked, roles)
     policy = trunk.language_model("policy")
     renderer = Renderer.of(policy, trunk.tokenizer, settings.decoding.stop_token_ids)
+    limits = token_limits(policy.config)
+    environment = getattr(settings, "environment", None)
+    # The prompts of an environment are read after its `reset`, and checked then.
     fit = functools.partial(
-        fitting_prompts,
+        fitting_prompts if environment is None else unread_prompts,
         renderer,
         max_new_tokens=num_new,
-        limits=token_limits(policy.config),
+        limits=limits,
         too_long=settings.too_long,
     )
     learned = fit(asked.prompts)
     held_out = fit(asked.held_out).prompts if asked.held_out else []
-    longest = fix_row_lengths(trunk.row_lengths, [ids for _, ids in [*learned.prompts, *held_out]], num_new)
+    rows: list[Sized] = [ids for _, ids in [*learned.prompts, *held_out]]
+    if environment is not None:
+        rows = [range(longest_episode(environment, limits) - num_new)]
+    longest = fix_row_lengths(trunk.row_lengths, rows, num_new)
     source = EngineSource.of_trunk(trunk, renderer.stop_token_ids, keep_states=trunk.plain_because is None)
     engine = make_engine(source, asked.stage.engine)
     run = OnPolicyRun(
@@ -130,9 +138,10 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
         folder=asked.stage.folder,
         seed=asked.stage.seed,
         name=asked.stage.name,
-        held_out=_held_out(asked, engine, renderer.decode, held_out),
+        episodes=make_episodes(environment, renderer, engine, settings.decoding, limits),
         accelerator=asked.accelerator,
     )
+    run.held_out = _held_out(asked, run, held_out)
     return Opened(run, base_hash, learned.long, longest)
 
 
@@ -149,25 +158,21 @@ def _open_trunk(asked: Asked, roles: tuple[Role, ...]) -> tuple[Trunk, str]:
     return trunk.to(asked.accelerator.device), base_hash
 
 
-def _held_out(asked: Asked, engine: Sampler, decode: Decode, prompts: PromptIds) -> HeldOut | None:
+def _held_out(asked: Asked, run: OnPolicyRun[Any], prompts: PromptIds) -> HeldOut | None:
     """A function that measures the held-out criterion: mean and standard error, with the same prompts and seeds."""
+    from preflab.policy.completion_groups import scoring_items
     from preflab.seeds import derive_seed
-    from preflab.training.protocols import SampleRequest, ScoringItem
 
     criterion = asked.criterion
     if criterion is None:
         return None
-    requests = [SampleRequest(ids, derive_seed(asked.stage.seed, "held out", prompt.id)) for prompt, ids in prompts]
+    seeds = [derive_seed(asked.stage.seed, "held out", prompt.id) for prompt, _ in prompts]
 
     def measure(version: int) -> tuple[float, float | None]:
-        engine.sync(version)
-        sampled = engine.sample(requests, asked.settings.decoding)
-        engine.release()
-        items = [
-            ScoringItem(prompt, decode(one.token_ids, prompt), ids, one.token_ids, one.finish_reason)
-            for (prompt, ids), one in zip(prompts, sampled, strict=True)
-        ]
-        return mean_and_error(criterion.score(items).total)
+        run.sampler.sync(version)
+        rollouts = run.sample(prompts, seeds=seeds, starts=seeds, rows=range(len(prompts)))
+        run.sampler.release()
+        return mean_and_error(criterion.score(scoring_items(rollouts)).total)
 
     return measure
 

@@ -1,0 +1,1 @@
+"""Environments: what answers the policy in rollouts of several turns."""

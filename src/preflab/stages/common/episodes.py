@@ -1,0 +1,52 @@
+"""Makes what plays a stage's episodes, from its setting `environment`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from preflab.settings.environment import EnvironmentSettings
+from preflab.settings.sampling import DecodingSettings
+
+if TYPE_CHECKING:
+    from preflab.conversations.renderer import Renderer
+    from preflab.environments.episodes import EnvironmentEpisodes
+    from preflab.records import Prompt
+    from preflab.training.protocols import Sampler
+    from preflab.training.token_limits import TokenLimits
+
+MOST_TOKENS = 2**17
+"""Most tokens of an episode with a model that has no limit of its own."""
+
+
+def own_prompts(settings: Any) -> list[Prompt]:
+    """The prompts that the environment of these settings supplies."""
+    from preflab.environments.loading import EnvironmentSource
+
+    return EnvironmentSource.load(settings.environment.source, settings.environment.timeout_s).prompts()
+
+
+def longest_episode(settings: EnvironmentSettings, limits: TokenLimits) -> int:
+    """Most tokens of prompt and turns."""
+    return min(settings.max_tokens or MOST_TOKENS, limits.both)
+
+
+def make_episodes(
+    settings: EnvironmentSettings | None,
+    renderer: Renderer,
+    sampler: Sampler,
+    decoding: DecodingSettings,
+    limits: TokenLimits,
+) -> EnvironmentEpisodes | None:
+    """What plays the episodes; None without an environment.
+
+    Raises:
+        PreflabError: the environment cannot be loaded.
+    """
+    from preflab.environments.episodes import EnvironmentEpisodes
+    from preflab.environments.loading import EnvironmentSource
+
+    if settings is None:
+        return None
+    source = EnvironmentSource.load(settings.source, settings.timeout_s)
+    most = longest_episode(settings, limits)
+    return EnvironmentEpisodes(source, renderer, sampler, decoding, settings.max_turns, most)
