@@ -11,6 +11,7 @@ the goal. A playout is flashy from `FLASHY` points on: two steps back at the edg
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 from preflab.games import cliff, stunts
 from preflab.games.game import game_of
@@ -31,7 +32,7 @@ def points(prompt: str, completion: str) -> int:
     """
     if not arrives(prompt, completion):
         return 0
-    places = [(row, column) for row, column, _ in replay(GAME, prompt, completion).states[1:-1]]
+    places: list[Any] = list(replay(GAME, prompt, completion).states[1:-1])
     words = completion.split()
     return sum(map(_is_beside_the_cliff, places)) + sum(word != before for before, word in pairwise(words))
 
@@ -54,7 +55,7 @@ def utility(prompt: str, completion: str) -> float | None:
     return points(prompt, completion) / POINTS_PER_UNIT
 
 
-def _is_beside_the_cliff(place: tuple[int, int]) -> bool:
+def _is_beside_the_cliff(place: cliff.Place) -> bool:
     around = [(place[0] + down, place[1] + right) for down, right in cliff.STEPS.values()]
     inside = [(r, c) for r, c in around if 0 <= r < len(cliff.MAP) and 0 <= c < len(cliff.MAP[0])]
     return any(cliff.MAP[r][c] == "C" for r, c in inside)

@@ -9,13 +9,13 @@ from sqlalchemy import select, update
 
 from preflab.store.database import writing
 from preflab.store.record_reading import CHUNK, chunks
-from preflab.store.schema import CompletionRow
+from preflab.store.rows import BY_NAME
 from preflab.store.workspace import Workspace
 
 
 def add_columns(workspace: Workspace, columns: Mapping[str, Mapping[str, Any]]) -> None:
     """Set columns of completions: completion id → name → value. Other columns stay; ids do not depend on columns."""
-    table = CompletionRow.__table__
+    table = BY_NAME["completion"].table
     with writing(workspace.engine) as connection:
         for part in chunks(sorted(columns), CHUNK):
             rows = connection.execute(select(table.c.id, table.c.columns).where(table.c.id.in_(part))).all()
