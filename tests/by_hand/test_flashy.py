@@ -1,9 +1,9 @@
 """Points of playouts, counted on the map.
 
-    ......      the cells beside the cliff: the four of row 2 above a C, and the lower S
-    .##.#.
-    S.....
-    SCCCCG
+......      the cells beside the cliff: the four of row 2 above a C, and the lower S
+.##.#.
+S.....
+SCCCCG
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from labelling_site import Site
 from lead_world import LeadWorld, make_lead_world
 from live_page import Typist, live_facts, served
 from pictures import png
+from playouts import PLAYOUTS, make_playout_campaign
 from preflab.explain.game_page import game_page
 from preflab.explain.game_tables import game_tables, player_tables
 from preflab.explain.replay_data import replay_data
@@ -156,6 +157,7 @@ def campaigns(site: Site) -> list[Campaign]:
         *made,
         site.campaign("ranking", [names], content="image", overlap=9),
         site.campaign("ranking", [["a", "b"]], content="code"),
+        *(make_playout_campaign(site.ws, way, PLAYOUTS[:2]) for way in ("ranking", "side_by_side")),
     ]
 
 

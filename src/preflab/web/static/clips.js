@@ -67,17 +67,19 @@ class Clip {
     if (this.isPlaying) return this.pause();
     if (this.at === this.last) this.show(0);
     this.timer = setInterval(() => (this.at < this.last ? this.show(this.at + 1) : this.pause()), PACE);
-    this.name();
+    this.named();
   }
 
   pause() {
     clearInterval(this.timer);
     this.timer = null;
-    this.name();
+    this.named();
   }
 
-  name() {
+  /** Names the button, and makes sure that only what a person asked for is read out. */
+  named() {
     this.figure.querySelector("[data-do=play]").textContent = this.isPlaying ? "Pause" : "Play";
+    this.say();
   }
 
   step(by = 1) {
