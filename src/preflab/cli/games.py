@@ -39,7 +39,9 @@ class Player(StrEnum):
     grpo = "grpo"
 
 
-GameArgument = Annotated[str, typer.Argument(help="A Python file, a module, or tic_tac_toe or cliff.", metavar="GAME")]
+GameArgument = Annotated[
+    str, typer.Argument(help="A Python file, a module, or tic_tac_toe, cliff or stunts.", metavar="GAME")
+]
 
 
 def add_to(app: typer.Typer) -> None:

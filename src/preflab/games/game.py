@@ -74,7 +74,7 @@ class Game:
 
 
 def load_game(place: str) -> Game:
-    """The game of a Python file, of a module, or one that comes with preflab (`tic_tac_toe`, `cliff`).
+    """The game of a Python file, of a module, or one that comes with preflab (`tic_tac_toe`, `cliff`, `stunts`).
 
     The file is the user's own code and is executed.
 
