@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from preflab.cli.game_language import language
 from preflab.cli.speaking import JsonOption, Speaker, shown_path, speaking
 from preflab.errors import PreflabError
 from preflab.words import count
@@ -48,6 +49,7 @@ def add_to(app: typer.Typer) -> None:
     group.command("check", help=check.__doc__)(check)
     group.command("learn", help=learn.__doc__)(learn)
     group.command("play", help=play.__doc__)(play)
+    group.command("language", help=language.__doc__)(language)
     app.add_typer(group, name="game")
 
 

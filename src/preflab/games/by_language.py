@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Literal
 from preflab.conversations.renderer import Renderer
 from preflab.environments.episodes import EnvironmentEpisodes
 from preflab.environments.loading import EnvironmentSource
-from preflab.files import new_folder
+from preflab.files import new_folder, read_jsonl, write_text
 from preflab.games.environment import GameEnvironment, game_prompts
 from preflab.games.language_model import GameModelSize, build_game_model
 from preflab.games.language_player import LanguagePlayer
@@ -34,15 +35,15 @@ from preflab.settings.learning import SftSettings
 from preflab.settings.ppo import PpoSettings
 from preflab.training.processes import make_accelerator
 
+CURVE = "curve.jsonl"
 ENVIRONMENT = "preflab.games.environment:GameEnvironment"
-CONTEXT = GameModelSize.context
 
 SFT: dict[str, Any] = {
     "model": "random weights",
     "data": "random games",
     "num_sequences_per_step": 128,
     "optimiser": {"learning_rate": 3e-3, "schedule": "cosine", "warmup_share": 0.05, "tokens_per_micro_batch": 16384},
-    "run": {"save_every": 1000},
+    "run": {"save_every": 100},
 }
 LOOP: dict[str, Any] = {
     "model": "base",
@@ -53,7 +54,7 @@ LOOP: dict[str, Any] = {
     "decoding": {"max_new_tokens": 2, "max_batch_rows": 1024},
     "num_minibatches": 4,
     "num_kept_rollouts": 4,
-    "run": {"save_every": 1000},
+    "run": {"save_every": 20},
 }
 PPO: dict[str, Any] = {
     **LOOP,
@@ -98,11 +99,19 @@ class LanguageSettings:
 
 @dataclass(frozen=True)
 class Measured:
-    """One point of the curve."""
+    """One point of the curve; a line of `curve.jsonl`."""
 
     num_steps: int
     num_games: int
+    opponent: str
+    """Whom the policy learned against. The measure is against every reply."""
     own_play: OwnPlay
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The point as one flat row of JSON values."""
+        values = {**vars(self), **vars(self.own_play)}
+        return {name: value for name, value in values.items() if name != "own_play"}
 
 
 def make_base(place: str, settings: LanguageSettings, folder: Path) -> Path:
@@ -138,7 +147,8 @@ def train_player(
         place: the game, as for `preflab game`.
         base: the model folder of `make_base`.
         settings: the settings.
-        folder: the run's folder, with the files of the stages `ppo` and `grpo`.
+        folder: the run's folder, with the files of the stages `ppo` and `grpo`, and `curve.jsonl`. A run that was
+            interrupted goes on from its checkpoint.
         on_measure: called with every exact measure, the first before the first step.
     """
     game, changes = known_game(place), dict(settings.changes)
@@ -152,7 +162,9 @@ def train_player(
 
     def measure(version: int) -> tuple[float, None]:
         num_steps = version // (loop.num_epochs * loop.num_minibatches)
-        measured = Measured(num_steps, num_steps * loop.num_completions_per_step, measure_own_play(game, player))
+        num_games = num_steps * loop.num_completions_per_step
+        measured = Measured(num_steps, num_games, settings.opponent, measure_own_play(game, player))
+        _add_to_curve(folder / CURVE, measured)
         if on_measure is not None:
             on_measure(measured)
         return measured.own_play.kept_positions, None
@@ -176,10 +188,17 @@ def train_player(
         ),
         held_out=measure,
     )
-    measure(0)
+    if not (folder / "checkpoint").exists():
+        measure(0)
     (train_ppo if settings.by == "ppo" else train_grpo)(run)
     _save(trunk, folder / "model")
     return folder / "model"
+
+
+def _add_to_curve(path: Path, measured: Measured) -> None:
+    """Write a point of the curve after those of fewer steps; later ones are of a run that was interrupted."""
+    rows = [row for row in read_jsonl(path) if row["num_steps"] < measured.num_steps]
+    write_text(path, "".join(json.dumps(row) + "\n" for row in [*rows, measured.row]))
 
 
 def _save(trunk: Trunk, folder: Path) -> None:
