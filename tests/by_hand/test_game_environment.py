@@ -64,10 +64,10 @@ def test_draw_has_reward_zero() -> None:
 
 
 @pytest.mark.parametrize("move", ["0", "4", "9", "hello", "", "1 2", ">1"])
-def test_illegal_move_ends_the_game_with_the_loss(move: str) -> None:
+def test_illegal_move_ends_the_game_as_worse_than_a_loss(move: str) -> None:
     """After 4, >0 the cells 0 and 4 are taken."""
     last = played(["4", move])[-1]
-    assert (last.turn, last.reward, last.end) == (None, -1.0, True)
+    assert (last.turn, last.reward, last.end) == (None, -2.0, True)
     assert last.columns == {"won": 0.0, "lost": 1.0, "illegal": 1.0}
 
 

@@ -190,7 +190,9 @@ def train_player(
     )
     if not (folder / "checkpoint").exists():
         measure(0)
-    (train_ppo if settings.by == "ppo" else train_grpo)(run)
+    result = (train_ppo if settings.by == "ppo" else train_grpo)(run)
+    if result.num_steps % settings.measure_every:
+        measure(result.num_steps * loop.num_epochs * loop.num_minibatches)
     _save(trunk, folder / "model")
     return folder / "model"
 

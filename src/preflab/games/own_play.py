@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from preflab.games.environment import LOSS
 from preflab.games.exact_values import ExactValues
 from preflab.games.exploitability import worst_case_value
 from preflab.games.game import Game, Move, State, playable_moves
 from preflab.games.words import GameWords
 from preflab.messages import Message
 
+LOSS = -1.0
+"""Result of an illegal move."""
 History = tuple[Move, ...]
 Answers = Callable[[Sequence[Sequence[Message]]], Sequence[str]]
 """Conversations → the turn that the player writes in each, its likeliest one."""
