@@ -25,7 +25,7 @@ from preflab.records import Prompt
 from preflab.seeds import derive_seed
 
 ILLEGAL = -2.0
-"""Reward of an illegal move, which ends the game as a loss. With −1 it would cost nothing in a position that is lost."""
+"""Reward of an illegal move, which ends the game as a loss. As a loss alone it would cost nothing in lost positions."""
 NUM_TRIES = 100
 """Random beginnings that are drawn until one is not over before the policy's move."""
 
