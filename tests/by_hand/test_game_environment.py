@@ -91,6 +91,18 @@ def test_same_seed_gives_the_same_game_and_others_differ() -> None:
     assert starts[0] == starts[1] != starts[2]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_game_of_one_player_says_then_until_the_goal(seed: int) -> None:
+    """From (3, 0) up leads to (2, 0); five times right and one down from there is the goal."""
+    environment = GameEnvironment()
+    (opening,) = environment.reset(prompt(game="cliff"), seed)
+    row = environment.state[0]
+    assert opening.content == f"start ({row},0,12)"
+    *early, last = [environment.step(move) for move in [*["up"] * (row == 3), *["right"] * 5, "down"]]
+    assert all((reply.turn, reply.reward, reply.end) == ("then", 0.0, False) for reply in early)
+    assert (last.turn, last.reward, last.end) == (None, 1.0, True)
+
+
 def test_mixture_is_a_share_of_random_moves() -> None:
     """After 4 on the empty board the corners are the four best of eight moves: 0.3/8 + 0.7/4 each."""
     state = (0, 0, 0, 0, 1, 0, 0, 0, 0)

@@ -24,9 +24,10 @@ from preflab.games.opponents import MIXTURE, known_game
 from preflab.games.own_play import OwnPlay, measure_own_play
 from preflab.games.random_games import as_sequence, random_conversations
 from preflab.models.language_model import open_language_model
-from preflab.models.trunk import Trunk
-from preflab.policy.grpo import GrpoRun, train_grpo
-from preflab.policy.ppo import PpoRun, train_ppo
+from preflab.models.trunk import Role, Trunk
+from preflab.policy.grpo import train_grpo
+from preflab.policy.on_policy_run import OnPolicyRun, RunResult
+from preflab.policy.ppo import train_ppo
 from preflab.policy.sft import train_sft
 from preflab.rewards.combine import NoReward
 from preflab.sampling.engines import EngineSource, make_engine
@@ -36,6 +37,8 @@ from preflab.settings.ppo import PpoSettings
 from preflab.training.processes import make_accelerator
 
 CURVE = "curve.jsonl"
+TOKENS_PER_TURN = 3
+"""A move, the end of the turn, and the reply."""
 ENVIRONMENT = "preflab.games.environment:GameEnvironment"
 
 SFT: dict[str, Any] = {
@@ -47,7 +50,6 @@ SFT: dict[str, Any] = {
 }
 LOOP: dict[str, Any] = {
     "model": "base",
-    "environment": ENVIRONMENT,
     "prompts": "sides and plies",
     "held_out_prompts": "own play",
     "lora": None,
@@ -72,6 +74,22 @@ GRPO: dict[str, Any] = {
     "num_epochs": 2,
     "kl_coef": 0.02,
     "optimiser": {"learning_rate": 1e-3, "tokens_per_micro_batch": 16384},
+}
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop of `policy/`, and its settings for games."""
+
+    train: Callable[[Any], RunResult]
+    settings: type[PpoSettings] | type[GrpoSettings]
+    values: Mapping[str, Any]
+    roles: tuple[Role, ...]
+
+
+LOOPS = {
+    "ppo": Loop(train_ppo, PpoSettings, PPO, ("policy", "reference", "value")),
+    "grpo": Loop(train_grpo, GrpoSettings, GRPO, ("policy", "reference")),
 }
 
 
@@ -151,31 +169,46 @@ def train_player(
             interrupted goes on from its checkpoint.
         on_measure: called with every exact measure, the first before the first step.
     """
-    game, changes = known_game(place), dict(settings.changes)
-    stop = {"criterion": "preflab.games.own_play:measure_own_play", "every": settings.measure_every}
-    changes |= {"num_steps": settings.num_steps, "stop": {**stop, "threshold": settings.target}}
-    roles: Any = ("policy", "reference", "value") if settings.by == "ppo" else ("policy", "reference")
-    trunk = open_language_model(base, dtype="float32").trunk(roles, seed=settings.seed)
-    values = {**(PPO if settings.by == "ppo" else GRPO), **changes}
-    loop: Any = (PpoSettings if settings.by == "ppo" else GrpoSettings).model_validate(values)
-    player = LanguagePlayer.of_trunk(trunk)
+    loop = LOOPS[settings.by]
+    trunk = open_language_model(base, dtype="float32").trunk(loop.roles, seed=settings.seed)
+    run = _run_of(place, trunk, settings, folder)
+    player = LanguagePlayer(run.sampler, trunk.tokenizer)
 
-    def measure(version: int) -> tuple[float, None]:
-        num_steps = version // (loop.num_epochs * loop.num_minibatches)
-        num_games = num_steps * loop.num_completions_per_step
-        measured = Measured(num_steps, num_games, settings.opponent, measure_own_play(game, player))
+    def measure(num_updates: int) -> tuple[float, None]:
+        num_steps = num_updates // (run.settings.num_epochs * run.settings.num_minibatches)
+        num_games = num_steps * run.settings.num_completions_per_step
+        measured = Measured(num_steps, num_games, settings.opponent, measure_own_play(known_game(place), player))
         _add_to_curve(folder / CURVE, measured)
         if on_measure is not None:
             on_measure(measured)
         return measured.own_play.kept_positions, None
 
+    run.held_out = measure
+    if not (folder / "checkpoint").exists():
+        measure(0)
+    result = loop.train(run)
+    if result.num_steps % settings.measure_every:
+        measure(run.num_updates)
+    _save(trunk, folder / "model")
+    return folder / "model"
+
+
+def _run_of(place: str, trunk: Trunk, settings: LanguageSettings, folder: Path) -> OnPolicyRun[Any]:
+    """The inputs of a loop, as a stage of a recipe would make them."""
+    loop, context = LOOPS[settings.by], settings.size.context
+    environment = {"source": ENVIRONMENT, "max_turns": context // TOKENS_PER_TURN}
+    stop = {"criterion": "preflab.games.own_play:measure_own_play", "every": settings.measure_every}
+    further = {"environment": environment, "stop": {**stop, "threshold": settings.target}}
+    values = loop.settings.model_validate(
+        {**loop.values, "num_steps": settings.num_steps, **further, **settings.changes}
+    )
     renderer = Renderer.of(trunk.language_model("policy"), trunk.tokenizer)
     engine = make_engine(EngineSource.of_trunk(trunk, renderer.stop_token_ids))
     source = EnvironmentSource(ENVIRONMENT, GameEnvironment)
     prompts = game_prompts(place, settings.opponent, plies=range(settings.most_plies + 1))
-    run = (PpoRun if settings.by == "ppo" else GrpoRun)(
+    return OnPolicyRun(
         trunk=trunk,
-        settings=loop,
+        settings=values,
         prompts=[(prompt, ()) for prompt in prompts],
         sampler=engine,
         scorer=NoReward(),
@@ -183,18 +216,8 @@ def train_player(
         folder=folder,
         seed=settings.seed,
         name=settings.by,
-        episodes=EnvironmentEpisodes(
-            source, renderer, engine, loop.decoding, loop.environment.max_turns, settings.size.context
-        ),
-        held_out=measure,
+        episodes=EnvironmentEpisodes(source, renderer, engine, values.decoding, context // TOKENS_PER_TURN, context),
     )
-    if not (folder / "checkpoint").exists():
-        measure(0)
-    result = (train_ppo if settings.by == "ppo" else train_grpo)(run)
-    if result.num_steps % settings.measure_every:
-        measure(result.num_steps * loop.num_epochs * loop.num_minibatches)
-    _save(trunk, folder / "model")
-    return folder / "model"
 
 
 def _add_to_curve(path: Path, measured: Measured) -> None:
