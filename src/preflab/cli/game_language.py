@@ -35,8 +35,12 @@ def language(
     ] = None,
     target: Annotated[
         float,
-        typer.Option("--target", help="Stop once this share of positions keeps the minimax value; 1.1: never.", min=0),
-    ] = 0.995,
+        typer.Option(
+            "--target",
+            help="Stop once this share of positions keeps its value and no move is illegal; 2: never.",
+            min=0,
+        ),
+    ] = 0.97,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the weights, the games and the moves.")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", help="The folder of the run.", show_default="GAME-LOOP-SEED")

@@ -107,8 +107,9 @@ class LanguageSettings:
     num_steps: int = 200
     measure_every: int = 10
     """Steps between two exact measures."""
-    target: float | None = 0.995
-    """Stop once this share of the positions of its own play keeps the minimax value; None: take all steps."""
+    target: float | None = 0.97
+    """Stop once this share of the positions of its own play keeps the minimax value and no move is illegal; None: take
+    all steps."""
     size: GameModelSize = field(default_factory=GameModelSize)
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Settings of `ppo` or `grpo` that differ from those of this file."""
@@ -124,6 +125,11 @@ class Measured:
     opponent: str
     """Whom the policy learned against. The measure is against every reply."""
     own_play: OwnPlay
+
+    @property
+    def criterion(self) -> float:
+        """The held-out criterion of the loop: the share of kept positions, 0 while any move is illegal."""
+        return 0.0 if self.own_play.num_illegal else self.own_play.kept_positions
 
     @property
     def row(self) -> dict[str, Any]:
@@ -181,7 +187,7 @@ def train_player(
         _add_to_curve(folder / CURVE, measured)
         if on_measure is not None:
             on_measure(measured)
-        return measured.own_play.kept_positions, None
+        return measured.criterion, None
 
     run.held_out = measure
     if not (folder / "checkpoint").exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from preflab.games.by_language import LanguageSettings, Measured, make_base, tra
 from preflab.games.game import load_game
 from preflab.games.language_model import GameModelSize, build_game_model, make_game_model
 from preflab.games.language_player import LanguagePlayer, conversation_ids
-from preflab.games.own_play import measure_own_play
+from preflab.games.own_play import OwnPlay, measure_own_play
 from preflab.games.random_games import as_sequence, random_conversations, random_game
 from preflab.games.words import GameWords
 from preflab.models.check_turns import check_turns
@@ -94,6 +95,12 @@ def learned(folder: Path, by: str) -> tuple[list[Measured], Path]:
     return measures, train_player("tic_tac_toe", base, settings, folder / by, measures.append)
 
 
+def test_criterion_is_zero_while_a_move_is_illegal() -> None:
+    play = OwnPlay(100, 0.99, 50, 0.98, 0, (0.0, 1.0))
+    assert Measured(10, 5120, "minimax", play).criterion == 0.98
+    assert Measured(10, 5120, "minimax", replace(play, num_illegal=1)).criterion == 0.0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("by", ["ppo", "grpo"])
 def test_path_from_random_games_to_a_measured_policy(by: str, tmp_path: Path) -> None:
@@ -108,7 +115,7 @@ def test_path_from_random_games_to_a_measured_policy(by: str, tmp_path: Path) ->
     assert measure_own_play(load_game("tic_tac_toe"), player) == measures[-1].own_play
     rows = read_jsonl(folder.parent / "metrics.jsonl")
     assert all(-2 <= row["reward/environment"] <= 1 for row in rows)
-    assert rows[-1]["score/held_out"] == measures[-1].own_play.kept_positions
+    assert rows[-1]["score/held_out"] == measures[-1].criterion
     again, second = learned(tmp_path / "two", by)
     assert again == measures
     one, other = (open_language_model(place, dtype="float32").model.state_dict() for place in (folder, second))
