@@ -43,7 +43,7 @@ MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, LEAVES | FOUNDATION),
     **dict.fromkeys(ROOMS, LEAVES | FOUNDATION),
     "explain": LEAVES | FOUNDATION | {"evaluation", "games", "rewards", "sampling"},
-    "games": LEAVES | FOUNDATION | {"environments"},
+    "games": LEAVES | FOUNDATION | {"environments", "policy", "rewards", "sampling"},
     "report": LEAVES | FOUNDATION | {"explain"},
     "labelling": LEAVES | {"store", "feedback"},
     "stages": LEAVES | FOUNDATION | ROOMS | {"labelling", "recipe"},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from preflab.cli.game_language import language
 from preflab.cli.speaking import JsonOption, Speaker, shown_path, speaking
 from preflab.errors import PreflabError
 from preflab.words import count
@@ -51,6 +52,7 @@ def add_to(app: typer.Typer) -> None:
     group.command("learn", help=learn.__doc__)(learn)
     group.command("play", help=play.__doc__)(play)
     group.command("playouts", help=playouts.__doc__)(playouts)
+    group.command("language", help=language.__doc__)(language)
     app.add_typer(group, name="game")
 
 

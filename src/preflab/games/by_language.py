@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Literal
 from preflab.conversations.renderer import Renderer
 from preflab.environments.episodes import EnvironmentEpisodes
 from preflab.environments.loading import EnvironmentSource
-from preflab.files import new_folder
+from preflab.files import new_folder, read_jsonl, write_text
 from preflab.games.environment import GameEnvironment, game_prompts
 from preflab.games.language_model import GameModelSize, build_game_model
 from preflab.games.language_player import LanguagePlayer
@@ -23,9 +24,10 @@ from preflab.games.opponents import MIXTURE, known_game
 from preflab.games.own_play import OwnPlay, measure_own_play
 from preflab.games.random_games import as_sequence, random_conversations
 from preflab.models.language_model import open_language_model
-from preflab.models.trunk import Trunk
-from preflab.policy.grpo import GrpoRun, train_grpo
-from preflab.policy.ppo import PpoRun, train_ppo
+from preflab.models.trunk import Role, Trunk
+from preflab.policy.grpo import train_grpo
+from preflab.policy.on_policy_run import OnPolicyRun, RunResult
+from preflab.policy.ppo import train_ppo
 from preflab.policy.sft import train_sft
 from preflab.rewards.combine import NoReward
 from preflab.sampling.engines import EngineSource, make_engine
@@ -34,26 +36,27 @@ from preflab.settings.learning import SftSettings
 from preflab.settings.ppo import PpoSettings
 from preflab.training.processes import make_accelerator
 
+CURVE = "curve.jsonl"
+TOKENS_PER_TURN = 3
+"""A move, the end of the turn, and the reply."""
 ENVIRONMENT = "preflab.games.environment:GameEnvironment"
-CONTEXT = GameModelSize.context
 
 SFT: dict[str, Any] = {
     "model": "random weights",
     "data": "random games",
     "num_sequences_per_step": 128,
     "optimiser": {"learning_rate": 3e-3, "schedule": "cosine", "warmup_share": 0.05, "tokens_per_micro_batch": 16384},
-    "run": {"save_every": 1000},
+    "run": {"save_every": 100},
 }
 LOOP: dict[str, Any] = {
     "model": "base",
-    "environment": ENVIRONMENT,
     "prompts": "sides and plies",
     "held_out_prompts": "own play",
     "lora": None,
     "decoding": {"max_new_tokens": 2, "max_batch_rows": 1024},
     "num_minibatches": 4,
     "num_kept_rollouts": 4,
-    "run": {"save_every": 1000},
+    "run": {"save_every": 20},
 }
 PPO: dict[str, Any] = {
     **LOOP,
@@ -75,6 +78,22 @@ GRPO: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
+class Loop:
+    """A loop of `policy/`, and its settings for games."""
+
+    train: Callable[[Any], RunResult]
+    settings: type[PpoSettings] | type[GrpoSettings]
+    values: Mapping[str, Any]
+    roles: tuple[Role, ...]
+
+
+LOOPS = {
+    "ppo": Loop(train_ppo, PpoSettings, PPO, ("policy", "reference", "value")),
+    "grpo": Loop(train_grpo, GrpoSettings, GRPO, ("policy", "reference")),
+}
+
+
+@dataclass(frozen=True)
 class LanguageSettings:
     """How a language model learns a game."""
 
@@ -88,8 +107,9 @@ class LanguageSettings:
     num_steps: int = 200
     measure_every: int = 10
     """Steps between two exact measures."""
-    target: float | None = 0.995
-    """Stop once this share of the positions of its own play keeps the minimax value; None: take all steps."""
+    target: float | None = 0.97
+    """Stop once this share of the positions of its own play keeps the minimax value and no move is illegal; None: take
+    all steps."""
     size: GameModelSize = field(default_factory=GameModelSize)
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Settings of `ppo` or `grpo` that differ from those of this file."""
@@ -98,11 +118,24 @@ class LanguageSettings:
 
 @dataclass(frozen=True)
 class Measured:
-    """One point of the curve."""
+    """One point of the curve; a line of `curve.jsonl`."""
 
     num_steps: int
     num_games: int
+    opponent: str
+    """Whom the policy learned against. The measure is against every reply."""
     own_play: OwnPlay
+
+    @property
+    def criterion(self) -> float:
+        """The held-out criterion of the loop: the share of kept positions, 0 while any move is illegal."""
+        return 0.0 if self.own_play.num_illegal else self.own_play.kept_positions
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The point as one flat row of JSON values."""
+        values = {**vars(self), **vars(self.own_play)}
+        return {name: value for name, value in values.items() if name != "own_play"}
 
 
 def make_base(place: str, settings: LanguageSettings, folder: Path) -> Path:
@@ -138,32 +171,50 @@ def train_player(
         place: the game, as for `preflab game`.
         base: the model folder of `make_base`.
         settings: the settings.
-        folder: the run's folder, with the files of the stages `ppo` and `grpo`.
+        folder: the run's folder, with the files of the stages `ppo` and `grpo`, and `curve.jsonl`. A run that was
+            interrupted goes on from its checkpoint.
         on_measure: called with every exact measure, the first before the first step.
     """
-    game, changes = known_game(place), dict(settings.changes)
-    stop = {"criterion": "preflab.games.own_play:measure_own_play", "every": settings.measure_every}
-    changes |= {"num_steps": settings.num_steps, "stop": {**stop, "threshold": settings.target}}
-    roles: Any = ("policy", "reference", "value") if settings.by == "ppo" else ("policy", "reference")
-    trunk = open_language_model(base, dtype="float32").trunk(roles, seed=settings.seed)
-    values = {**(PPO if settings.by == "ppo" else GRPO), **changes}
-    loop: Any = (PpoSettings if settings.by == "ppo" else GrpoSettings).model_validate(values)
-    player = LanguagePlayer.of_trunk(trunk)
+    loop = LOOPS[settings.by]
+    trunk = open_language_model(base, dtype="float32").trunk(loop.roles, seed=settings.seed)
+    run = _run_of(place, trunk, settings, folder)
+    player = LanguagePlayer(run.sampler, trunk.tokenizer)
 
-    def measure(version: int) -> tuple[float, None]:
-        num_steps = version // (loop.num_epochs * loop.num_minibatches)
-        measured = Measured(num_steps, num_steps * loop.num_completions_per_step, measure_own_play(game, player))
+    def measure(num_updates: int) -> tuple[float, None]:
+        num_steps = num_updates // (run.settings.num_epochs * run.settings.num_minibatches)
+        num_games = num_steps * run.settings.num_completions_per_step
+        measured = Measured(num_steps, num_games, settings.opponent, measure_own_play(known_game(place), player))
+        _add_to_curve(folder / CURVE, measured)
         if on_measure is not None:
             on_measure(measured)
-        return measured.own_play.kept_positions, None
+        return measured.criterion, None
 
+    run.held_out = measure
+    if not (folder / "checkpoint").exists():
+        measure(0)
+    result = loop.train(run)
+    if result.num_steps % settings.measure_every:
+        measure(run.num_updates)
+    _save(trunk, folder / "model")
+    return folder / "model"
+
+
+def _run_of(place: str, trunk: Trunk, settings: LanguageSettings, folder: Path) -> OnPolicyRun[Any]:
+    """The inputs of a loop, as a stage of a recipe would make them."""
+    loop, context = LOOPS[settings.by], settings.size.context
+    environment = {"source": ENVIRONMENT, "max_turns": context // TOKENS_PER_TURN}
+    stop = {"criterion": "preflab.games.own_play:measure_own_play", "every": settings.measure_every}
+    further = {"environment": environment, "stop": {**stop, "threshold": settings.target}}
+    values = loop.settings.model_validate(
+        {**loop.values, "num_steps": settings.num_steps, **further, **settings.changes}
+    )
     renderer = Renderer.of(trunk.language_model("policy"), trunk.tokenizer)
     engine = make_engine(EngineSource.of_trunk(trunk, renderer.stop_token_ids))
     source = EnvironmentSource(ENVIRONMENT, GameEnvironment)
     prompts = game_prompts(place, settings.opponent, plies=range(settings.most_plies + 1))
-    run = (PpoRun if settings.by == "ppo" else GrpoRun)(
+    return OnPolicyRun(
         trunk=trunk,
-        settings=loop,
+        settings=values,
         prompts=[(prompt, ()) for prompt in prompts],
         sampler=engine,
         scorer=NoReward(),
@@ -171,15 +222,14 @@ def train_player(
         folder=folder,
         seed=settings.seed,
         name=settings.by,
-        episodes=EnvironmentEpisodes(
-            source, renderer, engine, loop.decoding, loop.environment.max_turns, settings.size.context
-        ),
-        held_out=measure,
+        episodes=EnvironmentEpisodes(source, renderer, engine, values.decoding, context // TOKENS_PER_TURN, context),
     )
-    measure(0)
-    (train_ppo if settings.by == "ppo" else train_grpo)(run)
-    _save(trunk, folder / "model")
-    return folder / "model"
+
+
+def _add_to_curve(path: Path, measured: Measured) -> None:
+    """Write a point of the curve after those of fewer steps; later ones are of a run that was interrupted."""
+    rows = [row for row in read_jsonl(path) if row["num_steps"] < measured.num_steps]
+    write_text(path, "".join(json.dumps(row) + "\n" for row in [*rows, measured.row]))
 
 
 def _save(trunk: Trunk, folder: Path) -> None:

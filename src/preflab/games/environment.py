@@ -24,8 +24,8 @@ from preflab.messages import Message
 from preflab.records import Prompt
 from preflab.seeds import derive_seed
 
-LOSS = -1.0
-"""Reward of an illegal move, which ends the game."""
+ILLEGAL = -2.0
+"""Reward of an illegal move, which ends the game as a loss. As a loss alone it would cost nothing in lost positions."""
 NUM_TRIES = 100
 """Random beginnings that are drawn until one is not over before the policy's move."""
 
@@ -96,7 +96,7 @@ class GameEnvironment:
         """Play the policy's move and the opponent's reply; an illegal move ends the game with the loss."""
         move = self._words.read(completion)
         if move is None or move not in self._game.legal_moves(self._state):
-            return Reply(reward=LOSS, end=True, columns=_columns(LOSS, illegal=True))
+            return Reply(reward=ILLEGAL, end=True, columns=_columns(ILLEGAL, illegal=True))
         self._play(move)
         num_before = len(self._moves)
         self._let_opponent_move()

@@ -34,7 +34,7 @@ MLP = 3
 class GameModelSize:
     """The size of a model for a game."""
 
-    num_layers: int = 3
+    num_layers: int = 2
     hidden_size: int = 96
     num_heads: int = 4
     context: int = 64

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from preflab.games.environment import LOSS
 from preflab.games.exact_values import ExactValues
 from preflab.games.exploitability import worst_case_value
 from preflab.games.game import Game, Move, State, playable_moves
 from preflab.games.words import GameWords
 from preflab.messages import Message
 
+LOSS = -1.0
+"""Result of an illegal move."""
 History = tuple[Move, ...]
 Answers = Callable[[Sequence[Sequence[Message]]], Sequence[str]]
 """Conversations → the turn that the player writes in each, its likeliest one."""
@@ -106,20 +108,20 @@ def worst_result(game: Game, decisions: Sequence[Decision], side: int, start: St
 
     The states of the game that is searched are histories; where the player is to move, only its move is legal.
     """
-    chosen = {one.history: one.move for one in decisions}
-    states: dict[History, State] = {(): start}
+    chosen: dict[State, Move | None] = {one.history: one.move for one in decisions}
+    states: dict[State, State] = {(): start}
 
-    def after(history: History, move: Move) -> History:
+    def after(history: Any, move: Move) -> State:
         longer = (*history, move)
         states[longer] = game.play(states[history], move)
         return longer
 
-    def result(history: History) -> float | None:
+    def result(history: State) -> float | None:
         if chosen.get(history, 0) is None:
             return LOSS if side == 0 else -LOSS
         return game.result(states[history])
 
-    def legal_moves(history: History) -> list[Move]:
+    def legal_moves(history: State) -> list[Move]:
         if result(history) is not None:
             return []
         return [chosen[history]] if history in chosen else playable_moves(game, states[history])
