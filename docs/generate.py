@@ -10,6 +10,7 @@ import ast
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ LOSSES_PAGE = "../algorithms/dpo.md"
 REWARDS_PAGE = "../how-to/reward-function.md"
 DETOX_PAGE, DETOX_NOTEBOOK = "../learn/detox-lab.md", "../learn/detox-lab.ipynb"
 SIMULATOR = "../simulator.html"
+LESSONS = "../learn/lessons.md"
 NOTE = "<!-- Written by docs/generate.py; change the code, then run `make docs`. -->\n"
 
 
@@ -398,6 +400,42 @@ def detox_notebook() -> str:
     return notebook((REFERENCE / DETOX_PAGE).read_text(encoding="utf-8"))
 
 
+def lesson_pages() -> dict[str, Callable[[], str]]:
+    """Path → function of the page and the notebook of every lesson, and of their list."""
+    from preflab.lessons.page import lessons
+
+    sys.path.append(str(Path(__file__).resolve().parent))
+    from notebook import notebook
+
+    pages: dict[str, Callable[[], str]] = {LESSONS: lessons_page}
+    for each in lessons():
+        heading, _, rest = each.page.partition("\n")
+        note = NOTE.replace("change the code", f"change src/preflab/lessons/pages/{each.slug}.md")
+        leads = (
+            f"`.venv/bin/preflab learn {each.number}` takes this lesson; it is also a [notebook]({each.slug}.ipynb). "
+            "[All lessons](lessons.md).\n"
+        )
+        page = f"{heading}\n\n{note}\n{leads}{rest}"
+        pages[f"../learn/{each.slug}.md"] = partial(str, page)
+        pages[f"../learn/{each.slug}.ipynb"] = partial(notebook, each.page)
+    return pages
+
+
+def lessons_page() -> str:
+    """The list of lessons with the questions that they answer: its other text is written by hand."""
+    from preflab.lessons.page import lessons
+
+    rows = [(str(each.number), f"[{each.title}]({each.slug}.md)", _idea(each)) for each in lessons()]
+    page = _replaced(_read(LESSONS), "lessons", table(("", "lesson", "its idea"), rows) + "\n")
+    questions = "".join(f"{each.number}. {' '.join(each.section('Question').split())}\n" for each in lessons())
+    return _replaced(page, "questions", questions)
+
+
+def _idea(lesson: Any) -> str:
+    """The first sentence of the section "The idea"."""
+    return " ".join(lesson.section("The idea").split("\n\n")[0].split()).partition(". ")[0].rstrip(".") + "."
+
+
 def simulator() -> str:
     """The simulator of the demo that docs/ holds, as this version makes it from the data within it.
 
@@ -496,6 +534,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "glossary.md": glossary_page,
     DETOX_NOTEBOOK: detox_notebook,
     SIMULATOR: simulator,
+    **lesson_pages(),
 }
 """Path relative to docs/reference → the function that makes the page."""
 

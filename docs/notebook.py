@@ -6,20 +6,9 @@ A notebook is JSON, so nothing of Jupyter is needed. No outputs are stored. `doc
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def cells_of(page: str) -> list[tuple[str, str]]:
-    """(kind, text) of each cell of a page, kind being `code` or `markdown`, without empty cells."""
-    cells, end = [], 0
-    for block in BLOCK.finditer(page):
-        cells += [("markdown", page[end : block.start()]), ("code", block[1])]
-        end = block.end()
-    cells.append(("markdown", page[end:]))
-    return [(kind, text.strip("\n")) for kind, text in cells if text.strip()]
+from preflab.lessons.page import cells_of
 
 
 def notebook(page: str) -> str:

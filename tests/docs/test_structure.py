@@ -50,6 +50,7 @@ MAY_IMPORT = {
     "starter": LEAVES | FOUNDATION | ROOMS | {"recipe", "stages"},
     "pipeline": LEAVES | FOUNDATION | ROOMS | {"labelling", "recipe", "stages"},
     "library": LEAVES | FOUNDATION | ROOMS | {"recipe", "stages", "pipeline"},
+    "lessons": LEAVES | FOUNDATION | ROOMS | {"library", "recipe", "stages", "pipeline"},
 }
 ANYTHING = {"cli", "web", "__main__"}  # the outer edge
 

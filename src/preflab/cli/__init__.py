@@ -19,6 +19,7 @@ from preflab.cli import (
     dial,
     games,
     labelling,
+    lessons,
     models,
     records,
     replaying,
@@ -71,6 +72,7 @@ ROOMS = (
     accounts,
     models,
     games,
+    lessons,
 )
 for room in ROOMS:
     room.add_to(app)

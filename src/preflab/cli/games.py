@@ -41,7 +41,7 @@ class Player(StrEnum):
 
 
 GameArgument = Annotated[
-    str, typer.Argument(help="A Python file, a module, or tic_tac_toe, cliff or stunts.", metavar="GAME")
+    str, typer.Argument(help="A Python file, a module, tic_tac_toe, cliff, stunts, or gymnasium:ID.", metavar="GAME")
 ]
 
 
@@ -64,10 +64,10 @@ def check(
 ) -> None:
     """Play random games and name each rule of the contract that the game violates. Exit code 1 if there is one."""
     from preflab.games.check import check_game
-    from preflab.games.game import load_game
+    from preflab.games.places import open_game
 
     with speaking(as_json) as speaker:
-        loaded = load_game(game)
+        loaded = open_game(game)
         violations = check_game(loaded, num_games=num_games, seed=seed)
         for violation in violations:
             speaker.say(f"{violation.found}\n  expected: {violation.expected}\n  do: {violation.do}")
@@ -100,15 +100,15 @@ def learn(
     Of two players both are played by the learner itself.
     """
     from preflab.games.check import require_contract
-    from preflab.games.game import load_game
     from preflab.games.learners import measure_player
+    from preflab.games.places import open_game
     from preflab.games.q_learning import QSettings
     from preflab.progress import progress
 
     if not 0 < alpha <= 1:
         raise PreflabError(f"--alpha {alpha}", "a step size above 0 and at most 1", "choose one, such as 0.5")
     with speaking(as_json) as speaker:
-        loaded = load_game(game)
+        loaded = open_game(game)
         require_contract(loaded)
         gamma = _default_discount(loaded) if discount is None else discount
         learning = _learning(loaded, by, num_games, QSettings(num_games or 10_000, alpha, epsilon, gamma, seed=seed))
@@ -144,13 +144,13 @@ def play(
     from preflab.explain.game_page import game_page
     from preflab.explain.game_tables import game_tables, player_tables
     from preflab.files import write_text
-    from preflab.games.game import load_game
     from preflab.games.learners import learn_exactly
+    from preflab.games.places import open_game
     from preflab.games.q_learning import QSettings
     from preflab.progress import progress
 
     with speaking(as_json) as speaker:
-        loaded = load_game(game)
+        loaded = open_game(game)
         states, tables = game_tables(loaded)
         settings = QSettings(num_games or 10_000, discount=_default_discount(loaded), seed=seed)
         players = []
@@ -233,12 +233,16 @@ def _default_discount(game: Game) -> float:
 
 
 def _print_rows(speaker: Speaker, game: Game, rows: list[dict[str, float]]) -> None:
-    if game.num_players == 2:
+    two = game.num_players == 2
+    against, exact = ("itself", "minimax") if two else (None, "value iteration")
+    if two:
+        speaker.say("it learns against itself; exploitability is measured against the best reply to it (minimax)")
         speaker.say("  games  exploitability as first, as second player (0: no opponent can beat its likeliest moves)")
         lines = [f"{row['games']:7,}  {row['first']:.2f}  {row['second']:.2f}" for row in rows]
     else:
+        speaker.say("one player, no opponent; the best possible result is computed by value iteration")
         speaker.say("  games  result of its likeliest moves, best possible result (from the start of seed 0)")
         lines = [f"{row['games']:7,}  {row['result']:.2f}  {row['best']:.2f}" for row in rows]
     for line in lines:
         speaker.say(line)
-    speaker.content |= {"rows": rows}
+    speaker.content |= {"learns_against": against, "exact_by": exact, "rows": rows}

@@ -1,7 +1,7 @@
 """A language model learns a game: random legal games by SFT, then PPO or GRPO against an opponent.
 
 1 base      policy/sft.py on random legal games: it speaks legal moves, evenly
-2 policy    policy/ppo.py or policy/grpo.py with the environment of games.environment, unchanged
+2 policy    policy/ppo.py or policy/grpo.py with the environment of games.dialogue, unchanged
 3 measure   the exact measure of games.own_play, as the held-out criterion of the loop
 """
 
@@ -17,7 +17,7 @@ from preflab.conversations.renderer import Renderer
 from preflab.environments.episodes import EnvironmentEpisodes
 from preflab.environments.loading import EnvironmentSource
 from preflab.files import new_folder, read_jsonl, write_text
-from preflab.games.environment import GameEnvironment, game_prompts
+from preflab.games.dialogue import GameEnvironment, game_prompts
 from preflab.games.language_model import GameModelSize, build_game_model
 from preflab.games.language_player import LanguagePlayer
 from preflab.games.opponents import MIXTURE, known_game
@@ -39,7 +39,7 @@ from preflab.training.processes import make_accelerator
 CURVE = "curve.jsonl"
 TOKENS_PER_TURN = 3
 """A move, the end of the turn, and the reply."""
-ENVIRONMENT = "preflab.games.environment:GameEnvironment"
+ENVIRONMENT = "preflab.games.dialogue:GameEnvironment"
 
 SFT: dict[str, Any] = {
     "model": "random weights",

@@ -85,11 +85,13 @@ def load_game(place: str) -> Game:
 
 
 def game_of(module: ModuleType, place: str) -> Game:
-    """The game that a module's functions make.
+    """The game that a module's functions make, or its `GAME`, a `Game` made by other means.
 
     Raises:
         PreflabError: a function or a name of the contract is missing or of the wrong kind.
     """
+    if isinstance(made := getattr(module, "GAME", None), Game):
+        return made
     known = [name for name in vars(module) if not name.startswith("_")]
     num_players = getattr(module, "NUM_PLAYERS", 1)
     if num_players not in (1, 2):

@@ -1,9 +1,9 @@
-"""Opponents by name, for environments and for the figures that name them.
+"""Players to play against, by name.
 
-random          every legal move is equally likely
-minimax         the perfect player, evenly among its best moves
-mixture:0.3     every move is random with probability 0.3, else minimax
-my_games:player a function `module:function`: position → probability of each legal move
+exact, minimax   the perfect player, evenly among its best moves
+random           every legal move is equally likely
+mixture:0.3      every move is random with probability 0.3, else minimax
+my_games:player  a function `module:function`: position → probability of each legal move
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import functools
 import random
 from collections.abc import Mapping
 
-from preflab.errors import PreflabError
+from preflab.errors import PreflabError, nearest
 from preflab.games.exact_values import ExactValues
 from preflab.games.exploitability import Policy
 from preflab.games.game import Game, Move, State, load_game, playable_moves
 from preflab.user_code import load_named
 
+OPPONENTS = ("exact", "minimax", "random", "mixture")
+SHARES = {"exact": 0.0, "minimax": 0.0, "random": 1.0}
+"""Name → share of random moves."""
 MIXTURE = 0.3
 """Share of random moves of a `mixture` without a number."""
 
@@ -30,25 +33,34 @@ def known_game(place: str) -> Game:
 
 @functools.cache
 def opponent_named(name: str, place: str) -> Policy:
-    """The opponent of this name in the game of a place.
+    """The opponent of this name in the game of a place, made once.
 
     Raises:
-        PreflabError: there is no such opponent.
+        PreflabError: no opponent has this name.
     """
-    game = known_game(place)
-    kind, colon, number = name.partition(":")
+    return opponent_of(known_game(place), name)
+
+
+def opponent_of(game: Game, name: str) -> Policy:
+    """The player of a name.
+
+    Raises:
+        PreflabError: no opponent has this name.
+    """
+    kind, colon, further = name.partition(":")
+    if name in SHARES:
+        return _mixture(game, SHARES[name])
     if kind == "mixture":
-        return _mixture(game, _share(name, number) if colon else MIXTURE)
-    if name in ("random", "minimax"):
-        return _mixture(game, 1.0 if name == "random" else 0.0)
-    if not colon:
-        raise PreflabError(
-            f"opponent {name!r}",
-            "random, minimax, mixture:0.3 (the share of random moves), or a function `module:function`",
-            "correct the name",
-        )
-    player: Policy = load_named(name, "player")
-    return player
+        return _mixture(game, _share(name, further) if colon else MIXTURE)
+    if colon:
+        player: Policy = load_named(name, "player")
+        return player
+    near = nearest(name, list(OPPONENTS))
+    raise PreflabError(
+        f"no opponent {name!r}",
+        f"one of {', '.join(OPPONENTS)}, or a function from a position to the probability of each move",
+        f"near it: {near}" if near else "correct the name",
+    )
 
 
 def draw_move(game: Game, policy: Policy, state: State, rng: random.Random) -> Move:

@@ -81,6 +81,8 @@ QUANTITIES = (
     _score("logp", "log-probability of the word, nats", "policy"),
     Quantity("loss/policy", "policy loss", said="Policy loss"),
     Quantity("loss/value", "value loss", said="Value loss"),
+    Quantity("loss/q", "loss of Q", said="The loss of Q"),
+    Quantity("loss/expectile", "expectile loss of V", said="The expectile loss of V"),
     _loss("nll", called="loss"),
     _loss("bradley_terry", "reward", "loss"),
     _loss("rating", "reward", "loss"),

@@ -22,7 +22,7 @@ POLICY_CURVES = (
     "kl/coef",
 )  # fmt: skip
 LOSS_CURVES = (
-    "loss/nll", "loss/bradley_terry", "loss/rating", *(f"loss/{kind}" for kind in CURVES),
+    "loss/nll", "loss/bradley_terry", "loss/rating", "loss/q", "loss/expectile", *(f"loss/{kind}" for kind in CURVES),
     "accuracy/implicit", "held_out/accuracy", "logratio/chosen", "logratio/rejected", "kl/exact", "accuracy/train",
     "score/margin",
 )  # fmt: skip

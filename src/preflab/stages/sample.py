@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.settings.best_of_n import BestOfNSettings
+from preflab.settings.ilql import IlqlSettings
 from preflab.settings.sampling import SampleSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.stage_facts import StageFacts
@@ -34,6 +35,8 @@ VERSION = 2
 
 SAMPLED = "sampled.jsonl"
 BATCHES_PER_CHUNK = 4
+SamplingSettings = SampleSettings | BestOfNSettings | IlqlSettings
+"""Settings of the stages that write completions: `too_long`, `num_completions`, and how tokens are drawn."""
 
 
 def run(ctx: StageContext) -> StageResult:
@@ -71,7 +74,7 @@ class SamplingAsked:
         prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
         return cls(settings, StageFacts.of(ctx), ctx.model_folder(settings.model), prompts)
 
-    def open_writer(self, settings: SampleSettings | BestOfNSettings) -> Writer:
+    def open_writer(self, settings: SamplingSettings) -> Writer:
         """The model as a writer with these settings."""
         return Writer.load(self.model, settings, self.stage.seed, self.stage.precision, self.stage.engine)
 
@@ -80,22 +83,8 @@ def _sample(
     asked: SamplingAsked, done: dict[str, dict[str, Any]], workspace: Workspace
 ) -> tuple[str, dict[str, float | str]]:
     """Sample for the prompts without a row in `done` and add their rows; returns text for the summary, and figures."""
-    from preflab.files import append_jsonl
-    from preflab.progress import progress
-
-    settings, num, num_prompts = asked.settings, asked.settings.num_completions, len(asked.prompts)
-    writer = asked.open_writer(settings)
-    missing = [prompt for prompt in writer.fit(asked.prompts) if prompt.id not in done]
-    lengths = writer.fix_longest()
-    with progress(asked.stage.name, num_prompts * num, (num_prompts - len(missing)) * num) as bar:
-        for chunk in chunks_of(missing, settings):
-            completions = writer.write(chunk, bar.advance)
-            workspace.put([*chunk, *completions])
-            for prompt in chunk:
-                row = _row(prompt, [c for c in completions if c.prompt_id == prompt.id])
-                append_jsonl(asked.stage.folder / SAMPLED, row)
-                done[prompt.id] = row
-    writer.engine.release()
+    writer = asked.open_writer(asked.settings)
+    lengths = writer.sample_missing(asked.stage, asked.prompts, done, workspace)
     return writer.long.said + writer.said_of_marks, {**writer.long.figures, **lengths}
 
 
@@ -108,7 +97,7 @@ class Writer:
     renderer: Renderer
     model_id: str
     limits: TokenLimits
-    settings: SampleSettings | BestOfNSettings
+    settings: SamplingSettings
     seed: int
     long: LongRows
     ids: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -120,7 +109,7 @@ class Writer:
     def load(
         cls,
         ref: Path | str,
-        settings: SampleSettings | BestOfNSettings,
+        settings: SamplingSettings,
         seed: int,
         dtype: str,
         engine: EngineName = "transformers",
@@ -166,6 +155,31 @@ class Writer:
 
         return fix_row_lengths(self.row_lengths, self.ids.values(), self.settings.max_new_tokens)
 
+    def sample_missing(
+        self, stage: StageFacts, prompts: Sequence[Prompt], done: dict[str, dict[str, Any]], workspace: Workspace
+    ) -> dict[str, float]:
+        """Sample for the prompts without a row in `done`; store the completions and add rows to sampled.jsonl.
+
+        Returns:
+            The figure `longest_row`, if rotary frequencies depend on the length; else {}.
+        """
+        from preflab.files import append_jsonl
+        from preflab.progress import progress
+
+        num = self.settings.num_completions
+        missing = [prompt for prompt in self.fit(prompts) if prompt.id not in done]
+        lengths = self.fix_longest()
+        with progress(stage.name, len(prompts) * num, (len(prompts) - len(missing)) * num) as bar:
+            for chunk in chunks_of(missing, self.settings):
+                completions = self.write(chunk, bar.advance)
+                workspace.put([*chunk, *completions])
+                for prompt in chunk:
+                    row = _row(prompt, [c for c in completions if c.prompt_id == prompt.id])
+                    append_jsonl(stage.folder / SAMPLED, row)
+                    done[prompt.id] = row
+        self.engine.release()
+        return lengths
+
     @property
     def said_of_marks(self) -> str:
         """Text for the summary if texts of completions lack special tokens, e.g. thinking marks; else ""."""
@@ -202,7 +216,7 @@ class Writer:
         ]
 
 
-def chunks_of(prompts: Sequence[Prompt], settings: SampleSettings | BestOfNSettings) -> list[Sequence[Prompt]]:
+def chunks_of(prompts: Sequence[Prompt], settings: SamplingSettings) -> list[Sequence[Prompt]]:
     """Splits prompts into chunks that are sampled and stored together, each a few full batches."""
     size = max(1, BATCHES_PER_CHUNK * settings.max_batch_rows // settings.num_completions)
     return [prompts[i : i + size] for i in range(0, len(prompts), size)]

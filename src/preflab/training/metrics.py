@@ -33,6 +33,18 @@ GLOSSARY: dict[str, Metric] = {
         "clipped policy loss, mean over tokens", "", "near 0, slightly negative", "large swings: learning rate too high"
     ),
     "loss/value": Metric("half the squared error of the value role", "reward²", "falls", "rises: critic cannot follow"),
+    "loss/q": Metric(
+        "squared error of Q against reward plus the next value, mean over tokens (ilql)",
+        "reward²",
+        "falls to the spread that the state leaves open",
+        "rises: learning rate too high",
+    ),
+    "loss/expectile": Metric(
+        "squared error of V against Q, weighted by tau above and 1 − tau below, mean over tokens (ilql)",
+        "reward²",
+        "rises from 0, then steady",
+        "rises without end: V and Q drive each other up",
+    ),
     "loss/kl": Metric(
         "KL term of the loss over the step's tokens, before kl_coef: (b) half the squared log-ratios, (c) exact KL",
         "nats², nats",

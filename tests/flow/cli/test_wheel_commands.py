@@ -257,6 +257,8 @@ def _games(shell: Shell) -> None:
     assert shell.said("game", "learn", "cliff", "--games", "20")["rows"]
     page = shell.folder / shell.said("game", "play", "tic_tac_toe", "--games", "20", "--out", "game.html")["result"]
     assert "</html>" in page.read_text(encoding="utf-8")
+    assert shell.said("learn", "1")["differing"] == []
+    assert shell.said("learn", "1", "--answer", "2 1 -1")["right"]
 
 
 def _a_second_recipe(shell: Shell) -> None:

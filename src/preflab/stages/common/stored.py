@@ -10,6 +10,7 @@ from preflab.errors import PreflabError
 from preflab.maths.best_of_n import best_of_n_kl_bound
 from preflab.records import Completion, Prompt
 from preflab.settings.best_of_n import BestOfNSettings
+from preflab.settings.ilql import IlqlSettings
 from preflab.stages.base import StageContext
 from preflab.words import count
 
@@ -48,6 +49,11 @@ def stored_completions(ctx: StageContext, name: str, prompts: Sequence[Prompt], 
             )
     completions = [completion for prompt in prompts for completion in by_prompt[prompt.id]]
     model, settings = completions[0].model, ctx.recipe.stages[name]
+    if isinstance(settings, IlqlSettings):
+        kl = ctx.upstream[name].manifest["figures"].get("kl_sampled")
+        known = "KL not measured" if kl is None else f"KL to it {kl:.2f} nats, from the sampled tokens"
+        note = f"{name}: π_ref · exp({settings.beta:g} · (Q − V)) of {settings.model}; {known}"
+        return Stored(completions, f"{model} as {name}", False, note)
     if not isinstance(settings, BestOfNSettings):
         return Stored(completions, f"{model} as {name}", False, f"{name}: stored completions, so no KL")
     n = settings.num_completions

@@ -17,7 +17,7 @@ from preflab.environments.episodes import EnvironmentEpisodes
 from preflab.environments.loading import EnvironmentSource
 from preflab.environments.protocol import Reply
 from preflab.errors import PreflabError
-from preflab.games.environment import GameEnvironment, game_prompts
+from preflab.games.dialogue import GameEnvironment, game_prompts
 from preflab.games.exact_values import ExactValues
 from preflab.games.game import load_game
 from preflab.games.language_model import game_tokenizer

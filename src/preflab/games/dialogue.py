@@ -1,7 +1,7 @@
 """A game as an environment: the policy's turns are moves, the opponent replies, the result is the reward.
 
     stages:
-      ppo: {kind: ppo, model: base, environment: preflab.games.environment:GameEnvironment, …}
+      ppo: {kind: ppo, model: base, environment: preflab.games.dialogue:GameEnvironment, …}
 
 Columns of a prompt choose the game: `game` (as for `preflab game`), `opponent` (see `games.opponents`), `side`
 (0: the policy is the first player), `plies` (random moves before the policy's first move). Everything random is drawn
