@@ -29,7 +29,7 @@ LabelerKind = Literal["person", "ai", "simulated"]
 FinishReason = Literal["stop", "length", "imported"]
 Way = WayName
 """The name of a way of judging (`ways`)."""
-Content = Literal["plain", "markdown", "code", "chat", "image"]
+Content = Literal["plain", "markdown", "code", "chat", "image", "playout"]
 
 ENVIRONMENT = "environment"
 """Column of a dialogue's completion: what its environment gave, {"reward", "turn_rewards", "last_turn", "columns"}."""

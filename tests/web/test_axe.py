@@ -18,6 +18,7 @@ from labelling_site import Site
 from lead_world import LeadWorld, make_lead_world
 from live_page import Typist, live_facts, served
 from pictures import png
+from playouts import PLAYOUTS, make_playout_campaign
 from preflab.explain.game_page import game_page
 from preflab.explain.game_tables import game_tables, player_tables
 from preflab.explain.replay_data import replay_data
@@ -160,6 +161,7 @@ def campaigns(site: Site) -> list[Campaign]:
         site.campaign("ranking", [["a", "b"]], content="code"),
         dialogue_campaign(site),
         dialogue_campaign(site, "side_by_side", 2, content="chat"),
+        *(make_playout_campaign(site.ws, way, PLAYOUTS[:2]) for way in ("ranking", "side_by_side")),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, RowMapping, bindparam, select
 
+from preflab.clips import COLUMN as CLIP
 from preflab.labelling.campaign_rows import Running, read_running
 from preflab.labelling.errors import NotYours
 from preflab.labelling.options import CampaignOptions
@@ -20,7 +21,7 @@ from preflab.store.rows import BY_NAME
 from preflab.store.schema import TASK_COMPLETIONS
 
 TurnState = Literal["held", "lapsed", "submitted", "skipped"]
-SHOWN_COLUMNS = ("image",)
+SHOWN_COLUMNS = ("image", CLIP)
 """Columns of a completion that labelers may see."""
 RECENT = 50
 """Number of latest submissions from which a labeler's median time is computed."""
