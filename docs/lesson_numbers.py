@@ -15,12 +15,13 @@ from preflab.lessons.running import run_lesson
 
 
 def measure(lesson: Lesson) -> None:
-    """Write the numbers of one lesson; the tolerance of its file stays."""
+    """Write the numbers of one lesson; the tolerances of its file stay."""
     with tempfile.TemporaryDirectory() as folder:
         numbers = run_lesson(lesson, Path(folder))
     path = FOLDER / "numbers" / f"{lesson.number:02}.json"
     path.parent.mkdir(exist_ok=True)
-    write_json(path, {"tolerance": lesson.tolerance, "numbers": numbers})
+    wider = {"wider": lesson.wider} if lesson.wider else {}
+    write_json(path, {"tolerance": lesson.tolerance, **wider, "numbers": numbers})
 
 
 def main() -> int:

@@ -18,6 +18,35 @@ ANSWERS: dict[int, dict[str, tuple[bool, str]]] = {
         "2 1 0": (False, "O gets the negative"),
         "2 1 1": (False, "O gets the negative"),
     },
+    2: {
+        "0.15": (True, "half of the way"),
+        "it is +0.15": (True, "half of the way"),
+        "0.35": (False, "the other sign"),  # 0.5 + 0.5 · (0.2 − 0.5)
+        "-0.2": (False, "−0.2 is the target"),
+        "0.7": (False, "find the target first"),
+    },
+    3: {
+        "8 0.67": (True, "12 · (1 − 1/3) = 8"),
+        "8 and 0.6667": (True, "12 · (1 − 1/3) = 8"),
+        "12 1": (False, "multiply them by 1 − π"),
+        "4 0.33": (False, "1 − π, not π"),
+        "8 8": (False, "8 is right"),
+        "1 2": (False, "multiply the reward"),
+    },
+    4: {
+        "2.4 -3": (True, "min(3, 2.4) = 2.4"),
+        "3 -3": (False, "the minimum counts"),
+        "2.4 -2.4": (False, "nothing is clipped there"),
+        "2.4 2": (False, "For the second compare"),
+        "0 0": (False, "take the smaller one"),
+    },
+    5: {
+        "0.89": (True, "1.23 − 0.34 = 0.89"),
+        "-0.89": (False, "above 0"),
+        "0": (False, "how the value changes"),
+        "1.23": (False, "Subtract"),
+        "1.57": (False, "minus the value before"),
+    },
 }
 
 

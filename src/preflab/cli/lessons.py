@@ -104,7 +104,7 @@ def _take(speaker: Speaker, lesson: Lesson, prediction: str | None, folder: Path
     if prediction:
         speaker.say(f"\nYOU PREDICTED\n\n{prediction}")
     _say_sections(speaker, lesson, "What you should have seen")
-    others = differing(numbers, lesson.numbers, lesson.tolerance)
+    others = differing(numbers, lesson)
     if others:
         speaker.say(f"\nOn this machine these differ from the page's: {_compared(others, numbers, lesson)}")
     _say_sections(speaker, lesson, "Exercise")

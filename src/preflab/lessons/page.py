@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ class Lesson:
     """Name → number or text, as a run of the cells left it."""
     tolerance: float
     """Largest difference of a float from another machine's, relative to the larger of 1 and the float."""
+    wider: Mapping[str, float] = field(default_factory=dict)
+    """Name → tolerance of a float that depends more on the machine, such as a share of training runs."""
 
     @cached_property
     def page(self) -> str:
@@ -121,20 +123,25 @@ def fill(page: str, numbers: Mapping[str, Any], name: str) -> str:
     return "".join([*parts, PLACEHOLDER.sub(value, page[end:])])
 
 
-def differing(measured: Mapping[str, Any], written: Mapping[str, Any], tolerance: float) -> list[str]:
-    """Names whose values differ: floats by more than the tolerance, anything else at all; missing ones too."""
+def differing(measured: Mapping[str, Any], lesson: Lesson) -> list[str]:
+    """Names whose values differ: floats by more than their tolerance, anything else at all; missing ones too."""
+    written = lesson.numbers
     names = [*written, *(name for name in measured if name not in written)]
-    return [name for name in names if not _agree(measured.get(name), written.get(name), tolerance)]
+    return [
+        name
+        for name in names
+        if not _agree(measured.get(name), written.get(name), lesson.wider.get(name, lesson.tolerance))
+    ]
 
 
 def _agree(one: Any, other: Any, tolerance: float) -> bool:
     if isinstance(one, float) and isinstance(other, float):
-        return abs(one - other) <= tolerance * max(1.0, abs(other))
+        return abs(one - other) <= tolerance * max(1.0, abs(other)) + 1e-12
     return bool(one == other) and isinstance(one, float) == isinstance(other, float)
 
 
 def _read(path: Path) -> Lesson:
     numbers = FOLDER / "numbers" / f"{path.stem[:2]}.json"
-    content = read_json(numbers) if numbers.is_file() else {"tolerance": 1e-6, "numbers": {}}
-    raw = path.read_text(encoding="utf-8")
-    return Lesson(int(path.stem[:2]), path.stem, raw, content["numbers"], content["tolerance"])
+    content: dict[str, Any] = read_json(numbers) if numbers.is_file() else {"tolerance": 1e-6, "numbers": {}}
+    raw, wider = path.read_text(encoding="utf-8"), content.get("wider", {})
+    return Lesson(int(path.stem[:2]), path.stem, raw, content["numbers"], content["tolerance"], wider)
