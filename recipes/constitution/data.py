@@ -18,8 +18,8 @@ from pathlib import Path
 
 from preflab.constitution.principles import Constitution, read_constitution
 from preflab.demo import critiques
-from preflab.demo.critique_rows import Row, customer, distinct, exchanges, lessons
 from preflab.files import write_text
+from preflab.lessons.principles.rows import Row, customer, distinct, exchanges, lessons
 
 HERE = Path(__file__).parent
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import exp, log, sqrt
+
 import pytest
 
 from preflab.lessons.checks.verdict import check_answer
@@ -56,3 +58,18 @@ def test_answer_is_right_or_not_yet_with_the_reason(number: int, answer: str) ->
     right, words = ANSWERS[number][answer]
     verdict = check_answer(lesson(number).slug, answer)
     assert (verdict.right, words in verdict.reason) == (right, True), verdict.reason
+
+
+def test_sums_of_the_pages_are_those_of_paper_and_pencil() -> None:
+    seen = {number: lesson(number).numbers for number in (7, 8, 9)}
+    assert seen[7]["probability"] == pytest.approx(1 / (1 + exp(-(0.24 + 0.53))))
+    assert seen[7]["loss"] == pytest.approx(log(1 + exp(-(0.24 + 0.53))))
+    assert seen[7]["turned"] == pytest.approx(log(1 + exp(0.24 + 0.53)))
+    last, first = 1.87 - 1.23, 1.23 - 0.34 + 0.95 * (1.87 - 1.23)
+    assert (seen[8]["last"], seen[8]["advantage"]) == (pytest.approx(last), pytest.approx(first))
+    # half the mean squared error: the returns are advantage + value
+    assert seen[8]["value_loss"] == pytest.approx((last**2 + first**2) / 4)
+    # rewards 1, 1, 0, 0: the deviations are ½, their standard deviation √(4 · ¼ / 3)
+    assert seen[9]["advantage"] == pytest.approx(0.5 / sqrt(1 / 3), abs=2e-4)  # GRPO adds 0.0001 to the deviation
+    # DPO: β · (log 2 − log ½) = ¼ · log 4
+    assert seen[9]["loss"] == pytest.approx(log(1 + 4**-0.25))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from preflab.constitution.principles import read_constitution
 from preflab.demo import critiques
-from preflab.demo.critique_rows import Row, distinct, exchanges, lessons
 from preflab.files import write_text
+from preflab.lessons.principles.rows import Row, distinct, exchanges, lessons
 from preflab.recipe import Recipe, load_recipe
 
 HERE = Path(__file__).parent
