@@ -27,6 +27,7 @@ ANSWERS: dict[int, dict[str, tuple[bool, str]]] = {
     },
     3: {
         "8 0.67": (True, "12 · (1 − 1/3) = 8"),
+        "8 2/3": (True, "12 · (1 − 1/3) = 8"),
         "8 and 0.6667": (True, "12 · (1 − 1/3) = 8"),
         "12 1": (False, "multiply them by 1 − π"),
         "4 0.33": (False, "1 − π, not π"),
@@ -66,7 +67,8 @@ def test_every_exercise_has_a_right_and_a_wrong_answer(number: int) -> None:
         check_answer(lesson(number).slug, "  ")
 
 
-def test_numbers_are_read_with_either_minus() -> None:
-    assert numbers_in("it is −0.5, then +3 and -2", 3) == [-0.5, 3.0, -2.0]
+def test_numbers_are_read_with_either_minus_and_as_fractions() -> None:
+    assert numbers_in("it is −0.5, then +3 and -2.", 3) == [-0.5, 3.0, -2.0]
+    assert numbers_in("-3/4 .25", 2) == [-0.75, 0.25]
     with pytest.raises(PreflabError, match="holds 2 numbers"):
         numbers_in("0,5", 1)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from preflab.errors import PreflabError
 
-NUMBER = re.compile(r"[-−+]?\d+(?:\.\d+)?")
+NUMBER = re.compile(r"([-−+]?)(\d+\.?\d*|\.\d+)(?:/([1-9]\d*))?")
 
 
 class Verdict(NamedTuple):
@@ -32,7 +32,7 @@ def check_answer(slug: str, answer: str) -> Verdict:
 
 
 def numbers_in(answer: str, num: int) -> list[float]:
-    """The numbers of an answer that has to hold `num` of them; a minus may be - or −.
+    """The numbers of an answer that has to hold `num` of them; a minus may be - or −, and 2/3 is a number.
 
     Raises:
         PreflabError: there are more or fewer.
@@ -44,4 +44,4 @@ def numbers_in(answer: str, num: int) -> list[float]:
             "one number, with a point: 0.5" if num == 1 else f"{num} numbers, separated by spaces",
             "write the answer in this form",
         )
-    return [float(text.replace("−", "-")) for text in found]
+    return [(-1 if sign in ("-", "−") else 1) * float(text) / float(below or 1) for sign, text, below in found]
