@@ -22,6 +22,6 @@ def check(answer: str) -> Verdict:
     return Verdict(
         True,
         f"about 2 %, and {percent:g} % is within the noise of 300 answers. SFT copies what it is shown. The model is "
-        "better for fewer demonstrations because somebody judged each of them. That is feedback already, but it can only "
-        "choose among what people wrote; the next lessons judge what the model writes.",
+        "better for fewer demonstrations because somebody judged each of them. That is feedback already, but it can "
+        "only choose among what people wrote; the next lessons judge what the model writes.",
     )
