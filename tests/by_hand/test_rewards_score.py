@@ -97,7 +97,7 @@ def test_sampled_tokens_are_read_where_they_are_the_models_own(
     takes_tokens: bool, completion_ids: Sequence[int], read: Any
 ) -> None:
     encoder: Any = SimpleNamespace(
-        encode_sampled=lambda prompt, prompt_ids, completion_ids: (prompt_ids, completion_ids),
+        encode_sampled=lambda prompt, prompt_ids, completion_ids, policy_tokens: (prompt_ids, completion_ids),
         encode_written=lambda prompt, completion: completion.text,
     )
     scorer = RewardModelScorer(SimpleNamespace(), encoder, "rm", takes_tokens=takes_tokens)  # type: ignore[arg-type]

@@ -27,6 +27,11 @@ class Rollouts:
     texts: list[str]
     finished: Tensor
     """(B,) bool, True = it ended with a stop token or by its environment, False = a limit of tokens or turns cut it."""
+    terminal: Tensor
+    """(B,) bool, True = nothing would follow its last token; also for an episode that its environment ended after a
+    limit of tokens had cut one of the turns."""
+    closed: Tensor
+    """(B,) bool, True = the policy ended its last turn, False = a limit of tokens cut that turn."""
     completion_mask: Tensor
     """(B, T) bool, True = a token the policy wrote."""
     sampler_logps: Tensor
@@ -99,6 +104,8 @@ class Rollouts:
             sequences=[TokenSequence(one.prompt_ids, one.token_ids, one.written) for one in episodes],
             texts=[one.text for one in episodes],
             finished=torch.tensor([one.finished for one in episodes]),
+            terminal=torch.tensor([one.finished if one.terminal is None else one.terminal for one in episodes]),
+            closed=torch.tensor([one.finished if one.closed is None else one.closed for one in episodes]),
             completion_mask=mask,
             sampler_logps=sampler_logps,
             trainer_logps=zeros.clone(),
@@ -161,11 +168,21 @@ class Rollouts:
         return int(self.completion_mask.sum())
 
 
-def repeat_shares(rows: Sequence[Sequence[int]], n: int = 3) -> list[float]:
-    """Share of a completion's n-grams that repeat an earlier one, for each completion of at least n tokens."""
+def repeat_shares(
+    rows: Sequence[Sequence[int]], n: int = 3, *, written: Sequence[Sequence[bool] | None] | None = None
+) -> list[float]:
+    """Share of a completion's n-grams that repeat an earlier one, for each completion that has n-grams.
+
+    Args:
+        rows: token ids of the completions.
+        n: number of tokens in an n-gram.
+        written: per completion and token, whether the policy wrote it; only n adjacent tokens of the policy count, for
+            an environment may say the same in every turn. None: it wrote all.
+    """
     shares = []
-    for row in rows:
-        ngrams = [tuple(row[i : i + n]) for i in range(len(row) - n + 1)]
+    for row, mask in zip(rows, written or [None] * len(rows), strict=True):
+        places = range(len(row) - n + 1)
+        ngrams = [tuple(row[i : i + n]) for i in places if mask is None or all(mask[i : i + n])]
         if ngrams:
             shares.append(1.0 - len(set(ngrams)) / len(ngrams))
     return shares
