@@ -40,13 +40,15 @@ def make_episodes(
     """What plays the episodes; None without an environment.
 
     Raises:
-        PreflabError: the environment cannot be loaded.
+        PreflabError: the environment cannot be loaded, or the model is an encoder–decoder.
     """
+    from preflab.conversations.exchange import refuse_apart
     from preflab.environments.episodes import EnvironmentEpisodes
     from preflab.environments.loading import EnvironmentSource
 
     if settings is None:
         return None
+    refuse_apart(renderer.apart)
     source = EnvironmentSource.load(settings.source, settings.timeout_s)
     most = longest_episode(settings, limits)
     return EnvironmentEpisodes(source, renderer, sampler, decoding, settings.max_turns, most)

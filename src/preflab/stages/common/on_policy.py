@@ -126,6 +126,7 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
     if environment is not None:
         rows = [range(longest_episode(environment, limits) - num_new)]
     longest = fix_row_lengths(trunk.row_lengths, rows, num_new)
+    num_written = num_new if environment is None else longest_episode(environment, limits)
     source = EngineSource.of_trunk(trunk, renderer.stop_token_ids, keep_states=trunk.plain_because is None)
     engine = make_engine(source, asked.stage.engine)
     run = OnPolicyRun(
@@ -133,7 +134,7 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
         settings=settings,
         prompts=learned.prompts,
         sampler=engine,
-        scorer=asked.make_scorer(PolicySide(trunk.tokenizer, trunk, base_hash, learned.prompts, num_new)),
+        scorer=asked.make_scorer(PolicySide(trunk.tokenizer, trunk, base_hash, learned.prompts, num_written)),
         decode=renderer.decode,
         folder=asked.stage.folder,
         seed=asked.stage.seed,
