@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from preflab.files import read_jsonl
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.recipe import load_recipe
 from preflab.rewards import sources
+from preflab.settings.grpo import GrpoSettings
+from preflab.stages.common.judge_reward import JudgeInputs
 from tiny_encoder_decoders import save_encoder_decoder
 from tiny_worlds import kept_rollouts
 
@@ -155,6 +158,25 @@ def test_rewards_are_told_of_the_longest_episode(project: Path, monkeypatch: pyt
     monkeypatch.setattr(sources, "PolicySide", recorded)
     run("stages.ppo.environment.max_tokens=40", only="ppo")
     assert [side.max_new_tokens for side in sides] == [40]
+
+
+@pytest.mark.parametrize(
+    ("limits", "longest"), [({}, 2 * 8 * 3), ({"max_turns": 5}, 2 * 5 * 3), ({"max_tokens": 40}, 40)]
+)
+def test_a_judge_is_asked_about_dialogues_from_the_environments_prompts(
+    project: Path, limits: dict[str, int], longest: int
+) -> None:
+    """Without `prompts` they are those of the class; an episode has `max_turns` turns of 3 tokens and their answers."""
+    values = {
+        "model": "base", "environment": {"source": "my_game:Guess", **limits}, "decoding": {"max_new_tokens": 3},
+        "rewards": [{"judge": {"model": "./base"}, "criteria": {"kindness": 1.0}}],
+    }  # fmt: skip
+    ctx: Any = SimpleNamespace(
+        settings=GrpoSettings.model_validate(values), model_folder=Path, precision="float32", inputs={}
+    )
+    inputs = JudgeInputs.of(ctx)
+    assert [prompt.text for prompt in inputs.prompts] == ["a game"]
+    assert inputs.max_new_tokens == longest
 
 
 def test_train_from_python_takes_an_environment(project: Path) -> None:

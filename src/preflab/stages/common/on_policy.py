@@ -71,7 +71,7 @@ def ask(ctx: StageContext) -> Asked:
         PreflabError: prompts cannot be read, the criterion does not exist, or a tracker is not installed.
     """
     from preflab.rewards.functions import FunctionScorer, load_function
-    from preflab.stages.common.episodes import own_prompts
+    from preflab.stages.common.episodes import asked_prompts
     from preflab.stages.common.learning import accelerator_for
     from preflab.stages.common.recipe_rewards import scorer_maker
 
@@ -82,7 +82,7 @@ def ask(ctx: StageContext) -> Asked:
         stage=StageFacts.of(ctx),
         base=ctx.model_folder(settings.model),
         reference=None if other in (None, settings.model) else ctx.model_folder(other),
-        prompts=own_prompts(settings) if settings.prompts is None else ctx.prompts(settings.prompts),
+        prompts=asked_prompts(ctx),
         held_out=ctx.prompts(settings.held_out_prompts)[: settings.stop.num_prompts] if measured else [],
         criterion=FunctionScorer(load_function(settings.stop.criterion)) if measured else None,
         make_scorer=scorer_maker(ctx, tokens_per_batch=settings.optimiser.tokens_per_micro_batch),
