@@ -6,6 +6,7 @@ import inspect
 from typing import Any, get_args
 
 TERMS: dict[str, str] = {
+    "action value, Q": "The expected reward from a token onwards if that token is written; V is the value before it.",
     "adapter, LoRA": "Small matrices added to the layers of a frozen model. Only the matrices are trained.",
     "advantage": "How much better a completion, or a token of it, was than expected. If positive, it becomes likelier.",
     "alarm": "A rule that checks the metrics of a run and names the setting to change.",
@@ -20,6 +21,7 @@ TERMS: dict[str, str] = {
     "dial": "The models between a reference and a run, and some beyond: reference + setting · (run − reference).",
     "effective number": "1 / Σ w² of importance weights: how many samples of equal weight would tell as much.",
     "entropy": "How uncertain the policy is about the next token, in nats.",
+    "expectile": "A mean that weighs what lies above it by τ, below it by 1 − τ: at ½ the mean, towards 1 the maximum.",
     "F": "A labeler's mark for an unusable completion. It is left out of the order.",
     "gold task": "A task whose answer is known. It measures how reliable labelers are.",
     "held out": "Prompts, or preferences, that training does not see. All rows of a prompt are on the same side.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from preflab.errors import PreflabError
 from preflab.explain import game_tables as tables_of_games
-from preflab.explain.game_tables import game_tables, player_tables, short, short_probs
+from preflab.explain.game_tables import distinct_probs, game_tables, player_tables, short
+from preflab.explain.packed_numbers import pack_numbers
 from preflab.games.game import Game, load_game
 from preflab.games.learners import learn_by_network, learn_by_table, learn_exactly, snapshots
 from preflab.games.listed_game import ListedGame
@@ -98,9 +100,21 @@ def test_network_looks_one_move_ahead_with_its_value(nim: Game) -> None:
 
 
 def test_less_likely_moves_stay_less_likely_when_rounded() -> None:
-    assert short_probs({"a": 0.50004, "b": 0.49996}, ["a", "b"]) == [0.5, 0.495]
-    assert short_probs({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}, ["c", "b", "a"]) == [0.333] * 3
-    assert short_probs({"a": 0.99999, "b": 0.00001}, ["a", "b"]) == [1, 0]
+    """Steps of 1/32,767: the less likely of two close ones is two steps below; ties stay ties."""
+    step = 1 / 32_767
+    close = distinct_probs({"a": 0.500004, "b": 0.499996}, ["b", "a"])
+    assert close == pytest.approx([0.500004 - 2 * step, 0.500004])
+    assert distinct_probs({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}, ["c", "b", "a"]) == [1 / 3] * 3
+    assert distinct_probs({"a": 0.99999, "b": 0.00001}, ["a", "b"]) == [0.99999, 0.00001]
+
+
+def test_packed_numbers_by_hand() -> None:
+    """The largest is 2: 2 → 32,767 = 0x7fff, −1 → −16,383.5, to even −16,384 = 0xc000, 0 → 0; low bytes first."""
+    assert pack_numbers([2.0, -1.0, 0.0]) == {
+        "most": 2.0, "int16": base64.b64encode(bytes([0xFF, 0x7F, 0x00, 0xC0, 0x00, 0x00])).decode(),
+    }  # fmt: skip
+    assert pack_numbers([0.0]) == {"most": 1.0, "int16": "AAA="}
+    assert pack_numbers([]) == {"most": 1.0, "int16": ""}
 
 
 def test_numbers_are_short() -> None:

@@ -17,11 +17,10 @@ def test_completions_shorter_than_n_have_no_share() -> None:
     assert repeat_shares([[1, 1], [2]], n=1) == pytest.approx([0.5, 0.0])
 
 
-def test_only_tokens_of_the_policy_count() -> None:
-    """The policy wrote 123 and 123, an environment 999 between: of 123, 123 one of two 3-grams stood earlier.
-
-    With all tokens there would be 123 239 399 999 991 912 123, one of seven.
-    """
-    row, written = [1, 2, 3, 9, 9, 9, 1, 2, 3], [True] * 3 + [False] * 3 + [True] * 3
-    assert repeat_shares([row], written=[written]) == pytest.approx([0.5])
-    assert repeat_shares([row, [1, 1, 1]], written=[[False] * 9, None]) == [0.0], "the first has none"
+def test_only_n_grams_of_one_turn_of_the_policy_count() -> None:
+    """1 2 3 | 9 9 9 | 1 2 3 4: of the policy 123, 123, 234, one of three repeated. What the environment says does not
+    count, nor an n-gram across turns; a completion without three tokens in a turn has no share."""
+    own = [True] * 3 + [False] * 3 + [True] * 4
+    short = [True, True, False, True, True]
+    shares = repeat_shares([[1, 2, 3, 9, 9, 9, 1, 2, 3, 4], [1, 1, 1, 1, 1], [5, 5, 5, 5]], [own, short, None])
+    assert shares == pytest.approx([1 / 3, 0.5])

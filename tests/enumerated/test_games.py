@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import types
 
 import pytest
@@ -107,9 +108,17 @@ def test_a_position_that_comes_twice_is_refused() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_q_learning_becomes_unbeatable(board: Game, seed: int) -> None:
+    began = time.process_time()
     table = last(board, QSettings(num_games=10_000, seed=seed))
+    assert time.process_time() - began < 60, "seconds of one core"
     assert exploitability(board, table.policy, likeliest=True) == UNBEATABLE
     assert len(table.values) <= 627, "decision positions up to symmetry"
+
+
+def test_same_seed_plays_the_same_games(board: Game) -> None:
+    first, again = (last(board, QSettings(num_games=200, seed=3)).values for _ in range(2))
+    assert first == again
+    assert first != last(board, QSettings(num_games=200, seed=4)).values
 
 
 def test_few_games_are_not_enough(board: Game) -> None:

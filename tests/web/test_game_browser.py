@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from preflab.cli import run_command
+from preflab.explain import game_page as game_page_module
 from preflab.explain.game_page import game_page
-from preflab.explain.game_tables import game_tables, player_tables
+from preflab.explain.game_tables import NAMES, game_tables, player_tables
 from preflab.games.exact_values import ExactValues
 from preflab.games.game import Game, load_game
-from preflab.games.learners import Learning, Thoughts, learn_by_table, learn_exactly
+from preflab.games.learners import Learning, Thoughts, learn_by_network, learn_by_table, learn_exactly
 from preflab.games.q_learning import QSettings
 from preflab.games.tic_tac_toe import Board
 from web.test_hostile_browser import ATTACKS
@@ -181,6 +185,62 @@ def test_learning_is_replayed_step_by_step(open_game: OpenGame, tic_tac_toe: str
     assert games == ["0", "100", "200", "300", "400"]
 
 
+def test_script_reads_what_python_wrote(browser: Any) -> None:
+    """Every position at every moment of four players: the same best moves, numbers to half a step of 16 bits."""
+    game = load_game("tic_tac_toe")
+    states, tables = game_tables(game)
+    network = {"num_games": 1024, "discount": 1.0, "seed": 0, "starts": states[:1]}
+    learnings = {
+        "exact": learn_exactly(game, 0.9),
+        "q": learn_by_table(game, QSettings(num_games=300)),
+        "ppo": learn_by_network(game, by_ppo=True, **network),
+        "grpo": learn_by_network(game, by_ppo=False, **network),
+    }
+    players = [player_tables(game, states, *one, num_snapshots=1) for one in learnings.items()]
+    data = re.search(r'id="data">(.*?)</script>', game_page({**tables, "players": players}), re.DOTALL)
+    assert data is not None
+    page = browser.new_page()
+    page.set_content(f'<script type="application/json" id="data">{data[1]}</script>')
+    script = (Path(game_page_module.__file__).parent / "static" / "game-data.js").read_text(encoding="utf-8")
+    everything = (
+        "data.players.map((each) => each.snapshots.map((one) => data.legal.map((_, at) => thoughtsOf(one, at))))"
+    )
+    read = json.loads(page.evaluate(f"() => {{ {script}\n return JSON.stringify({everything}); }}"))
+    page.close()
+    for player, moments in zip(players, read, strict=True):
+        for row, positions in zip(player["snapshots"], moments, strict=True):
+            moves = [each for thoughts in positions for each in thoughts["moves"]]
+            worth = {"probs": [each["prob"] for each in moves], "values": [each["value"] for each in moves]}
+            worth["position"] = [thoughts["value"] for thoughts in positions]
+            for name, numbers in worth.items():
+                if row[name] is None:
+                    assert set(numbers) == {None}
+                else:
+                    assert np.abs(np.array(numbers) - np.array(row[name])).max() <= 1 / 65_534 + 1e-12
+            probs = iter(row["probs"])
+            for thoughts in positions:
+                here = [next(probs) for _ in thoughts["moves"]]
+                assert [each["best"] for each in thoughts["moves"]] == [prob == max(here) for prob in here]
+
+
+def test_values_below_one_another_have_equally_many_decimals(open_game: OpenGame) -> None:
+    """The largest is 1: a hundredth of it is shown, and whole numbers without decimals."""
+    game = load_game(str(EXAMPLE))
+    worth = {1: -0.3, 2: 0.0877, 3: -0.0049}
+    known = Thoughts(
+        lambda state: dict.fromkeys(game.legal_moves(state), 1 / len(game.legal_moves(state))),
+        lambda state: worth if state == (12, 0) else dict.fromkeys(game.legal_moves(state), 1.0),
+        lambda state: 0.996,
+    )
+    page = open_game(page_of(game, ("q", Learning(0, lambda: known, iter(())))))
+    shown = page.locator(".moves .thought").all_inner_texts()
+    assert [page.locator("#thought tbody td:nth-child(2)").nth(row).inner_text() for row in range(3)] == [
+        "+0.09", "0", "−0.30",
+    ]  # fmt: skip
+    assert set(shown) >= {"+0.09", "0", "−0.30"}
+    assert page.locator("#thought p").inner_text() == "Value of the position: +1 for you, whose turn it is."
+
+
 def test_values_of_q_learning_change_with_its_games(open_game: OpenGame) -> None:
     """Two matches, α = 1: taking one wins and taking both loses, once each was played with its consequence."""
     game = replace(load_game(str(EXAMPLE)), start=lambda seed: (2, 0))
@@ -304,7 +364,25 @@ def test_command_writes_a_small_page(tmp_path: Path) -> None:
     page = tmp_path / "play.html"
     few = ["--games", "50", "--by", "exact", "--by", "q"]
     assert run_command(["game", "play", "tic_tac_toe", "--out", str(page), *few]) == 0
-    assert page.stat().st_size < 5_000_000
+    assert page.stat().st_size < 2_500_000
     nim_page = tmp_path / "nim.html"
     assert run_command(["game", "play", str(EXAMPLE), "--by", "ppo", "--games", "512", "--out", str(nim_page)]) == 0
     assert '"name":"PPO"' in nim_page.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_page_of_four_players_that_replay_their_learning_is_small(open_game: OpenGame, tmp_path: Path) -> None:
+    """Its size does not depend on what they learn: eleven moments of each, but one of the exact answer."""
+    file = tmp_path / "four.html"
+    players = [part for name in NAMES for part in ("--by", name)]
+    assert run_command(["game", "play", "tic_tac_toe", "--games", "5120", "--out", str(file), *players]) == 0
+    assert file.stat().st_size < 5_000_000
+    page = open_game(file.read_text(encoding="utf-8"))
+    for name in ("Q-learning", "PPO", "GRPO"):
+        page.locator("#player").select_option(label=name)
+        assert page.locator("#learning").get_attribute("max") == "10"
+        assert page.locator("#learning-said").inner_text() == "after 5,120 games"
+        page.locator("#learning").press("Home")
+        assert page.locator(".cell").first.locator(".thought").last.inner_text() == "★ 11\u00a0%"
+        page.locator("#learning").press("ArrowRight")
+        assert page.locator("#learning-said").inner_text() == "after 512 games"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from preflab.cli.game_language import language
 from preflab.cli.speaking import JsonOption, Speaker, shown_path, speaking
 from preflab.errors import PreflabError
 from preflab.words import count
@@ -39,7 +40,9 @@ class Player(StrEnum):
     grpo = "grpo"
 
 
-GameArgument = Annotated[str, typer.Argument(help="A Python file, a module, or tic_tac_toe or cliff.", metavar="GAME")]
+GameArgument = Annotated[
+    str, typer.Argument(help="A Python file, a module, tic_tac_toe, cliff, stunts, or gymnasium:ID.", metavar="GAME")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -48,6 +51,8 @@ def add_to(app: typer.Typer) -> None:
     group.command("check", help=check.__doc__)(check)
     group.command("learn", help=learn.__doc__)(learn)
     group.command("play", help=play.__doc__)(play)
+    group.command("playouts", help=playouts.__doc__)(playouts)
+    group.command("language", help=language.__doc__)(language)
     app.add_typer(group, name="game")
 
 
@@ -59,10 +64,10 @@ def check(
 ) -> None:
     """Play random games and name each rule of the contract that the game violates. Exit code 1 if there is one."""
     from preflab.games.check import check_game
-    from preflab.games.game import load_game
+    from preflab.games.places import open_game
 
     with speaking(as_json) as speaker:
-        loaded = load_game(game)
+        loaded = open_game(game)
         violations = check_game(loaded, num_games=num_games, seed=seed)
         for violation in violations:
             speaker.say(f"{violation.found}\n  expected: {violation.expected}\n  do: {violation.do}")
@@ -95,15 +100,15 @@ def learn(
     Of two players both are played by the learner itself.
     """
     from preflab.games.check import require_contract
-    from preflab.games.game import load_game
     from preflab.games.learners import measure_player
+    from preflab.games.places import open_game
     from preflab.games.q_learning import QSettings
     from preflab.progress import progress
 
     if not 0 < alpha <= 1:
         raise PreflabError(f"--alpha {alpha}", "a step size above 0 and at most 1", "choose one, such as 0.5")
     with speaking(as_json) as speaker:
-        loaded = load_game(game)
+        loaded = open_game(game)
         require_contract(loaded)
         gamma = _default_discount(loaded) if discount is None else discount
         learning = _learning(loaded, by, num_games, QSettings(num_games or 10_000, alpha, epsilon, gamma, seed=seed))
@@ -139,13 +144,13 @@ def play(
     from preflab.explain.game_page import game_page
     from preflab.explain.game_tables import game_tables, player_tables
     from preflab.files import write_text
-    from preflab.games.game import load_game
     from preflab.games.learners import learn_exactly
+    from preflab.games.places import open_game
     from preflab.games.q_learning import QSettings
     from preflab.progress import progress
 
     with speaking(as_json) as speaker:
-        loaded = load_game(game)
+        loaded = open_game(game)
         states, tables = game_tables(loaded)
         settings = QSettings(num_games or 10_000, discount=_default_discount(loaded), seed=seed)
         players = []
@@ -160,6 +165,52 @@ def play(
         page = out or Path(f"play-{loaded.name}.html")
         write_text(page, game_page({**tables, "players": players}))
         speaker.last(page, f"open {shown_path(page)} in a browser")
+
+
+def playouts(
+    game: GameArgument,
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("playouts.jsonl"),
+    num: Annotated[int, typer.Option("--num", help="Playouts per prompt.", min=1, max=20)] = 4,
+    num_prompts: Annotated[int, typer.Option("--prompts", help="Prompts: openings of the game.", min=1)] = 20,
+    most_plies: Annotated[int, typer.Option("--plies", help="Moves of the longest opening.", min=0, max=12)] = 4,
+    epsilon: Annotated[
+        float, typer.Option("--epsilon", help="Probability of a random move of the Q-player.", min=0, max=1)
+    ] = 0.3,
+    num_games: Annotated[int, typer.Option("--games", help="Games from which the Q-player learns.", min=1)] = 5_000,
+    add_to: Annotated[
+        Path | None,
+        typer.Option("--add-to", help="Add clips to the playouts of this file (prompt, completion); play none."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the learning, the openings and the moves.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Write playouts with their clips, for people to judge: by a Q-player that explores and by random moves in turn.
+
+    `preflab campaign create FILE --name NAME --option content=playout` makes a campaign of them.
+    """
+    import json
+    import random
+
+    from preflab.files import write_text
+    from preflab.games.check import require_contract
+    from preflab.games.game import load_game
+    from preflab.games.playouts import explore, openings, playout_rows, random_policy, with_clips
+    from preflab.games.q_learning import QSettings, learn_by_q
+
+    with speaking(as_json) as speaker:
+        loaded = load_game(game)
+        require_contract(loaded)
+        if add_to is not None:
+            rows = with_clips(loaded, add_to)
+        else:
+            *_, table = learn_by_q(loaded, QSettings(num_games, discount=_default_discount(loaded), seed=seed))
+            players = {"q": explore(loaded, table.policy, epsilon), "random": random_policy(loaded)}
+            prompts = openings(loaded, most_plies)
+            random.Random(f"prompts {seed}").shuffle(prompts)
+            rows = playout_rows(loaded, players, prompts[:num_prompts], num, seed)
+        write_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        command = f"preflab campaign create {shown_path(out)} --name {loaded.name} --option content=playout"
+        speaker.last(out, command)
 
 
 def _learning(
@@ -182,12 +233,16 @@ def _default_discount(game: Game) -> float:
 
 
 def _print_rows(speaker: Speaker, game: Game, rows: list[dict[str, float]]) -> None:
-    if game.num_players == 2:
+    two = game.num_players == 2
+    against, exact = ("itself", "minimax") if two else (None, "value iteration")
+    if two:
+        speaker.say("it learns against itself; exploitability is measured against the best reply to it (minimax)")
         speaker.say("  games  exploitability as first, as second player (0: no opponent can beat its likeliest moves)")
         lines = [f"{row['games']:7,}  {row['first']:.2f}  {row['second']:.2f}" for row in rows]
     else:
+        speaker.say("one player, no opponent; the best possible result is computed by value iteration")
         speaker.say("  games  result of its likeliest moves, best possible result (from the start of seed 0)")
         lines = [f"{row['games']:7,}  {row['result']:.2f}  {row['best']:.2f}" for row in rows]
     for line in lines:
         speaker.say(line)
-    speaker.content |= {"rows": rows}
+    speaker.content |= {"learns_against": against, "exact_by": exact, "rows": rows}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from preflab.cli.speaking import shown_path
 from preflab.errors import PreflabError, nearest
 from preflab.seeds import split_seed
 from preflab.words import count
+
+if TYPE_CHECKING:
+    from preflab.recipe import Recipe
 
 MODELS = ("model", "reward")
 """Kinds of output (`makes` of a stage's settings) that can be exported."""
@@ -43,6 +46,7 @@ def model_place(ref: str, recipe: Path, overrides: list[str], workspace: Path | 
         )
     if ref not in loaded.stages:
         return ref
+    _refuse_without_model(loaded, ref)
     step = pipeline.plan(loaded, pipeline.workspace_folder(loaded, workspace) / "runs")[ref]
     if pipeline.state_of(step) != "done":
         raise PreflabError(
@@ -51,6 +55,33 @@ def model_place(ref: str, recipe: Path, overrides: list[str], workspace: Path | 
             f"run it with `preflab run {shown_path(recipe)} --until {ref}`",
         )
     return pipeline.output(step).model
+
+
+def _refuse_without_model(recipe: Recipe, ref: str) -> None:
+    """Refuse a stage that makes no model; for `ilql` say why its policy cannot be one.
+
+    Raises:
+        PreflabError: the stage makes completions, judgments or a report.
+    """
+    from preflab.settings.recipe import STAGE_SETTINGS
+
+    stage = recipe.kind(ref)
+    if STAGE_SETTINGS[stage].makes in MODELS:
+        return
+    if stage == "ilql":
+        raise PreflabError(
+            f"stage {ref} of kind ilql: its policy is π_ref · exp(beta · (Q − V)), two models that are read at every "
+            "token",
+            "a policy that one Hugging Face folder can hold",
+            f"use the completions that {ref} wrote (`completions` of stage evaluate), train on them with stage sft, "
+            f"or open runs/{ref}-…/values with preflab.models.action_values",
+        )
+    making = [name for name in recipe.stages if STAGE_SETTINGS[recipe.kind(name)].makes in MODELS]
+    raise PreflabError(
+        f"stage {ref} of kind {stage} makes no model",
+        f"a stage that makes a model ({', '.join(making) or 'there is none'}), or a model's folder",
+        "name such a stage",
+    )
 
 
 def _read_stages(recipe: Path) -> dict[str, Any]:

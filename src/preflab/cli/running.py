@@ -49,6 +49,7 @@ TRAIN = {
     "dpo": "Learn from preferences directly: DPO and its relatives, KTO.",
     "ppo": "Optimise the policy against the reward.",
     "grpo": "Optimise the policy by comparing completions of one prompt: GRPO, Dr. GRPO, DAPO, RLOO, GSPO.",
+    "ilql": "Learn Q and V from stored completions, and sample the reference re-weighted by them.",
     "online_dpo": "DPO on pairs the policy writes while it learns, labelled by the reward.",
 }
 StageOption = Annotated[

@@ -1,7 +1,7 @@
 """A game as tables that a page reads, and what players think of every position at several moments of their learning.
 
 Positions are numbered. Lists about moves are flat: the legal moves of position 0, then those of position 1, and so on,
-in the order of `legal`. Numbers have three significant digits.
+in the order of `legal`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from preflab.errors import PreflabError
+from preflab.explain.packed_numbers import STEPS
 from preflab.games.check import require_contract
 from preflab.games.exploitability import TIE
 from preflab.games.game import Game, Move, State, playable_moves
@@ -111,12 +112,12 @@ def snapshot_tables(game: Game, states: Sequence[State], thoughts: Thoughts) -> 
     for state in states:
         is_over = game.is_over(state)
         if not is_over:
-            probs += short_probs(thoughts.policy(state), playable_moves(game, state))
+            probs += distinct_probs(thoughts.policy(state), playable_moves(game, state))
             if thoughts.move_values is not None:
                 worth = thoughts.move_values(state)
-                values += [short(worth[move]) for move in playable_moves(game, state)]
+                values += [worth[move] for move in playable_moves(game, state)]
         if thoughts.value is not None:
-            position.append(0 if is_over else short(thoughts.value(state)))
+            position.append(0.0 if is_over else thoughts.value(state))
     return {
         "probs": probs,
         "values": None if thoughts.move_values is None else values,
@@ -124,11 +125,10 @@ def snapshot_tables(game: Game, states: Sequence[State], thoughts: Thoughts) -> 
     }
 
 
-def short_probs(probs: Mapping[Move, float], moves: Sequence[Move]) -> list[float]:
-    """Probabilities with few digits; a move that is less likely than the likeliest stays so when rounded."""
+def distinct_probs(probs: Mapping[Move, float], moves: Sequence[Move]) -> list[float]:
+    """Probabilities in which a move that is less likely than the likeliest stays so when the page rounds them."""
     most = max(probs.values())
-    best = short(most)
-    return [best if probs[move] > most - TIE else short(min(round(probs[move], 4), 0.99 * best)) for move in moves]
+    return [most if probs[move] > most - TIE else max(0.0, min(probs[move], most - 2 / STEPS)) for move in moves]
 
 
 def short(value: float) -> float:

@@ -57,9 +57,9 @@ def load_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
     if trunk.lora is not None:
         load_adapter_state(trunk.model, role, read_tensors(folder / "adapter_model.safetensors"), str(folder))
     else:
-        _fill(trunk.models[role], folder / "weights.safetensors")
+        fill_module(trunk.models[role], folder / "weights.safetensors")
     if role in trunk.heads:
-        _fill(trunk.heads[role], folder / "head.safetensors")
+        fill_module(trunk.heads[role], folder / "head.safetensors")
 
 
 @torch.no_grad()
@@ -98,7 +98,12 @@ def _copy_full(trunk: Trunk, source: Trunk) -> bool:
     return True
 
 
-def _fill(module: Any, path: Path) -> None:
+def fill_module(module: Any, path: Path) -> None:
+    """Load the tensors of a file into a module; their names and shapes must match exactly.
+
+    Raises:
+        PreflabError: the file is missing or corrupted, or does not fit.
+    """
     state = read_tensors(path)
     known = module.state_dict()
     tied = {name for name in known if name not in state and _is_tied(module, name, state)}

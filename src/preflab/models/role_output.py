@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -21,7 +22,16 @@ class RoleOutput:
     """(B, T) value of the state before each completion token."""
     last_values: Tensor | None = None
     """(B,) value of the state after the last token."""
+    action_values: Tensor | None = None
+    """(B, T) Q of each completion token in the state before it, if the trunk has a Q head."""
+    target_action_values: Tensor | None = None
+    """(B, T) the same from the target copy of the Q head, without gradient."""
     rewards: Tensor | None = None
     """(B,) normalised reward of the whole sequence."""
     loss: Tensor | None = None
     """0-d sum of the token loss that the caller passed. With a loss, use logps, entropy and kl for logging only."""
+
+
+def spread(flat: Tensor, mask: Tensor) -> Tensor:
+    """Scatter (N,) values to (B, T), with 0 outside the mask; differentiable."""
+    return torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device).masked_scatter(mask, flat)

@@ -28,7 +28,7 @@ from preflab.models.heads import ScalarHead
 from preflab.models.kinds import check_same_family, family_of
 from preflab.models.logit_path import head_of, plain_statistics, why_not_chunked
 from preflab.models.precision import HALF, autocast, half_precision, round_frozen
-from preflab.models.role_output import RoleOutput
+from preflab.models.role_output import RoleOutput, spread
 from preflab.models.roles import RoleSwitch
 from preflab.models.rotary import RowLengths
 from preflab.models.text_model import freeze_towers
@@ -264,7 +264,10 @@ class Trunk(nn.Module):
             hidden, head, mask = self._hidden(batch, "value"), self.head("value"), batch.completion_mask
             before_tokens = at_tokens(hidden, batch).float()
             last_values = head(hidden[batch.last_places].float())
-            outputs["value"] = RoleOutput(values=_spread(head(before_tokens), mask), last_values=last_values)
+            of_tokens = cast(Any, self.heads["q"]).outputs(before_tokens, batch) if "q" in self.heads else {}
+            outputs["value"] = RoleOutput(
+                values=spread(head(before_tokens), mask), last_values=last_values, **of_tokens
+            )
         if "reward" in roles:
             outputs["reward"] = RoleOutput(rewards=self.head("reward")(self.pooled(batch)))
         return outputs
@@ -300,17 +303,17 @@ class Trunk(nn.Module):
                 reference = self.token_states(batch, "reference")
         if not with_policy:
             _, stats = statistics(reference, targets, "reference", None)
-            return {"reference": RoleOutput(logps=_spread(stats.logps, mask), entropy=_spread(stats.entropy, mask))}
+            return {"reference": RoleOutput(logps=spread(stats.logps, mask), entropy=spread(stats.entropy, mask))}
         known = None if self.plain_because else known
         states = self.token_states(batch, "policy") if known is None else known.to(targets.device)
         loss, stats = statistics(states, targets, "policy", reference)
         policy = RoleOutput(
-            logps=_spread(stats.logps, mask),
-            entropy=_spread(stats.entropy, mask),
-            kl=_spread(stats.kl, mask) if with_reference else None,
+            logps=spread(stats.logps, mask),
+            entropy=spread(stats.entropy, mask),
+            kl=spread(stats.kl, mask) if with_reference else None,
             loss=loss,
         )
-        reference_said = {"reference": RoleOutput(logps=_spread(stats.ref_logps, mask))} if with_reference else {}
+        reference_said = {"reference": RoleOutput(logps=spread(stats.ref_logps, mask))} if with_reference else {}
         return {"policy": policy, **reference_said}
 
     def _statistics(
@@ -384,8 +387,3 @@ class Trunk(nn.Module):
             parts.append(call(inputs if len(groups) == 1 else {name: values[group] for name, values in inputs.items()}))
         places = torch.tensor([row for group in groups for row in group], device=batch.lengths.device)
         return parts[0] if len(parts) == 1 else torch.cat(parts)[places.argsort()]
-
-
-def _spread(flat: Tensor, mask: Tensor) -> Tensor:
-    """Scatter (N,) values to (B, T), with 0 outside the mask; differentiable."""
-    return torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device).masked_scatter(mask, flat)

@@ -10,10 +10,10 @@ Rounds: `rounds: {num: 2, repeat: [answers, labels, prefs, rm, ppo]}` repeats th
 - In a stage that is not repeated, the name of a repeated stage means the last round's.
 - `ppo@1` (the plain `ppo` of round 1) and `ppo@2` always mean exactly that round.
 
-Seeds: `seeds: [0, 1, 2]` makes the stages that learn a policy (kinds dpo, ppo, grpo and online_dpo) once per seed, with
-every stage that reads them, except evaluate, probe, simulate and report; `seeds: {values: [0, 1, 2], repeat: [sft]}`
-starts at the named stages instead. All other stages are made once. The stages of a seed are called `ppo/seed-0` and so
-on:
+Seeds: `seeds: [0, 1, 2]` makes the stages that learn a policy (kinds dpo, ppo, grpo, online_dpo and ilql) once per
+seed, with every stage that reads them, except evaluate, probe, simulate and report; `seeds: {values: [0, 1, 2], repeat:
+[sft]}` starts at the named stages instead. All other stages are made once. The stages of a seed are called `ppo/seed-0`
+and so on:
 
 - In a repeated stage, the name of a repeated stage means the stage of the same seed.
 - In an evaluate, probe, simulate or report stage it means the stages of all seeds; `ppo/seed-1` means exactly that

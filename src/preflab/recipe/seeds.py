@@ -16,7 +16,7 @@ from preflab.settings.recipe import RecipeSettings
 from preflab.words import listed
 from preflab.yaml_files import kind
 
-LEARNING = ("dpo", "ppo", "grpo", "online_dpo")
+LEARNING = ("dpo", "ppo", "grpo", "online_dpo", "ilql")
 """Kinds that `seeds` repeats if `seeds.repeat` names no stages."""
 COMPARING = ("evaluate", "probe", "simulate", "report")
 """Kinds that are never repeated: they read the stages of all seeds."""

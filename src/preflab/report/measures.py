@@ -63,6 +63,9 @@ QUANTITIES = (
         for part in ("precision", "recall")
     ),
     _score("reward/mean", "reward", "reward", "Reward"),
+    _score("reward/environment", "reward of the environment", "reward", "The reward of the environment"),
+    Quantity("reward/environment/num_turns", "turns of the policy", said="The number of turns"),
+    _score("reward/environment/", "{} (environment)", "reward"),
     _score("reward/", "{} (reward model)", "reward"),
     _score("score/held_out", "held-out criterion", "gold", "The held-out criterion"),
     Quantity("kl/exact", "KL to the reference, nats per completion", said="KL to the reference", budget="kl_budget"),
@@ -81,6 +84,8 @@ QUANTITIES = (
     _score("logp", "log-probability of the word, nats", "policy"),
     Quantity("loss/policy", "policy loss", said="Policy loss"),
     Quantity("loss/value", "value loss", said="Value loss"),
+    Quantity("loss/q", "loss of Q", said="The loss of Q"),
+    Quantity("loss/expectile", "expectile loss of V", said="The expectile loss of V"),
     _loss("nll", called="loss"),
     _loss("bradley_terry", "reward", "loss"),
     _loss("rating", "reward", "loss"),

@@ -15,6 +15,7 @@ from preflab.settings.dpo import DpoSettings
 from preflab.settings.evaluation import EvaluateSettings, ReportSettings
 from preflab.settings.feedback import JudgeSettings, PanelSettings, PreferencesSettings
 from preflab.settings.grpo import GrpoSettings
+from preflab.settings.ilql import IlqlSettings
 from preflab.settings.learning import RewardSettings, SftSettings, TinySettings
 from preflab.settings.online_dpo import OnlineDpoSettings
 from preflab.settings.ppo import PpoSettings
@@ -43,6 +44,7 @@ STAGE_SETTINGS: dict[str, type[StageSettings]] = {
     "ppo": PpoSettings,
     "grpo": GrpoSettings,
     "online_dpo": OnlineDpoSettings,
+    "ilql": IlqlSettings,
     "best_of_n": BestOfNSettings,
     "evaluate": EvaluateSettings,
     "probe": ProbeSettings,
@@ -169,7 +171,7 @@ class SeedsSettings(Settings):
     repeat: tuple[str, ...] = setting(
         (),
         "Stages that are made once per seed, and with them every stage that reads them, except evaluate, probe, "
-        "simulate and report; (): the stages of kind dpo, ppo, grpo and online_dpo.",
+        "simulate and report; (): the stages of kind dpo, ppo, grpo, online_dpo and ilql.",
         "choice: the stages that learn a policy",
     )
 

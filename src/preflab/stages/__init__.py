@@ -39,6 +39,7 @@ MODULES: dict[str, str] = {
         "ppo",
         "grpo",
         "online_dpo",
+        "ilql",
         "best_of_n",
         "evaluate",
         "probe",

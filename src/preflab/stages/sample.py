@@ -1,10 +1,10 @@
-"""Stage `sample`: writes K completions for every prompt (R3).
+"""Stage `sample`: writes K completions for every prompt (R3), or plays K dialogues with an environment.
 
 Completions are stored as they are written, so that an interruption loses little. Files in the run folder:
 
 completions.json  ids of all completions, in the order of the prompts; those of one prompt are adjacent
 sampled.jsonl     one row per prompt whose completions are in the workspace: {"prompt_id", "completions": [ids],
-                  "num_tokens", "num_stopped"}
+                  "num_tokens", "num_stopped"}, with an environment also {"num_turns", "reward"} as sums
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.settings.best_of_n import BestOfNSettings
+from preflab.settings.ilql import IlqlSettings
 from preflab.settings.sampling import SampleSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.stage_facts import StageFacts
@@ -22,6 +23,7 @@ from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.conversations.renderer import Renderer
+    from preflab.environments.episodes import EnvironmentEpisodes
     from preflab.models.rotary import RowLengths
     from preflab.records import Completion, Prompt
     from preflab.settings.recipe import EngineName
@@ -34,6 +36,8 @@ VERSION = 2
 
 SAMPLED = "sampled.jsonl"
 BATCHES_PER_CHUNK = 4
+SamplingSettings = SampleSettings | BestOfNSettings | IlqlSettings
+"""Settings of the stages that write completions: `too_long`, `num_completions`, and how tokens are drawn."""
 
 
 def run(ctx: StageContext) -> StageResult:
@@ -67,11 +71,14 @@ class SamplingAsked:
         Raises:
             PreflabError: prompts cannot be read.
         """
+        from preflab.stages.common.episodes import own_prompts
+
         settings = ctx.settings
-        prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
+        prompts = own_prompts(settings) if settings.prompts is None else ctx.prompts(settings.prompts)
+        prompts = prompts[: settings.max_prompts]
         return cls(settings, StageFacts.of(ctx), ctx.model_folder(settings.model), prompts)
 
-    def open_writer(self, settings: SampleSettings | BestOfNSettings) -> Writer:
+    def open_writer(self, settings: SamplingSettings) -> Writer:
         """The model as a writer with these settings."""
         return Writer.load(self.model, settings, self.stage.seed, self.stage.precision, self.stage.engine)
 
@@ -80,23 +87,31 @@ def _sample(
     asked: SamplingAsked, done: dict[str, dict[str, Any]], workspace: Workspace
 ) -> tuple[str, dict[str, float | str]]:
     """Sample for the prompts without a row in `done` and add their rows; returns text for the summary, and figures."""
-    from preflab.files import append_jsonl
-    from preflab.progress import progress
-
-    settings, num, num_prompts = asked.settings, asked.settings.num_completions, len(asked.prompts)
-    writer = asked.open_writer(settings)
-    missing = [prompt for prompt in writer.fit(asked.prompts) if prompt.id not in done]
-    lengths = writer.fix_longest()
-    with progress(asked.stage.name, num_prompts * num, (num_prompts - len(missing)) * num) as bar:
-        for chunk in chunks_of(missing, settings):
-            completions = writer.write(chunk, bar.advance)
-            workspace.put([*chunk, *completions])
-            for prompt in chunk:
-                row = _row(prompt, [c for c in completions if c.prompt_id == prompt.id])
-                append_jsonl(asked.stage.folder / SAMPLED, row)
-                done[prompt.id] = row
-    writer.engine.release()
+    writer = asked.open_writer(asked.settings)
+    lengths = writer.sample_missing(asked.stage, asked.prompts, done, workspace)
     return writer.long.said + writer.said_of_marks, {**writer.long.figures, **lengths}
+
+
+def _write_chunk(
+    writer: Writer, chunk: Sequence[Prompt], on_done: Callable[[int], None], workspace: Workspace
+) -> list[dict[str, Any]]:
+    """Sample for a chunk of prompts and store the records; returns one row of sampled.jsonl per prompt."""
+    num = writer.settings.num_completions
+    if writer.episodes is None:
+        completions = writer.write(chunk, on_done)
+        workspace.put([*chunk, *completions])
+        return [_row(prompt, completions[n * num : (n + 1) * num]) for n, prompt in enumerate(chunk)]
+    from preflab.stages.common.dialogues import row_of_dialogues, write_dialogues
+
+    dialogues, read, episodes = write_dialogues(
+        writer.episodes, chunk, num=num, seed=writer.seed, model_id=writer.model_id, on_done=on_done
+    )
+    workspace.put([*chunk, *read, *dialogues])
+    places = [slice(n * num, (n + 1) * num) for n in range(len(chunk))]
+    return [
+        {**_row(prompt, dialogues[place]), **row_of_dialogues(episodes[place])}
+        for prompt, place in zip(chunk, places, strict=True)
+    ]
 
 
 @dataclass
@@ -108,11 +123,13 @@ class Writer:
     renderer: Renderer
     model_id: str
     limits: TokenLimits
-    settings: SampleSettings | BestOfNSettings
+    settings: SamplingSettings
     seed: int
     long: LongRows
     ids: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Prompt id → token ids, for the prompts that fit."""
+    episodes: EnvironmentEpisodes | None = None
+    """Plays dialogues; None: a completion is one turn."""
     num_without_marks: int = 0
     """Number of completions whose text lacks special tokens that were sampled."""
 
@@ -120,7 +137,7 @@ class Writer:
     def load(
         cls,
         ref: Path | str,
-        settings: SampleSettings | BestOfNSettings,
+        settings: SamplingSettings,
         seed: int,
         dtype: str,
         engine: EngineName = "transformers",
@@ -138,8 +155,12 @@ class Writer:
         sampler = make_engine(EngineSource(opened.model, opened.tokenizer, renderer.stop_token_ids), engine)
         model_id = weights_hash(ref if Path(ref).is_dir() else opened.model)
         long = LongRows(opened.limits(), settings.too_long, room=settings.max_new_tokens)
-        lengths = RowLengths([opened.model])
-        return cls(sampler, lengths, renderer, model_id, opened.limits(), settings, seed, long)
+        writer = cls(sampler, RowLengths([opened.model]), renderer, model_id, opened.limits(), settings, seed, long)
+        if isinstance(settings, SampleSettings) and settings.environment is not None:
+            from preflab.stages.common.dialogues import dialogue_episodes
+
+            writer.episodes = dialogue_episodes(settings, renderer, sampler, opened.limits())
+        return writer
 
     def fit(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         """The prompts that leave room for a completion; longer ones are refused, cut or left out, as the settings say.
@@ -147,9 +168,10 @@ class Writer:
         Raises:
             PreflabError: a prompt is too long and the settings refuse it, or no prompt is left.
         """
-        from preflab.conversations.fitting_prompts import fitting_prompts
+        from preflab.conversations.fitting_prompts import fitting_prompts, unread_prompts
 
-        fitting = fitting_prompts(
+        fit = fitting_prompts if self.episodes is None else unread_prompts
+        fitting = fit(
             self.renderer,
             prompts,
             max_new_tokens=self.settings.max_new_tokens,
@@ -164,7 +186,31 @@ class Writer:
         """Fix rotary frequencies that depend on the length for all prompts that fit; see `fix_row_lengths`."""
         from preflab.stages.common.row_lengths import fix_row_lengths
 
-        return fix_row_lengths(self.row_lengths, self.ids.values(), self.settings.max_new_tokens)
+        num_new = self.settings.max_new_tokens
+        rows = self.ids.values() if self.episodes is None else [range(self.episodes.max_tokens - num_new)]
+        return fix_row_lengths(self.row_lengths, rows, num_new)
+
+    def sample_missing(
+        self, stage: StageFacts, prompts: Sequence[Prompt], done: dict[str, dict[str, Any]], workspace: Workspace
+    ) -> dict[str, float]:
+        """Sample for the prompts without a row in `done`; store the completions and add rows to sampled.jsonl.
+
+        Returns:
+            The figure `longest_row`, if rotary frequencies depend on the length; else {}.
+        """
+        from preflab.files import append_jsonl
+        from preflab.progress import progress
+
+        num = self.settings.num_completions
+        missing = [prompt for prompt in self.fit(prompts) if prompt.id not in done]
+        lengths = self.fix_longest()
+        with progress(stage.name, len(prompts) * num, (len(prompts) - len(missing)) * num) as bar:
+            for chunk in chunks_of(missing, self.settings):
+                for prompt, row in zip(chunk, _write_chunk(self, chunk, bar.advance, workspace), strict=True):
+                    append_jsonl(stage.folder / SAMPLED, row)
+                    done[prompt.id] = row
+        self.engine.release()
+        return lengths
 
     @property
     def said_of_marks(self) -> str:
@@ -202,7 +248,7 @@ class Writer:
         ]
 
 
-def chunks_of(prompts: Sequence[Prompt], settings: SampleSettings | BestOfNSettings) -> list[Sequence[Prompt]]:
+def chunks_of(prompts: Sequence[Prompt], settings: SamplingSettings) -> list[Sequence[Prompt]]:
     """Splits prompts into chunks that are sampled and stored together, each a few full batches."""
     size = max(1, BATCHES_PER_CHUNK * settings.max_batch_rows // settings.num_completions)
     return [prompts[i : i + size] for i in range(0, len(prompts), size)]
@@ -226,6 +272,8 @@ def _result(
         "num_completions": num,
         "tokens_mean": sum(row["num_tokens"] for row in rows) / num,
         "stopped_share": sum(row["num_stopped"] for row in rows) / num,
+        **{f"{name}_mean": sum(row[name] for row in rows) / num for name in ("num_turns", "reward") if name in rows[0]},
         **further,
     }
-    return StageResult(f"{count(len(rows), 'prompt')} × {count(num_completions, 'completion')}{notes}", figures)
+    what = "dialogue" if "num_turns" in rows[0] else "completion"
+    return StageResult(f"{count(len(rows), 'prompt')} × {count(num_completions, what)}{notes}", figures)

@@ -33,6 +33,18 @@ GLOSSARY: dict[str, Metric] = {
         "clipped policy loss, mean over tokens", "", "near 0, slightly negative", "large swings: learning rate too high"
     ),
     "loss/value": Metric("half the squared error of the value role", "reward²", "falls", "rises: critic cannot follow"),
+    "loss/q": Metric(
+        "squared error of Q against reward plus the next value, mean over tokens (ilql)",
+        "reward²",
+        "falls to the spread that the state leaves open",
+        "rises: learning rate too high",
+    ),
+    "loss/expectile": Metric(
+        "squared error of V against Q, weighted by tau above and 1 − tau below, mean over tokens (ilql)",
+        "reward²",
+        "rises from 0, then steady",
+        "rises without end: V and Q drive each other up",
+    ),
     "loss/kl": Metric(
         "KL term of the loss over the step's tokens, before kl_coef: (b) half the squared log-ratios, (c) exact KL",
         "nats², nats",
@@ -109,6 +121,13 @@ GLOSSARY: dict[str, Metric] = {
         "rises",
         "rises while score/held_out falls",
     ),
+    "reward/environment": Metric(
+        "mean over the dialogues of the environment's rewards, summed over the turns",
+        "reward",
+        "rises",
+        "flat or falling",
+    ),
+    "reward/environment/num_turns": Metric("turns of the policy in a dialogue", "turns", "", "1, or always max_turns"),
     "reward/std": Metric("standard deviation of the rewards", "reward", "above 0", "0: nothing to prefer"),
     "score/held_out": Metric(
         "held-out criterion on held-out prompts", "criterion", "rises with the reward", "falls: reward hacking"
@@ -206,6 +225,18 @@ GLOSSARY: dict[str, Metric] = {
 }
 """Name → meaning. Reward terms are logged as `reward/<name of the term>`, details of an ensemble or a judge (such as
 its members' scores) as `reward/<name of the term>/<detail>`; they share the entry of `reward/mean`."""
+
+
+OF_ENVIRONMENT = "reward/environment/"
+"""Start of the names of the numbers that an environment gives beside its reward (`Reply.columns`)."""
+
+
+def described_metric(name: str) -> Metric | None:
+    """The entry of a metric; a column of an environment has one of its own, other terms of the reward have none."""
+    if name not in GLOSSARY and name.startswith(OF_ENVIRONMENT):
+        column = name.removeprefix(OF_ENVIRONMENT)
+        return Metric(f"`{column}` of the environment's last reply, mean over the dialogues", "", "", "")
+    return GLOSSARY.get(name)
 
 
 def is_time(name: str) -> bool:

@@ -169,20 +169,19 @@ class Rollouts:
 
 
 def repeat_shares(
-    rows: Sequence[Sequence[int]], n: int = 3, *, written: Sequence[Sequence[bool] | None] | None = None
+    rows: Sequence[Sequence[int]], written: Sequence[Sequence[bool] | None] | None = None, n: int = 3
 ) -> list[float]:
-    """Share of a completion's n-grams that repeat an earlier one, for each completion that has n-grams.
+    """Share of a completion's n-grams that repeat an earlier one, for each completion that has such n-grams.
 
     Args:
         rows: token ids of the completions.
-        n: number of tokens in an n-gram.
-        written: per completion and token, whether the policy wrote it; only n adjacent tokens of the policy count, for
-            an environment may say the same in every turn. None: it wrote all.
+        written: per completion, which tokens the policy wrote; None: all. Only n-grams within one turn of it count.
+        n: tokens of an n-gram.
     """
     shares = []
-    for row, mask in zip(rows, written or [None] * len(rows), strict=True):
-        places = range(len(row) - n + 1)
-        ngrams = [tuple(row[i : i + n]) for i in places if mask is None or all(mask[i : i + n])]
+    for row, own in zip(rows, written or [None] * len(rows), strict=True):
+        places = [i for i in range(len(row) - n + 1) if own is None or all(own[i : i + n])]
+        ngrams = [tuple(row[i : i + n]) for i in places]
         if ngrams:
             shares.append(1.0 - len(set(ngrams)) / len(ngrams))
     return shares

@@ -45,6 +45,12 @@ BROKEN = {
         'def cells(state):\n    return [["a", "b", "c"]]\n\n\ndef show(state):',
         "cells returns rows of equal length",
     ),
+    "frame": (
+        "def show(state):",
+        'def frame(state):\n    return [["a", "b"], ["c"]]\n\n\ndef show(state):',
+        "frame returns rows of equal length",
+    ),
+    "looks": ("MOVES = (1, 2, 3)", 'MOVES = (1, 2, 3)\nLOOKS = {"|": "match"}', "looks are player, goal"),
     "raises": ("return state[1]\n", "return state[2]\n", "player works in every position"),
 }
 
@@ -143,9 +149,13 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["game", "check", written(tmp_path, "return state[1]", "return 1 + state[1]")]) == 1
     assert "player returns 0 or 1" in capsys.readouterr().out
     assert run_command(["game", "learn", str(EXAMPLE), "--games", "2000"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "  2,000  0.00  0.00"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("it learns against itself; exploitability is measured against the best reply")
+    assert lines[-1] == "  2,000  0.00  0.00"
     assert run_command(["game", "learn", "cliff", "--games", "1000"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "  1,000  1.00  1.00"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("the best possible result is computed by value iteration")
+    assert lines[-1] == "  1,000  1.00  1.00"
     for by in ("ppo", "grpo"):
         assert run_command(["game", "learn", str(EXAMPLE), "--by", by, "--games", "20480"]) == 0
         assert capsys.readouterr().out.splitlines()[-1] == " 20,480  0.00  0.00"

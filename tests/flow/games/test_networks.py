@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from preflab.errors import PreflabError
 from preflab.games.exploitability import Exploitability, exploitability
 from preflab.games.game import load_game
 from preflab.games.grpo import GameGrpoSettings, train_grpo
+from preflab.games.learners import learn_by_network, snapshots
 from preflab.games.listed_game import ListedGame
 from preflab.games.network import Network, NetworkPlayer, network_of
 from preflab.games.ppo import GamePpoSettings, train_ppo
@@ -90,7 +92,18 @@ def test_random_starts_are_never_final(board: ListedGame) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_ppo_becomes_unbeatable(board: ListedGame, seed: int) -> None:
+    began = time.process_time()
     network = network_of(board, seed=seed)
     for _ in train_ppo(board, network, GamePpoSettings(seed=seed)):
         pass
+    assert time.process_time() - began < 2 * 300, "five minutes of two cores"
     assert exploitability(board.game, NetworkPlayer(board, network).policy, likeliest=True) == Exploitability(0.0, 0.0)
+
+
+@pytest.mark.slow
+def test_grpo_becomes_unbeatable(board: ListedGame) -> None:
+    """By the defaults of `preflab game learn --by grpo`, with its curve: from 1 on both sides to 0."""
+    learning = learn_by_network(board.game, by_ppo=False, num_games=245_760, discount=1.0, seed=0)
+    curve = [exploitability(board.game, thoughts.policy, likeliest=True) for _, thoughts in snapshots(learning)]
+    assert len(curve) == 11
+    assert (curve[0], curve[-1]) == (Exploitability(1.0, 1.0), Exploitability(0.0, 0.0))

@@ -50,7 +50,7 @@ function cellOf(text, cell, columns, thoughts) {
 }
 
 function thoughtLines(each) {
-  const first = each.value === null ? [] : [make("span", { class: "thought", text: signed(each.value, 3) })];
+  const first = each.value === null ? [] : [make("span", { class: "thought", text: valueSaid(each.value) })];
   return [...first, make("span", { class: "thought", text: `${each.best ? "★ " : ""}${percent(each.prob)}` })];
 }
 

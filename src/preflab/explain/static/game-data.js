@@ -10,15 +10,28 @@ data.legal.reduce((total, moves) => {
 
 const isOver = (position) => data.result[position] !== null;
 
+// A list of numbers as packed_numbers.py stores it; it is unpacked when it is first read.
+const unpacked = new Map();
+function numbersOf(packed) {
+  if (packed === null) return null;
+  if (!unpacked.has(packed)) {
+    const bytes = Uint8Array.from(atob(packed.int16), (letter) => letter.charCodeAt(0));
+    const view = new DataView(bytes.buffer);
+    unpacked.set(packed, Float64Array.from({ length: bytes.length / 2 }, (_, at) => (view.getInt16(2 * at, true) / 32767) * packed.most));
+  }
+  return unpacked.get(packed);
+}
+
 // What a player thinks of a position: its value, and of each legal move the place it leads to, value and probability.
 function thoughtsOf(snapshot, position) {
+  const [probs, values, worth] = [snapshot.probs, snapshot.values, snapshot.position].map(numbersOf);
   const moves = data.legal[position].map((move, index) => {
     const at = offsets[position] + index;
-    return { move, after: data.after[at], prob: snapshot.probs[at], value: snapshot.values ? snapshot.values[at] : null };
+    return { move, after: data.after[at], prob: probs[at], value: values ? values[at] : null };
   });
   const most = Math.max(...moves.map((each) => each.prob));
   for (const each of moves) each.best = each.prob === most;
-  return { moves, value: snapshot.position ? snapshot.position[position] : null };
+  return { moves, value: worth ? worth[position] : null };
 }
 
 // The move that a player chooses: one of its likeliest, or one drawn by probability.

@@ -9,7 +9,7 @@ function drawThoughts() {
 
 function positionSaid(thoughts) {
   const whose = data.numPlayers === 1 ? "" : isReadersTurn(here()) ? " for you, whose turn it is" : " for it, whose turn it is";
-  return thoughts.value === null ? "This player has probabilities, but no values." : `Value of the position: ${signed(thoughts.value, 3)}${whose}.`;
+  return thoughts.value === null ? "This player has probabilities, but no values." : `Value of the position: ${valueSaid(thoughts.value)}${whose}.`;
 }
 
 function thoughtTable(thoughts) {
@@ -17,7 +17,7 @@ function thoughtTable(thoughts) {
   const headings = ["move", ...(hasValues ? ["value"] : []), "probability", "best"];
   const rows = [...thoughts.moves]
     .sort((one, other) => other.prob - one.prob || (other.value ?? 0) - (one.value ?? 0))
-    .map((each) => [moveName(each.move), ...(hasValues ? [signed(each.value, 3)] : []), percent(each.prob), each.best ? "★ best" : ""]);
+    .map((each) => [moveName(each.move), ...(hasValues ? [valueSaid(each.value)] : []), percent(each.prob), each.best ? "★ best" : ""]);
   const table = tableOf(headings, rows, "What it thinks of each move");
   [...table.tBodies[0].rows].forEach((row) => row.classList.toggle("best", row.lastChild.textContent !== ""));
   return table;

@@ -12,9 +12,16 @@ function moveName(move) {
 
 const percent = (prob) => `${prob > 0 && prob < 0.01 ? "<1" : Math.round(100 * prob)}\u00a0%`;
 
+// A value to about a hundredth of the player's largest, so that values below one another end at one place.
+function valueSaid(value) {
+  const text = value.toFixed(Math.max(0, 2 - Math.round(Math.log10(snapshot().values.most))));
+  const rounded = Number(text);
+  return Number.isInteger(rounded) ? signed(rounded, 6) : `${rounded > 0 ? "+" : ""}${text.replace("-", "−")}`;
+}
+
 // "value +1, 33 %": the same words beside a move and in its name.
 function thoughtSaid(each) {
-  const value = each.value === null ? "" : `value ${signed(each.value, 3)}, `;
+  const value = each.value === null ? "" : `value ${valueSaid(each.value)}, `;
   return `${value}probability ${percent(each.prob)}${each.best ? ", its best" : ""}`;
 }
 
@@ -46,7 +53,9 @@ function learningSaid(one) {
 
 function worthSaid(one) {
   if (data.numPlayers === 2) {
-    return `Exploitability of its likeliest moves: ${number(one.first, 3)} as first player, ${number(one.second, 3)} as second (0: nobody can beat them).`;
+    const against = player().kind === "exact" ? "It is computed by minimax" : "It learns against itself";
+    return `Exploitability of its likeliest moves: ${number(one.first, 3)} as first player, ${number(one.second, 3)} as second (0: nobody can beat them). ${against}; exploitability is measured against the best reply.`;
   }
-  return `Result of its likeliest moves from the first position: ${number(one.result, 3)}; the best possible is ${number(one.best, 3)}.`;
+  const how = player().kind === "exact" ? " It is computed by value iteration." : "";
+  return `Result of its likeliest moves from the first position: ${number(one.result, 3)}; the best possible is ${number(one.best, 3)}.${how}`;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from preflab.settings.environment import EnvironmentSettings
@@ -40,6 +41,22 @@ def longest_completion(settings: Any) -> int:
     num_new: int = getattr(settings, "decoding", settings).max_new_tokens
     environment: EnvironmentSettings | None = getattr(settings, "environment", None)
     return num_new if environment is None else environment.max_tokens or 2 * environment.max_turns * num_new
+
+
+def single_answers_note(name: str, settings: Mapping[str, Any]) -> list[str]:
+    """A note on figures of single answers by a policy that learned in dialogues; [] if it did not.
+
+    Args:
+        name: of the policy.
+        settings: of the stage that made it, as JSON values.
+    """
+    environment = settings.get("environment")
+    if not environment:
+        return []
+    return [
+        f"{name} learned in dialogues with {environment['source']}; here it gives single answers to the prompts, "
+        "without the environment and its reward"
+    ]
 
 
 def longest_episode(settings: EnvironmentSettings, limits: TokenLimits) -> int:

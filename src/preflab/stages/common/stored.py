@@ -10,6 +10,7 @@ from preflab.errors import PreflabError
 from preflab.maths.best_of_n import best_of_n_kl_bound
 from preflab.records import Completion, Prompt
 from preflab.settings.best_of_n import BestOfNSettings
+from preflab.settings.ilql import IlqlSettings
 from preflab.stages.base import StageContext
 from preflab.words import count
 
@@ -32,8 +33,14 @@ def stored_completions(ctx: StageContext, name: str, prompts: Sequence[Prompt], 
     """The `num` completions of each prompt that the stage `name` wrote.
 
     Raises:
-        PreflabError: the stage has another number of completions for one of the prompts.
+        PreflabError: the stage has another number of completions for one of the prompts, or dialogues.
     """
+    if getattr(ctx.recipe.stages[name], "environment", None) is not None:
+        raise PreflabError(
+            f"stage {ctx.name}: {name} has dialogues with an environment",
+            "single answers to the prompts, as those of the models",
+            f"leave {name} out of `completions`, and compare its dialogues in a stage judge or ai_judge",
+        )
     records = ctx.completions(name)
     by_prompt: dict[str, list[Completion]] = defaultdict(list)
     for completion in records:
@@ -48,6 +55,11 @@ def stored_completions(ctx: StageContext, name: str, prompts: Sequence[Prompt], 
             )
     completions = [completion for prompt in prompts for completion in by_prompt[prompt.id]]
     model, settings = completions[0].model, ctx.recipe.stages[name]
+    if isinstance(settings, IlqlSettings):
+        kl = ctx.upstream[name].manifest["figures"].get("kl_sampled")
+        known = "KL not measured" if kl is None else f"KL to it {kl:.2f} nats, from the sampled tokens"
+        note = f"{name}: π_ref · exp({settings.beta:g} · (Q − V)) of {settings.model}; {known}"
+        return Stored(completions, f"{model} as {name}", False, note)
     if not isinstance(settings, BestOfNSettings):
         return Stored(completions, f"{model} as {name}", False, f"{name}: stored completions, so no KL")
     n = settings.num_completions

@@ -1,0 +1,90 @@
+"""`game language`: a language model learns a game, with moves as tokens and a game as a conversation."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from preflab.cli.speaking import JsonOption, Speaker, shown_path, speaking
+
+if TYPE_CHECKING:
+    from preflab.games.by_language import Measured
+
+
+class Loop(StrEnum):
+    """The loops of language models that learn games."""
+
+    ppo = "ppo"
+    grpo = "grpo"
+
+
+def language(
+    game: Annotated[str, typer.Argument(help="A module, a Python file, or tic_tac_toe or cliff.", metavar="GAME")],
+    by: Annotated[Loop, typer.Option("--by", help="The loop that trains the model.")] = Loop.ppo,
+    opponent: Annotated[
+        str,
+        typer.Option(
+            "--opponent", help="random, minimax, mixture:0.3 (its share of random moves), or module:function."
+        ),
+    ] = "mixture:0.3",
+    num_steps: Annotated[
+        int | None, typer.Option("--steps", help="Steps of 512 games.", min=1, show_default="ppo 150, grpo 300")
+    ] = None,
+    target: Annotated[
+        float,
+        typer.Option(
+            "--target",
+            help="Stop once this share of positions keeps its value and no move is illegal; 2: never.",
+            min=0,
+        ),
+    ] = 0.97,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the weights, the games and the moves.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The folder of the run.", show_default="GAME-LOOP-SEED")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a tiny language model to play, and measure its likeliest moves exactly.
+
+    It learns to speak from random legal games, then to play by the loop that trains language models, against the
+    opponent. Every measure is against all replies of the other player. An interrupted run goes on.
+    """
+    from preflab.games.by_language import LanguageSettings, make_base, train_player
+    from preflab.games.check import require_contract
+    from preflab.games.opponents import known_game
+
+    with speaking(as_json) as speaker:
+        loaded = known_game(game)
+        require_contract(loaded)
+        folder = out or Path(f"{loaded.name}-{by.value}-{seed}")
+        base = folder / "base"
+        settings = LanguageSettings(
+            by="ppo" if by is Loop.ppo else "grpo",
+            opponent=opponent,
+            num_steps=num_steps or (150 if by is Loop.ppo else 300),
+            target=target,
+            seed=seed,
+        )
+        speaker.say(f"{by.value} against {opponent}; its likeliest moves against every reply:")
+        speaker.say("  games  positions  keep their value  illegal  exploitability by side (0: cannot be beaten)")
+        model = base / "model" if (base / "model").exists() else make_base(game, settings, base)
+        rows = []
+
+        def show(measured: Measured) -> None:
+            rows.append(measured.row)
+            _say(speaker, measured)
+
+        trained = train_player(game, model, settings, folder / by.value, show)
+        speaker.content |= {"rows": rows}
+        speaker.last(trained, f"preflab check {shown_path(trained)}")
+
+
+def _say(speaker: Speaker, measured: Measured) -> None:
+    play = measured.own_play
+    worth = "  ".join(f"{one:.2f}" for one in play.exploitability)
+    speaker.say(
+        f"{measured.num_games:7,}  {play.num_positions:9,}  {play.kept_positions:16.1%}  {play.num_illegal:7,}  {worth}"
+    )
