@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -69,8 +69,9 @@ class EnvironmentSource:
                 "one of the two: every episode starts from a prompt",
                 "set `prompts`, or write a static method `prompts()` that returns a list of texts or prompts",
             )
-        given = self.call("prompts()", own)
-        prompts = [Prompt.make(text=one) if isinstance(one, str) else one for one in given]
+        given: Any = self.call("prompts()", own)
+        rows = [] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+        prompts = [Prompt.make(text=one) if isinstance(one, str) else one for one in rows]
         if not prompts or not all(isinstance(one, Prompt) for one in prompts):
             raise PreflabError(
                 f"{self.name}: prompts() returned {given!r:.80}", "a list of texts or prompts", "correct `prompts`"

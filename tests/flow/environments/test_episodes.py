@@ -272,8 +272,9 @@ def test_prompts_come_from_the_class_where_the_recipe_names_none() -> None:
     assert [one.text for one in EnvironmentSource.load("talking_world:Echo").prompts()] == ["one", "two"]
     with pytest.raises(PreflabError, match=r"has no `prompts\(\)`"):
         EnvironmentSource("x:NoStep", NoStep).prompts()  # type: ignore[arg-type]
-    with pytest.raises(PreflabError, match=r"prompts\(\) returned \[\]"):
-        EnvironmentSource("x:Empty", broken(prompts=staticmethod(list))).prompts()
+    for wrong, shown in (([], r"\[\]"), (None, "None"), ("a text", "'a text'"), ([3], r"\[3\]")):
+        with pytest.raises(PreflabError, match=rf"prompts\(\) returned {shown}\na list of texts or prompts"):
+            EnvironmentSource("x:Empty", broken(prompts=staticmethod(lambda wrong=wrong: wrong))).prompts()
 
 
 def test_sequences_keep_the_mask() -> None:
