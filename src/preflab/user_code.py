@@ -54,9 +54,20 @@ def call_within(seconds: float | None, call: Callable[[], T], *, late: PreflabEr
     """
     if seconds is None:
         return call()
+    raised: list[BaseException] = []
+
+    def guarded() -> Any:
+        try:
+            return call()
+        except CAUGHT as error:  # an exit() would end the pool's thread, and nothing would be returned
+            raised.append(error)
+
     pool = ThreadPool(1)  # its threads do not keep the program from ending
     try:
-        return pool.apply_async(call).get(seconds)
+        result: T = pool.apply_async(guarded).get(seconds)
+        if raised:
+            raise raised[0]
+        return result
     except multiprocessing.TimeoutError:
         raise late from None
     finally:

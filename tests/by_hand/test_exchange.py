@@ -8,6 +8,10 @@ from chat_templates import FAMILIES, HELLO, HI, Family, byte_tokenizer, configur
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.records import Completion, Message, Prompt, spans_of_turns
+from preflab.settings.environment import EnvironmentSettings
+from preflab.settings.sampling import DecodingSettings
+from preflab.stages.common.episodes import make_episodes
+from preflab.training.token_limits import TokenLimits
 
 WHY, SO, AND, END = (
     Message("user", "Why?"),
@@ -104,8 +108,11 @@ def test_a_template_that_drops_the_answer_is_refused() -> None:
 
 def test_an_encoder_decoder_and_a_begun_answer_are_refused() -> None:
     renderer = chatml()
-    with pytest.raises(PreflabError, match="an environment that answers"):
+    with pytest.raises(PreflabError, match="a prompt that ends within an answer, and an environment"):
         renderer.exchange(Prompt.make(messages=(HI, HELLO), columns={"continue_final_message": True}))
     apart = Renderer(renderer.tokenizer, apart=True)
-    with pytest.raises(PreflabError, match="encoder–decoder, and an environment"):
+    with pytest.raises(PreflabError, match="is an encoder–decoder, and an environment answers it"):
         apart.exchange(Prompt.make(text="Hi"))
+    asked = EnvironmentSettings(source="talking_world:Echo")
+    with pytest.raises(PreflabError, match="is an encoder–decoder, and an environment answers it"):
+        make_episodes(asked, apart, None, DecodingSettings(), TokenLimits())  # type: ignore[arg-type]

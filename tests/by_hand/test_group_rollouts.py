@@ -23,7 +23,8 @@ class Noting:
 
 def test_scorer_sees_texts_tokens_and_ends_and_cut_completions_cost_a_penalty() -> None:
     rollouts, scorer = rollouts_on_paper([[-1.0, -1.0], [-1.0]]), Noting()
-    rollouts.texts, rollouts.finished = ["a b", "c"], torch.tensor([True, False])
+    rollouts.texts = ["a b", "c"]
+    rollouts.finished = rollouts.closed = torch.tensor([True, False])
     total, terms = score_rollouts(scorer, rollouts, missing_eos_penalty=0.5)
     assert total.tolist() == [1.0, 1.5]
     assert {name: term.tolist() for name, term in terms.items()} == {"term": [0.5, 1.0], "term/detail": [-1.0, -2.0]}

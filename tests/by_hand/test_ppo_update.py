@@ -95,7 +95,7 @@ def test_advantages_with_a_discount_and_the_kl_in_the_reward(bootstrap: bool) ->
     rollouts = rollouts_on_paper([[-1.0, -2.0], [-1.0]])
     rollouts.ref_logps = torch.tensor([[-2.0, -2.0], [-3.0, 9.0]])
     rollouts.values = torch.tensor([[1.0, 2.0], [1.0, 9.0]])
-    rollouts.last_values, rollouts.finished = torch.tensor([9.0, 4.0]), torch.tensor([True, False])
+    rollouts.last_values, rollouts.terminal = torch.tensor([9.0, 4.0]), torch.tensor([True, False])
     batch = advantages(run, rollouts, torch.tensor([3.0, 0.0]), kl_coef=0.5)
     last = 0.0 if bootstrap else -2.0
     assert batch.advantages.flatten().tolist() == pytest.approx([-0.25, 1.0, last, 0.0])

@@ -44,9 +44,13 @@ class PlainEncoder:
     """Tokens as they are; a text is the token 9."""
 
     def encode_sampled(
-        self, prompt: Prompt, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]
+        self,
+        prompt: Prompt,
+        prompt_ids: tuple[int, ...],
+        completion_ids: tuple[int, ...],
+        policy_tokens: tuple[bool, ...] | None,
     ) -> TokenSequence:
-        return TokenSequence(prompt_ids, completion_ids)
+        return TokenSequence(prompt_ids, completion_ids, policy_tokens)
 
     def encode_written(self, prompt: Prompt, completion: Any) -> TokenSequence:
         return TokenSequence((1,), (9,))
@@ -73,6 +77,15 @@ def scores(of: str, scale: float, *roles: str, takes_tokens: bool = True) -> lis
 def test_log_ratio_is_scaled_policy_minus_reference() -> None:
     # −6 + 18, −9 + 27 and −18 + 54, times a half.
     assert scores("log_ratio", 0.5, "policy", "reference") == [6.0, 9.0, 18.0]
+
+
+def test_turns_of_an_environment_are_not_rewarded() -> None:
+    """Tokens 2 and 4 are the policy's, 8 is the environment's: −6 + 18, times a half."""
+    trunk: Any = NumberedTrunk("policy", "reference")
+    encoder: Any = PlainEncoder()
+    scorer = ImplicitScorer(trunk, encoder, ImplicitCard("log_ratio", 0.5, "ref", "hash"), "dpo", True, 6)
+    item = ScoringItem(PROMPT, "a", (1,), (2, 8, 4), policy_tokens=(True, False, True))
+    assert scorer.score([item]).total.tolist() == [6.0]
 
 
 def test_mean_log_probability_needs_no_reference() -> None:

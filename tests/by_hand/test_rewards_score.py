@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import torch
 
+from chat_templates import BY_NAME, HI, byte_tokenizer
 from preflab.errors import PreflabError
 from preflab.models.adapter_targets import AdapterTargets
 from preflab.records import Prompt
 from preflab.rewards import score
+from preflab.rewards.rankings import Encoder
 from preflab.rewards.score import (
     RewardModelCard,
     RewardModelScorer,
@@ -97,11 +99,22 @@ def test_sampled_tokens_are_read_where_they_are_the_models_own(
     takes_tokens: bool, completion_ids: Sequence[int], read: Any
 ) -> None:
     encoder: Any = SimpleNamespace(
-        encode_sampled=lambda prompt, prompt_ids, completion_ids: (prompt_ids, completion_ids),
+        encode_sampled=lambda prompt, prompt_ids, completion_ids, policy_tokens: (prompt_ids, completion_ids),
         encode_written=lambda prompt, completion: completion.text,
     )
     scorer = RewardModelScorer(SimpleNamespace(), encoder, "rm", takes_tokens=takes_tokens)  # type: ignore[arg-type]
     assert scorer.sequence(ScoringItem(Prompt.make("p"), "text", (2,), tuple(completion_ids))) == read
+
+
+def test_the_mask_of_a_dialogue_follows_the_end_that_the_template_writes() -> None:
+    """The policy ended its turn without the space before `</s>`; the policy's tokens are H, the space and the end."""
+    tokenizer = byte_tokenizer(BY_NAME["llama2"])
+    end, space = tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("Ġ")
+    encoder, prompt = Encoder(tokenizer, True, 512), Prompt.make(messages=(HI,))
+    sequence = encoder.encode_sampled(prompt, (5,), (7, 8, end), (True, False, True))
+    assert (sequence.completion_ids, sequence.policy_tokens) == ((7, 8, space, end), (True, False, True, True))
+    short = Encoder(tokenizer, True, 4).encode_sampled(prompt, (5,), (7, 8, end), (True, False, True))
+    assert (short.completion_ids, short.policy_tokens) == ((8, space, end), (False, True, True)), "cut to 4 tokens"
 
 
 @pytest.mark.parametrize("lora", [True, False])

@@ -52,6 +52,17 @@ def test_length_drifts_beyond_one_and_a_half_times_or_below_half(last: float, fi
     assert found == ([(3, "length drift", "kl_coef or missing_eos_penalty")] if fires else [])
 
 
+def test_the_length_of_episodes_is_that_of_a_turn(tmp_path: Path) -> None:
+    """The policy wins after one turn instead of three: its turns are as long as before, 4 tokens."""
+    rows = [
+        {"step": step, "length/mean": 4.0 * turns, "reward/environment/num_turns": turns}
+        for step, turns in enumerate((3.0, 3.0, 3.0, 1.0))
+    ]
+    assert fired(rows, tmp_path / "shorter") == []
+    rows[-1]["length/mean"] = 6.1
+    assert fired(rows, tmp_path / "long turns") == [(3, "length drift", "kl_coef or missing_eos_penalty")]
+
+
 def test_repeats_need_a_fifth_and_twice_the_start(tmp_path: Path) -> None:
     assert fired(course("repeat/share", 0.0, 0.0, 0.0, 0.2), tmp_path / "a") == []
     assert fired(course("repeat/share", 0.15, 0.15, 0.15, 0.29), tmp_path / "b") == []

@@ -148,7 +148,7 @@ def test_a_cut_completion_is_continued_by_the_value_after_its_last_token(tmp_pat
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
     run = tiny_ppo(tmp_path, trunk, reward, bootstrap_truncated=True, lam=0.0, gamma=0.5, whiten_advantages=False)
     rollouts = collect(run, 0)
-    rollouts.finished[::2] = True  # as if every other one had ended itself
+    rollouts.finished[::2] = rollouts.terminal[::2] = True  # as if every other one had ended itself
     found = advantages(run, rollouts, torch.zeros(len(rollouts)), kl_coef=0.0).advantages[:, -1]
     ids = torch.tensor([sequence.prompt_ids + sequence.completion_ids for sequence in rollouts.sequences])
     with torch.no_grad(), trunk.role("value"):

@@ -82,3 +82,17 @@ class Exchange:
         end = () if closed else self.writer.close_ids
         self.writer = following
         return (*end, *self.joining.continued(f"a{close}", after.removeprefix(close)))
+
+
+def refuse_apart(apart: bool, name: str = "the model") -> None:
+    """Refuse an encoder–decoder for episodes: nothing can follow its completion.
+
+    Raises:
+        PreflabError: the model's encoder reads the prompt (`apart`); the message begins with `name`.
+    """
+    if apart:
+        raise PreflabError(
+            f"{name} is an encoder–decoder, and an environment answers it",
+            "a decoder, which reads its own turns and the answers as one text",
+            "use a causal language model",
+        )

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any
 
 from preflab.conversations.edges import Edges
-from preflab.conversations.exchange import Exchange
+from preflab.conversations.exchange import Exchange, refuse_apart
 from preflab.conversations.frames import Frames
 from preflab.conversations.joining import Ids, decode
 from preflab.conversations.lost_parts import Losses
@@ -167,12 +167,12 @@ class Renderer:
             PreflabError: the model's encoder reads the prompt, so that nothing can follow its completion; or the
                 prompt is an assistant's turn to continue.
         """
-        if self.apart or (prompt.messages and prompt.messages[-1].role == "assistant"):
-            what = "an encoder–decoder" if self.apart else f"{where(prompt)}: a prompt that ends within an answer"
+        refuse_apart(self.apart)
+        if prompt.messages and prompt.messages[-1].role == "assistant":
             raise PreflabError(
-                f"{what}, and an environment that answers",
-                "a decoder and a prompt that ends with the other side's turn, so that turns can follow",
-                "use a causal language model, and prompts without the assistant's turn",
+                f"{where(prompt)}: a prompt that ends within an answer, and an environment that answers",
+                "a prompt that ends with the other side's turn, so that turns can follow",
+                "use prompts without the assistant's turn",
             )
         spelled = self._spelling.prompt(prompt) if prompt.messages else prompt
 

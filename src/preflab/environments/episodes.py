@@ -7,15 +7,17 @@ on the others nor on the batch in which it is decoded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from preflab.conversations.exchange import Exchange
 from preflab.conversations.template import where
-from preflab.environments.loading import EnvironmentSource, check_columns
+from preflab.environments.loading import NUM_TURNS, EnvironmentSource, check_columns
 from preflab.environments.protocol import Environment
 from preflab.errors import PreflabError
 from preflab.messages import Message, shown_turns
@@ -27,9 +29,6 @@ from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.conversations.renderer import Renderer
-
-NUM_TURNS = "num_turns"
-"""The column that every episode has: turns of the policy."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,8 @@ class EnvironmentEpisodes:
     """Most turns of the policy in an episode."""
     max_tokens: int
     """Most tokens of prompt and all turns; an episode without room for another turn is cut."""
+    known: list[Mapping[str, float]] = field(default_factory=list)
+    """The columns of the first episode played; those of every later one have the same names."""
 
     def play(self, prompts: Sequence[Prompt], seeds: Sequence[int], starts: Sequence[int]) -> list[Episode]:
         """One episode per prompt; see the protocol."""
@@ -59,15 +60,18 @@ class EnvironmentEpisodes:
             requests = [SampleRequest(game.ids, game.seed_of(turn)) for game in live]
             for game, sampled in zip(live, self.sampler.sample(requests, self.decoding), strict=True):
                 self._answer(game, sampled, turn, last=turn + 1 == self.max_turns)
-        check_columns([game.columns for game in games], self.source.name)
+        self.known[:] = [*self.known, *(game.columns for game in games)][:1]
+        check_columns([*self.known, *(game.columns for game in games)], self.source.name)
         return [game.episode() for game in games]
 
     def _start(self, place: str, prompt: Prompt, seed: int, start: int) -> _Game:
         environment = self.source.start(place)
+        own = replace(prompt, columns=deepcopy(dict(prompt.columns)))  # an episode may change it without effect
         read = read_prompt(
-            prompt, self.source.reset(environment, prompt, start, place), turns=self.renderer.frame is not None
+            prompt, self.source.reset(environment, own, start, place), turns=self.renderer.frame is not None
         )
-        ids = self.renderer.prompt_ids(read)
+        with self._naming(f"{place}: reset"):
+            ids, exchange = self.renderer.prompt_ids(read), self.renderer.exchange(read)
         if len(ids) + self.decoding.max_new_tokens > self.max_tokens:
             raise PreflabError(
                 f"{self.source.name}, {place}: {count(len(ids), 'token')} before the first turn, "
@@ -75,23 +79,32 @@ class EnvironmentEpisodes:
                 f"together at most {count(self.max_tokens, 'token')}",
                 "shorten the first turn, lower decoding.max_new_tokens, or raise environment.max_tokens",
             )
-        return _Game(place, environment, read, ids, self.renderer.exchange(read), seed)
+        return _Game(place, environment, read, ids, exchange, seed)
 
     def _answer(self, game: _Game, sampled: SampledCompletion, turn: int, *, last: bool) -> None:
         """Let the environment answer a sampled turn, and write what comes before the next one, if there is a next."""
         words = game.exchange.words(sampled.token_ids)
         reply = self.source.step(game.environment, words, f"{game.place}, turn {turn + 1}")
-        game.take(sampled, words, float(reply.reward))
-        game.columns = {name: float(value) for name, value in reply.columns.items()}
+        game.take(sampled, words, reply.reward)
+        game.columns = reply.columns
         if reply.end or last:
             game.goes_on, game.last_turn, game.ended = False, reply.turn or "", reply.end
             return
         assert reply.turn is not None
-        between = game.exchange.reply(sampled.token_ids, reply.turn)
+        with self._naming(f"{game.place}, turn {turn + 1}"):
+            between = game.exchange.reply(sampled.token_ids, reply.turn)
         if len(game.ids) + len(between) + self.decoding.max_new_tokens > self.max_tokens:
             game.goes_on, game.last_turn = False, reply.turn
             return
         game.hear(between, reply.turn)
+
+    @contextmanager
+    def _naming(self, place: str) -> Iterator[None]:
+        """Errors of the renderer within it also name the environment, the episode and the turn."""
+        try:
+            yield
+        except PreflabError as error:
+            raise PreflabError(f"{self.source.name}, {place}: {error.found}", error.expected, error.do) from error
 
 
 def read_prompt(prompt: Prompt, first: str | Sequence[Message] | None, *, turns: bool) -> Prompt:
@@ -130,13 +143,15 @@ class _Game:
     rewards: list[float] = field(default_factory=list)
     states: list[torch.Tensor | None] = field(default_factory=list)
     turns: list[Message] = field(default_factory=list)
-    columns: dict[str, float] = field(default_factory=dict)
+    columns: Mapping[str, float] = field(default_factory=dict)
     last_turn: str = ""
     goes_on: bool = True
     ended: bool = False
     """True: the environment ended it."""
     was_cut: bool = False
     """True: the length limit cut one of the policy's turns."""
+    closed: bool = False
+    """True: the policy ended its last turn itself."""
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -156,7 +171,8 @@ class _Game:
         self.rewards += [*[0.0] * (num - 1), reward]
         self.states.append(sampled.states)
         self.turns.append(Message("assistant", words))
-        self.was_cut |= sampled.finish_reason == "length"
+        self.closed = sampled.finish_reason == "stop"
+        self.was_cut |= not self.closed
 
     def hear(self, ids: Sequence[int], turn: str) -> None:
         """Add a turn of the environment, which is not learned from."""
@@ -176,6 +192,8 @@ class _Game:
             logps=tuple(self.logps),
             text=shown_turns(self.turns) if len(self.turns) > 1 else self.turns[0].content,
             finished=self.ended and not self.was_cut,
+            terminal=self.ended,
+            closed=self.closed,
             written=tuple(self.written),
             states=torch.cat(states) if len(states) == len(self.states) else None,
             turns=tuple(self.turns),

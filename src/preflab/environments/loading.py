@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from preflab.environments.protocol import Environment, Reply
@@ -16,6 +16,12 @@ from preflab.records import Prompt
 from preflab.user_code import CAUGHT, call_within, load_named
 
 T = TypeVar("T")
+
+LARGEST = float.fromhex("0x1.fffffep+127")
+"""Largest absolute reward: rewards are kept in float32, where larger numbers are infinite."""
+
+NUM_TURNS = "num_turns"
+"""The column that every episode has: turns of the policy."""
 
 PARAMETERS = {"reset": ("prompt", "seed"), "step": ("completion",)}
 """Method of an environment → its parameters besides `self`."""
@@ -63,8 +69,9 @@ class EnvironmentSource:
                 "one of the two: every episode starts from a prompt",
                 "set `prompts`, or write a static method `prompts()` that returns a list of texts or prompts",
             )
-        given = self.call("prompts()", own)
-        prompts = [Prompt.make(text=one) if isinstance(one, str) else one for one in given]
+        given: Any = self.call("prompts()", own)
+        rows = [] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+        prompts = [Prompt.make(text=one) if isinstance(one, str) else one for one in rows]
         if not prompts or not all(isinstance(one, Prompt) for one in prompts):
             raise PreflabError(
                 f"{self.name}: prompts() returned {given!r:.80}", "a list of texts or prompts", "correct `prompts`"
@@ -84,20 +91,26 @@ class EnvironmentSource:
         return first
 
     def step(self, environment: Environment, completion: str, where: str) -> Reply:
-        """The reply to a turn of the policy, checked."""
+        """The reply to a turn of the policy, checked, with floats as its numbers."""
         reply = self.call(f"{where}: step", lambda: environment.step(completion))
         if not isinstance(reply, Reply):
             raise self._wrong(f"{where}: step returned {reply!r:.80}", "a preflab.environments.protocol.Reply")
-        given: dict[str, Any] = {"reward": reply.reward, **reply.columns}
-        for name, value in given.items():
-            if not isinstance(value, numbers.Real) or not math.isfinite(value):
-                raise self._wrong(f"{where}: {name} is {value!r}", "a finite number")
+        columns: Any = reply.columns
+        if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns):
+            raise self._wrong(f"{where}: columns is {columns!r:.80}", "numbers by name, such as {'hints': 2}")
+        if NUM_TURNS in columns:
+            raise self._wrong(f"{where}: a column named {NUM_TURNS}", "another name: preflab counts the turns itself")
+        checked = Reply(
+            reward=self._number(f"{where}: reward", reply.reward),
+            end=bool(reply.end),
+            columns={name: self._number(f"{where}: column {name}", value) for name, value in columns.items()},
+        )
         if reply.turn is None and not reply.end:
             raise self._wrong(f"{where}: step returned neither a turn nor the end", "a next turn, or end=True")
         turn: Any = reply.turn
         if turn is not None and not isinstance(turn, str):
             raise self._wrong(f"{where}: the next turn is {reply.turn!r:.80}", "a text")
-        return reply
+        return replace(checked, turn=turn)
 
     def call(self, what: str, call: Callable[[], T]) -> T:
         """The result of a call of the user's code.
@@ -108,10 +121,23 @@ class EnvironmentSource:
         late = self._wrong(f"{what} returned nothing within {self.timeout_s or 0:g} s", "a result in time")
         try:
             return call_within(self.timeout_s, call, late=late)
-        except PreflabError:
-            raise
+        except PreflabError as error:
+            if error is late:
+                raise
+            raise PreflabError(f"{self.name}, {what}: {error.found}", error.expected, error.do) from error
         except CAUGHT as error:
             raise self._wrong(f"{what} raised {type(error).__name__}: {error}", "a result") from error
+
+    def _number(self, what: str, value: Any) -> float:
+        """The value as a float that float32 can hold."""
+        given = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
+        try:
+            number = float(given) if isinstance(given, numbers.Real) else math.nan
+        except OverflowError:
+            number = math.inf
+        if not abs(number) <= LARGEST:
+            raise self._wrong(f"{what} is {value!r}", "a finite number")
+        return number
 
     def _wrong(self, found: str, expected: str) -> PreflabError:
         return PreflabError(
@@ -120,7 +146,7 @@ class EnvironmentSource:
 
 
 def check_columns(columns: Sequence[Mapping[str, Any]], name: str) -> None:
-    """Checks that all episodes have columns of the same names.
+    """Check that all episodes have columns of the same names.
 
     Raises:
         PreflabError: they differ.

@@ -148,12 +148,15 @@ def score_rollouts(
 
 
 def scoring_items(rollouts: Rollouts) -> list[ScoringItem]:
-    """The rollouts as items for a scorer, dialogues with their turns."""
+    """The rollouts as items for a scorer, dialogues with their turns.
+
+    A dialogue whose last turn the policy ended is a complete text (`stop`), even if a limit of turns cut the episode.
+    """
     rows = zip(
         rollouts.prompts,
         rollouts.texts,
         rollouts.sequences,
-        rollouts.finished.tolist(),
+        rollouts.closed.tolist(),
         rollouts.turns,
         strict=True,
     )
@@ -163,10 +166,11 @@ def scoring_items(rollouts: Rollouts) -> list[ScoringItem]:
             text,
             sequence.prompt_ids,
             sequence.completion_ids,
-            "stop" if finished else "length",
+            "stop" if closed else "length",
             turns if len(turns) > 1 else (),
+            sequence.policy_tokens,
         )
-        for prompt, text, sequence, finished, turns in rows
+        for prompt, text, sequence, closed, turns in rows
     ]
 
 

@@ -160,12 +160,12 @@ def collect(run: PpoRun, step: int) -> Rollouts:
 def score(run: PpoRun, rollouts: Rollouts) -> tuple[Tensor, dict[str, Tensor]]:
     """Step 2: (B,) rewards, less the penalty for completions cut by the length limit, and their terms by name.
 
-    They include what an environment gave (`turn_rewards`). With `bootstrap_truncated` nothing else counts in a cut
-    completion; its last value takes the place of the rest (`advantages`).
+    They include what an environment gave (`turn_rewards`). With `bootstrap_truncated` nothing else counts in a
+    completion that would go on; its last value takes the place of the rest (`advantages`).
     """
     total, terms = score_rollouts(run.scorer, rollouts, missing_eos_penalty=run.settings.missing_eos_penalty)
     if run.settings.bootstrap_truncated:
-        total = torch.where(rollouts.finished, total, rollouts.turn_rewards.sum(1))
+        total = torch.where(rollouts.terminal, total, rollouts.turn_rewards.sum(1))
     return total, terms
 
 
@@ -188,7 +188,7 @@ def advantages(run: PpoRun, rollouts: Rollouts, scores: Tensor, kl_coef: float) 
         else:
             rewards = scale_to_unit_variance(rewards, mask, sums=sums)
         scale = float(whitening_scale(sums))
-    bootstrap = rollouts.last_values.masked_fill(rollouts.finished, 0.0) if settings.bootstrap_truncated else None
+    bootstrap = rollouts.last_values.masked_fill(rollouts.terminal, 0.0) if settings.bootstrap_truncated else None
     raw, returns = gae(
         rewards, rollouts.values, mask, gamma=settings.gamma, lam=settings.lam, bootstrap_values=bootstrap
     )

@@ -128,7 +128,7 @@ class ImplicitScorer:
     def sequence(self, item: ScoringItem) -> TokenSequence:
         """The sequence to score: the sampled token ids if the tokenizers are the same, else the encoded text."""
         if self.takes_tokens and item.completion_ids:
-            return self.encoder.encode_sampled(item.prompt, item.prompt_ids, item.completion_ids)
+            return self.encoder.encode_sampled(item.prompt, item.prompt_ids, item.completion_ids, item.policy_tokens)
         return self.encoder.encode_written(item.prompt, item.completion)
 
 

@@ -115,10 +115,18 @@ class Encoder:
         return self.truncate(self.renderer.scored(prompt, completion))
 
     def encode_sampled(
-        self, prompt: Prompt, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]
+        self,
+        prompt: Prompt,
+        prompt_ids: tuple[int, ...],
+        completion_ids: tuple[int, ...],
+        policy_tokens: tuple[bool, ...] | None = None,
     ) -> TokenSequence:
         """The sequence of a completion sampled with this tokenizer, with the end that its text would get."""
-        return self.truncate(TokenSequence(prompt_ids, self.renderer.closed(prompt, completion_ids)))
+        ids = self.renderer.closed(prompt, completion_ids)
+        if policy_tokens is None:
+            return self.truncate(TokenSequence(prompt_ids, ids))
+        added = len(ids) - len(completion_ids)  # of the end of the last turn, which is the policy's
+        return self.truncate(TokenSequence(prompt_ids, ids, (*policy_tokens, *(True,) * added)[: len(ids)]))
 
     def truncate(self, sequence: TokenSequence) -> TokenSequence:
         """The sequence cut to the limits: the first token and the last ones; at least one token counts as prompt.

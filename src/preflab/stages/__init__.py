@@ -99,13 +99,14 @@ def _check_models(recipe: Recipe, name: str) -> None:
 
     Raises:
         PreflabError: an encoder or an encoder–decoder where the stage must generate text, a reward model where it
-            needs a language model, or a model without its tokenizer.
+            needs a language model, a model without its tokenizer, or an encoder–decoder with an environment.
     """
     named = [(word, place) for refers, word, place in references(recipe.stages[name]) if refers == "model"]
     folders = [(word, place) for word, place in named if word not in recipe.stages and _is_folder(recipe, word)]
     if not folders:
         return
-    from preflab.models.kinds import check_no_reward_model, check_reads, check_writes
+    from preflab.conversations.exchange import refuse_apart
+    from preflab.models.kinds import check_no_reward_model, check_reads, check_writes, reads_prompts_apart
     from preflab.models.loading import check_tokenizer, read_config
     from preflab.models.packages import resolve_package
 
@@ -115,7 +116,10 @@ def _check_models(recipe: Recipe, name: str) -> None:
         try:
             if not carries_head:
                 check_no_reward_model(ref)
-            (check_reads if carries_head else check_writes)(word, read_config(ref))
+            config = read_config(ref)
+            (check_reads if carries_head else check_writes)(word, config)
+            if place == ("model",) and getattr(recipe.stages[name], "environment", None) is not None:
+                refuse_apart(reads_prompts_apart(config), word)
             check_tokenizer(resolve_package(ref))
         except PreflabError as error:
             raise PreflabError(f"stage {name}: {error.found}", error.expected, error.do) from error

@@ -19,6 +19,9 @@ from preflab.words import number, percent
 NUM_FIRST = 3
 """Number of steps averaged: the first ones, for the starting value of a metric, or the latest ones."""
 
+TURNS = "reward/environment/num_turns"
+"""Metric of runs with an environment: mean turns of the policy per episode."""
+
 Rows = list[dict[str, Any]]
 
 
@@ -113,12 +116,17 @@ def entropy_collapse(rows: Rows) -> tuple[str, str] | None:
 
 
 def length_drift(rows: Rows) -> tuple[str, str] | None:
-    """Fires if the mean length is above 1.5 times or below half of its starting value."""
-    first, now = _first(rows, "length/mean"), rows[-1].get("length/mean")
-    if first is None or now is None or 0.5 * first <= now <= 1.5 * first:
+    """Fires if the mean length is above 1.5 times or below half of its starting value.
+
+    Of episodes it is the length of a turn: how many turns there are is up to the environment too.
+    """
+    lengths = [{"length": row["length/mean"] / row.get(TURNS, 1.0)} for row in rows if "length/mean" in row]
+    first = _first(lengths, "length")
+    if first is None or "length/mean" not in rows[-1] or 0.5 * first <= lengths[-1]["length"] <= 1.5 * first:
         return None
+    what = "turn" if TURNS in rows[-1] else "completion"
     return (
-        f"the mean completion length went from {number(first)} to {number(now)} tokens",
+        f"the mean {what} length went from {number(first)} to {number(lengths[-1]['length'])} tokens",
         "kl_coef or missing_eos_penalty",
     )
 

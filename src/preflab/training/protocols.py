@@ -114,6 +114,11 @@ class Episode:
     """Per token, the environment's reward of a turn at the turn's last token, 0 elsewhere; None: no environment."""
     columns: Mapping[str, float] = field(default_factory=dict)
     """Numbers of the environment for the log."""
+    terminal: bool | None = None
+    """True: nothing would follow it. An episode that its environment ended is terminal even if a limit cut one of its
+    turns. None: as `finished`."""
+    closed: bool | None = None
+    """True: the policy ended its last turn; False: a limit of tokens cut that turn. None: as `finished`."""
 
 
 class Episodes(Protocol):
@@ -144,6 +149,8 @@ class ScoringItem:
     finish_reason: FinishReason = "stop"
     turns: tuple[Message, ...] = ()
     """The turns of the completion, if its text alone cannot represent them; otherwise ()."""
+    policy_tokens: tuple[bool, ...] | None = None
+    """Per completion token, True = the policy wrote it; None: it wrote all."""
 
     @classmethod
     def of(cls, prompt: Prompt, completion: Completion) -> ScoringItem:

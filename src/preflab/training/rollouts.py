@@ -27,6 +27,11 @@ class Rollouts:
     texts: list[str]
     finished: Tensor
     """(B,) bool, True = it ended with a stop token or by its environment, False = a limit of tokens or turns cut it."""
+    terminal: Tensor
+    """(B,) bool, True = nothing would follow its last token; also for an episode that its environment ended after a
+    limit of tokens had cut one of the turns."""
+    closed: Tensor
+    """(B,) bool, True = the policy ended its last turn, False = a limit of tokens cut that turn."""
     completion_mask: Tensor
     """(B, T) bool, True = a token the policy wrote."""
     sampler_logps: Tensor
@@ -99,6 +104,8 @@ class Rollouts:
             sequences=[TokenSequence(one.prompt_ids, one.token_ids, one.written) for one in episodes],
             texts=[one.text for one in episodes],
             finished=torch.tensor([one.finished for one in episodes]),
+            terminal=torch.tensor([one.finished if one.terminal is None else one.terminal for one in episodes]),
+            closed=torch.tensor([one.finished if one.closed is None else one.closed for one in episodes]),
             completion_mask=mask,
             sampler_logps=sampler_logps,
             trainer_logps=zeros.clone(),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from preflab.conversations.thinking import MARK
 from preflab.environments.loading import EnvironmentSource
 from preflab.environments.protocol import Reply
 from preflab.errors import PreflabError
@@ -162,6 +163,10 @@ def fails(self: Any, completion: str) -> Reply:
     return Echo.step(self, completion)
 
 
+def fails_by_rule(self: Any, completion: str) -> Reply:
+    raise PreflabError("no such move", "a move", "move")
+
+
 CASES: dict[str, tuple[Any, str]] = {
     "raises": (broken(step=fails), r"episode 0 \(.*\), turn 2: step raised ValueError: no such move"),
     "exits": (broken(step=lambda self, completion: exit()), "turn 1: step raised SystemExit"),
@@ -169,7 +174,17 @@ CASES: dict[str, tuple[Any, str]] = {
     "no turn": (broken(step=lambda self, completion: Reply(reward=1.0)), "neither a turn nor the end"),
     "turn": (broken(step=lambda self, completion: Reply(3)), r"the next turn is 3\na text"),
     "nan": (broken(step=lambda self, completion: Reply("a", reward=float("nan"))), "reward is nan"),
-    "column": (broken(step=lambda self, c: Reply("a", columns={"x": "y"})), r"x is 'y'\na finite number"),
+    "column": (broken(step=lambda self, c: Reply("a", columns={"x": "y"})), r"column x is 'y'\na finite number"),
+    "large": (broken(step=lambda self, c: Reply("a", reward=1e39)), r"reward is 1e\+39\na finite number"),
+    "nan beside a column": (
+        broken(step=lambda self, c: Reply("a", reward=float("nan"), columns={"reward": 1.0})),
+        "turn 1: reward is nan",
+    ),
+    "no columns": (broken(step=lambda self, c: Reply("a", columns=None)), "turn 1: columns is None"),  # type: ignore[arg-type]
+    "own count": (broken(step=lambda self, c: Reply("a", columns={"num_turns": 9.0})), "a column named num_turns"),
+    "own error": (broken(step=fails_by_rule), r"turn 1: step: no such move\na move\nmove"),
+    "exits in time": (broken(step=lambda self, completion: exit()), "turn 1: step raised SystemExit"),
+    "template": (broken(step=lambda self, c: Reply(MARK)), r"turn 1: .*does not write the turn"),
     "reset": (broken(reset=lambda self, prompt, seed: 1 / 0), r"episode 0 \(.*\): reset raised ZeroDivisionError"),
     "first": (broken(reset=lambda self, prompt, seed: 3), r"reset returned 3\na text"),
     "start": (broken(__init__=lambda self: [].pop()), r"Broken\(\) raised IndexError"),
@@ -182,8 +197,8 @@ CASES: dict[str, tuple[Any, str]] = {
 def test_a_fault_names_the_episode_and_the_turn(name: str) -> None:
     environment, message = CASES[name]
     with pytest.raises(PreflabError, match=message) as error:
-        play(environment, timeout_s=0.2 if name == "slow" else None)
-    assert "never counts as a reward of 0" in error.value.do or name == "long"
+        play(environment, timeout_s=0.2 if name == "slow" else 20.0 if name == "exits in time" else None)
+    assert "never counts as a reward of 0" in error.value.do or name in ("long", "own error", "template")
 
 
 class Uneven(Echo):
@@ -194,6 +209,42 @@ class Uneven(Echo):
 def test_columns_have_the_same_names_in_every_episode() -> None:
     with pytest.raises(PreflabError, match=r"columns \(a\), another with \(b\)"):
         play(Uneven)
+
+
+def test_columns_have_the_same_names_in_later_episodes() -> None:
+    """The first call of `play` has columns named `a`, the second `b`, as after a change of groups within a step."""
+    episodes = talking_episodes(talking_trunk(), Uneven)
+    assert set(episodes.play([ONE], (1,), (7,))[0].columns) == {"num_turns", "a"}
+    with pytest.raises(PreflabError, match=r"columns \(a\), another with \(b\)"):
+        episodes.play([ONE], (1,), (8,))
+
+
+class Whole(Echo):
+    """Answers with whole numbers where truth values and floats are meant, and writes into its prompt."""
+
+    def reset(self, prompt: Prompt, seed: int) -> str:
+        prompt.columns["topic"] = prompt.columns.get("topic", "") + "!"  # type: ignore[index]
+        self.topic = prompt.columns["topic"]
+        return super().reset(prompt, seed)
+
+    def step(self, completion: str) -> Reply:
+        return Reply(self.topic, reward=torch.tensor(2), end=0)  # type: ignore[arg-type]
+
+
+def test_whole_numbers_become_truth_values_and_floats() -> None:
+    """Of integers, `~finished` would be −1 or −2 in place of a truth value."""
+    rollouts = Rollouts.of_episodes(play(Whole))
+    for tensor in (rollouts.finished, rollouts.terminal, rollouts.closed):
+        assert tensor.dtype == torch.bool
+    assert not rollouts.finished.any()
+    assert set(rollouts.turn_rewards.flatten().tolist()) == {0.0, 2.0}
+
+
+def test_an_episode_does_not_change_the_prompt_of_the_next() -> None:
+    prompt = Prompt.make(text="two", columns={"topic": "x"})
+    episodes = talking_episodes(talking_trunk(), Whole).play([prompt, prompt], (1, 2), (7, 7))
+    assert [episode.last_turn for episode in episodes] == ["x!", "x!"]
+    assert prompt.columns == episodes[0].prompt.columns == {"topic": "x"}
 
 
 class NoStep:
@@ -221,8 +272,9 @@ def test_prompts_come_from_the_class_where_the_recipe_names_none() -> None:
     assert [one.text for one in EnvironmentSource.load("talking_world:Echo").prompts()] == ["one", "two"]
     with pytest.raises(PreflabError, match=r"has no `prompts\(\)`"):
         EnvironmentSource("x:NoStep", NoStep).prompts()  # type: ignore[arg-type]
-    with pytest.raises(PreflabError, match=r"prompts\(\) returned \[\]"):
-        EnvironmentSource("x:Empty", broken(prompts=staticmethod(list))).prompts()
+    for wrong, shown in (([], r"\[\]"), (None, "None"), ("a text", "'a text'"), ([3], r"\[3\]")):
+        with pytest.raises(PreflabError, match=rf"prompts\(\) returned {shown}\na list of texts or prompts"):
+            EnvironmentSource("x:Empty", broken(prompts=staticmethod(lambda wrong=wrong: wrong))).prompts()
 
 
 def test_sequences_keep_the_mask() -> None:

@@ -6,6 +6,8 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,10 @@ from preflab.errors import PreflabError
 from preflab.files import read_jsonl
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.recipe import load_recipe
+from preflab.rewards import sources
+from preflab.settings.grpo import GrpoSettings
+from preflab.stages.common.judge_reward import JudgeInputs
+from tiny_encoder_decoders import save_encoder_decoder
 from tiny_worlds import kept_rollouts
 
 GAME = '''
@@ -132,6 +138,45 @@ def test_faults_are_refused_before_anything_runs(project: Path) -> None:
         with pytest.raises(PreflabError) as error:
             run(override, only=override.split(".")[1])
         assert re.search(message, str(error.value)), (override, str(error.value))
+
+
+def test_an_encoder_decoder_is_refused_before_anything_runs(project: Path) -> None:
+    save_encoder_decoder("bart", project / "bart", ["which colour ? red blue green"])
+    with pytest.raises(PreflabError, match="bart is an encoder–decoder, and an environment answers it"):
+        run("stages.grpo.model=bart", only="grpo")
+    assert not list(project.glob("runs/grpo-*"))
+
+
+def test_rewards_are_told_of_the_longest_episode(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rotary frequencies of a reward model may depend on the longest row that it will read."""
+    sides, real = [], sources.PolicySide
+
+    def recorded(*arguments: Any) -> sources.PolicySide:
+        sides.append(real(*arguments))
+        return sides[-1]
+
+    monkeypatch.setattr(sources, "PolicySide", recorded)
+    run("stages.ppo.environment.max_tokens=40", only="ppo")
+    assert [side.max_new_tokens for side in sides] == [40]
+
+
+@pytest.mark.parametrize(
+    ("limits", "longest"), [({}, 2 * 8 * 3), ({"max_turns": 5}, 2 * 5 * 3), ({"max_tokens": 40}, 40)]
+)
+def test_a_judge_is_asked_about_dialogues_from_the_environments_prompts(
+    project: Path, limits: dict[str, int], longest: int
+) -> None:
+    """Without `prompts` they are those of the class; an episode has `max_turns` turns of 3 tokens and their answers."""
+    values = {
+        "model": "base", "environment": {"source": "my_game:Guess", **limits}, "decoding": {"max_new_tokens": 3},
+        "rewards": [{"judge": {"model": "./base"}, "criteria": {"kindness": 1.0}}],
+    }  # fmt: skip
+    ctx: Any = SimpleNamespace(
+        settings=GrpoSettings.model_validate(values), model_folder=Path, precision="float32", inputs={}
+    )
+    inputs = JudgeInputs.of(ctx)
+    assert [prompt.text for prompt in inputs.prompts] == ["a game"]
+    assert inputs.max_new_tokens == longest
 
 
 def test_train_from_python_takes_an_environment(project: Path) -> None:

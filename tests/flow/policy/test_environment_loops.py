@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from preflab.files import read_jsonl
+from preflab.messages import Message
 from preflab.models.trunk import Role, Trunk
 from preflab.policy import grpo, ppo
-from preflab.policy.completion_groups import score_rollouts
+from preflab.policy.completion_groups import score_rollouts, scoring_items
 from preflab.policy.grpo import train_grpo
 from preflab.policy.on_policy_setup import ppo_optimiser
 from preflab.policy.ppo import train_ppo
@@ -87,11 +88,25 @@ def poison(rollouts: Rollouts) -> None:
         getattr(rollouts, name).masked_fill_(~rollouts.completion_mask, math.nan)
 
 
-@pytest.mark.parametrize("treatment", ["reward_k1", "exact"])
-@pytest.mark.parametrize("kind", ["ppo", "grpo"])
-def test_turns_of_the_environment_carry_no_gradient(kind: str, treatment: str, tmp_path: Path) -> None:
-    plain = updated(kind, tmp_path, lambda rollouts: None, kl_treatment=treatment)
-    poisoned = updated(kind, tmp_path, poison, kl_treatment=treatment)
+ONCE = {"num_epochs": 1, "num_minibatches": 1}
+LOOPS: list[tuple[str, dict[str, Any]]] = [
+    ("ppo", {"kl_treatment": "reward_k1"}),
+    ("ppo", {"kl_treatment": "exact", "whiten_rewards": "published"}),
+    ("ppo", {"kl_treatment": "sequence_loss", "whiten_rewards": "scale", "bootstrap_truncated": True, **ONCE}),
+    ("grpo", {"kl_treatment": "reward_k1"}),
+    ("grpo", {"kl_treatment": "exact", "algorithm": "dr_grpo"}),
+    ("grpo", {"kl_treatment": "token_k3", "algorithm": "gspo"}),
+    ("grpo", {"kl_treatment": "token_k3", "algorithm": "dapo"}),
+    ("grpo", {"kl_treatment": "sequence_loss", "algorithm": "rloo", **ONCE}),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"), LOOPS, ids=[f"{kind} {'-'.join(map(str, c.values()))}" for kind, c in LOOPS]
+)
+def test_turns_of_the_environment_carry_no_gradient(kind: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    plain = updated(kind, tmp_path, lambda rollouts: None, **changes)
+    poisoned = updated(kind, tmp_path, poison, **changes)
     before = talking_trunk(ROLES[kind]).state_dict()
     assert any(not torch.equal(tensor, before[name]) for name, tensor in plain.items())
     for name, tensor in plain.items():
@@ -133,6 +148,41 @@ def test_with_bootstrap_a_cut_episode_keeps_the_rewards_of_its_turns(tmp_path: P
     scores, _ = ppo.score(run, rollouts := ppo.collect(run, 0))
     assert scores.tolist() == rollouts.turn_rewards.sum(1).tolist(), "one per turn; nothing for the rest, which is cut"
     assert not rollouts.finished.any()
+
+
+@pytest.mark.parametrize(("terminal", "expected"), [(True, [0.0, 3.0, 0.0, 3.0]), (False, [0.0, 3.0, 0.0, 8.0])])
+def test_only_an_episode_that_would_go_on_is_bootstrapped(
+    terminal: bool, expected: list[float], tmp_path: Path
+) -> None:
+    """A limit of tokens cut the first turn. If the environment ended the episode, its rewards are complete: by hand,
+    with values 0, γ = 1 and λ = 0, each token's return is its reward, and the last one's 3 and the last value 5."""
+    rewards = (0.0, 3.0, 0.0, 3.0)
+    episode = Episode(
+        the_prompt()[0][0], (3,), (4, 5, 6, 7), (0.0,) * 4, "", False, (True, True, False, True),
+        rewards=rewards, columns={"num_turns": 2.0}, terminal=terminal, closed=True,
+    )  # fmt: skip
+    changes = {"lam": 0.0, "whiten_advantages": False, "bootstrap_truncated": True}
+    run = talking_ppo(tmp_path, talking_trunk(ROLES["ppo"]), **changes)
+    run.scorer = WeightedSum([Term("more", 1.0, FunctionScorer(lambda ids: 100.0))])
+    rollouts = Rollouts.of_episodes([episode])
+    rollouts.last_values = torch.tensor([5.0])
+    scores, _ = ppo.score(run, rollouts)
+    assert scores.tolist() == [106.0 if terminal else 6.0]
+    batch = ppo.advantages(run, rollouts, rollouts.turn_rewards.sum(1), 0.0)
+    assert batch.returns.tolist() == [expected]
+
+
+def test_scorers_learn_whether_the_last_turn_is_whole_and_which_tokens_are_the_policys() -> None:
+    """A dialogue that a limit of turns cut is a complete text; what a limit of tokens cut within a turn is not."""
+    prompt, written = the_prompt()[0][0], (True, False, True)
+    turns = (Message("assistant", "a"), Message("user", "b"), Message("assistant", "c"))
+    episodes = [
+        Episode(prompt, (3,), (4, 5, 6), (0.0,) * 3, "", False, written, turns=turns, closed=closed)
+        for closed in (True, False)
+    ]
+    items = scoring_items(Rollouts.of_episodes(episodes))
+    assert [item.finish_reason for item in items] == ["stop", "length"]
+    assert [item.policy_tokens for item in items] == [written, written]
 
 
 def test_other_rewards_are_added_and_may_not_take_the_name(tmp_path: Path) -> None:

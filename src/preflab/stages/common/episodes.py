@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from preflab.conversations.renderer import Renderer
     from preflab.environments.episodes import EnvironmentEpisodes
     from preflab.records import Prompt
+    from preflab.stages.base import StageContext
     from preflab.training.protocols import Sampler
     from preflab.training.token_limits import TokenLimits
 
@@ -24,6 +25,22 @@ def own_prompts(settings: Any) -> list[Prompt]:
     from preflab.environments.loading import EnvironmentSource
 
     return EnvironmentSource.load(settings.environment.source, settings.environment.timeout_s).prompts()
+
+
+def asked_prompts(ctx: StageContext) -> list[Prompt]:
+    """The prompts of a stage: those that it names, else those of its environment."""
+    return own_prompts(ctx.settings) if ctx.settings.prompts is None else ctx.prompts(ctx.settings.prompts)
+
+
+def longest_completion(settings: Any) -> int:
+    """Most tokens of a completion of a stage with these settings.
+
+    Of an episode it is `environment.max_tokens`; without that, as many turns as there may be, in which the environment
+    says as much as the policy.
+    """
+    num_new: int = getattr(settings, "decoding", settings).max_new_tokens
+    environment: EnvironmentSettings | None = getattr(settings, "environment", None)
+    return num_new if environment is None else environment.max_tokens or 2 * environment.max_turns * num_new
 
 
 def single_answers_note(name: str, settings: Mapping[str, Any]) -> list[str]:
@@ -57,13 +74,15 @@ def make_episodes(
     """What plays the episodes; None without an environment.
 
     Raises:
-        PreflabError: the environment cannot be loaded.
+        PreflabError: the environment cannot be loaded, or the model is an encoder–decoder.
     """
+    from preflab.conversations.exchange import refuse_apart
     from preflab.environments.episodes import EnvironmentEpisodes
     from preflab.environments.loading import EnvironmentSource
 
     if settings is None:
         return None
+    refuse_apart(renderer.apart)
     source = EnvironmentSource.load(settings.source, settings.timeout_s)
     most = longest_episode(settings, limits)
     return EnvironmentEpisodes(source, renderer, sampler, decoding, settings.max_turns, most)

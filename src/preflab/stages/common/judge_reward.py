@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from preflab.errors import PreflabError
 from preflab.stages.base import StageContext
+from preflab.stages.common.episodes import asked_prompts, longest_completion
 
 if TYPE_CHECKING:
     from preflab.labelers.ai import Judge
@@ -26,6 +27,7 @@ class JudgeInputs:
     prompts: list[Prompt]
     """The prompts whose completions are judged; [] without an AI judge."""
     max_new_tokens: int
+    """Tokens of the longest completion."""
     lines: Mapping[str, dict[str, tuple[float, float]]]
     """Name of the reward → criterion → (intercept, slope) of its calibration."""
     precision: str
@@ -41,8 +43,8 @@ class JudgeInputs:
         sources = [source for source in settings.rewards if source.judge is not None]
         return cls(
             model_folder=ctx.model_folder,
-            prompts=ctx.prompts(settings.prompts) if sources else [],
-            max_new_tokens=getattr(settings, "decoding", settings).max_new_tokens,
+            prompts=asked_prompts(ctx) if sources else [],
+            max_new_tokens=longest_completion(settings),
             lines={_name(source): _lines(ctx, source) for source in sources},
             precision=ctx.precision,
         )

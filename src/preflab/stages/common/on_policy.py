@@ -71,7 +71,7 @@ def ask(ctx: StageContext) -> Asked:
         PreflabError: prompts cannot be read, the criterion does not exist, or a tracker is not installed.
     """
     from preflab.rewards.functions import FunctionScorer, load_function
-    from preflab.stages.common.episodes import own_prompts
+    from preflab.stages.common.episodes import asked_prompts
     from preflab.stages.common.learning import accelerator_for
     from preflab.stages.common.recipe_rewards import scorer_maker
 
@@ -82,7 +82,7 @@ def ask(ctx: StageContext) -> Asked:
         stage=StageFacts.of(ctx),
         base=ctx.model_folder(settings.model),
         reference=None if other in (None, settings.model) else ctx.model_folder(other),
-        prompts=own_prompts(settings) if settings.prompts is None else ctx.prompts(settings.prompts),
+        prompts=asked_prompts(ctx),
         held_out=ctx.prompts(settings.held_out_prompts)[: settings.stop.num_prompts] if measured else [],
         criterion=FunctionScorer(load_function(settings.stop.criterion)) if measured else None,
         make_scorer=scorer_maker(ctx, tokens_per_batch=settings.optimiser.tokens_per_micro_batch),
@@ -126,6 +126,7 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
     if environment is not None:
         rows = [range(longest_episode(environment, limits) - num_new)]
     longest = fix_row_lengths(trunk.row_lengths, rows, num_new)
+    num_written = num_new if environment is None else longest_episode(environment, limits)
     source = EngineSource.of_trunk(trunk, renderer.stop_token_ids, keep_states=trunk.plain_because is None)
     engine = make_engine(source, asked.stage.engine)
     run = OnPolicyRun(
@@ -133,7 +134,7 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
         settings=settings,
         prompts=learned.prompts,
         sampler=engine,
-        scorer=asked.make_scorer(PolicySide(trunk.tokenizer, trunk, base_hash, learned.prompts, num_new)),
+        scorer=asked.make_scorer(PolicySide(trunk.tokenizer, trunk, base_hash, learned.prompts, num_written)),
         decode=renderer.decode,
         folder=asked.stage.folder,
         seed=asked.stage.seed,
