@@ -54,11 +54,12 @@ def language(
     """
     from preflab.games.by_language import LanguageSettings, make_base, train_player
     from preflab.games.check import require_contract
-    from preflab.games.opponents import known_game
+    from preflab.games.opponents import known_game, opponent_named
 
     with speaking(as_json) as speaker:
         loaded = known_game(game)
         require_contract(loaded)
+        opponent_named(opponent, game)  # refused before anything is trained
         folder = out or Path(f"{loaded.name}-{by.value}-{seed}")
         base = folder / "base"
         settings = LanguageSettings(
