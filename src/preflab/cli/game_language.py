@@ -31,7 +31,7 @@ def language(
         ),
     ] = "mixture:0.3",
     num_steps: Annotated[
-        int | None, typer.Option("--steps", help="Steps of 512 games.", min=1, show_default="ppo 150, grpo 300")
+        int | None, typer.Option("--steps", help="Steps of 512 games.", min=1, show_default="ppo 150, grpo 160")
     ] = None,
     target: Annotated[
         float,
@@ -65,7 +65,7 @@ def language(
         settings = LanguageSettings(
             by="ppo" if by is Loop.ppo else "grpo",
             opponent=opponent,
-            num_steps=num_steps or (150 if by is Loop.ppo else 300),
+            num_steps=num_steps or (150 if by is Loop.ppo else 160),
             target=target,
             seed=seed,
         )
