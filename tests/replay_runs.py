@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,21 @@ def pairs_run(runs: Path, kind: str = "dpo", *, kept: bool = True) -> Path:
         rows = [row for pair in range(3) for row in pair_rows(step, pair, reward=kind == "reward")]
         write_step(folder / "pairs", step, rows)
     return folder
+
+
+def dialogue(step: int, row: int, **columns: Any) -> dict[str, Any]:
+    """A rollout with an environment: the policy says "hello ." and "four ", the environment "what is 2 + 2 ?"; then
+    it ends with "right". The rewards of the turns are 0.5 and 2."""
+    tokens = ["hello", " .", "", "\n", "what", " is", " 2", " +", " 2", " ?", "\n", "four", ""]
+    written = [True] * 3 + [False] * 8 + [True] * 2
+    made = rollout(step, row, tokens)
+    per = {
+        name: [value if own else math.nan for value, own in zip(made[name], written, strict=True)]
+        for name in (*PER_TOKEN, "values", "returns")
+    }
+    return {
+        **made, **per, "written": written, "turns": ["hello .", "what is 2 + 2 ?", "four"],
+        "turn_rewards": [0.0, 0.0, 0.5, *[0.0] * 9, 2.0], "last_turn": "right",
+        "completion": "assistant: hello .\n\nuser: what is 2 + 2 ?\n\nassistant: four", "reward": 2.5,
+        "reward/rm": 2.5, "reward/brief": 0.0, **columns,
+    }  # fmt: skip

@@ -29,7 +29,10 @@ LabelerKind = Literal["person", "ai", "simulated"]
 FinishReason = Literal["stop", "length", "imported"]
 Way = WayName
 """The name of a way of judging (`ways`)."""
-Content = Literal["plain", "markdown", "code", "chat", "image"]
+Content = Literal["plain", "markdown", "code", "chat", "image", "playout"]
+
+ENVIRONMENT = "environment"
+"""Column of a dialogue's completion: what its environment gave, {"reward", "turn_rewards", "last_turn", "columns"}."""
 
 
 def content_id(kind: str, content: Any) -> str:
@@ -177,6 +180,26 @@ class Completion:
     def text(self) -> str:
         """All spans as one text; several turns are separated by blank lines, each after its role."""
         return shown_turns(self.turns) if len(self.turns) > 1 else "".join(span.text for span in self.spans)
+
+    @property
+    def last_turn(self) -> str:
+        """What an environment said at the end, which the policy did not read and does not learn from; "" if nothing."""
+        given = self.columns.get(ENVIRONMENT)
+        said = given.get("last_turn") if isinstance(given, Mapping) else None
+        return said if isinstance(said, str) else ""
+
+    @property
+    def shown_spans(self) -> tuple[Span, ...]:
+        """The completion as a person judges it: its spans, then the environment's last turn."""
+        said = self.last_turn
+        return (*self.spans, Span.of_turn(Message("user", said))) if said else self.spans
+
+    @property
+    def shown(self) -> str:
+        """`shown_spans` as one text; several turns are separated by blank lines, each after its role."""
+        if not self.last_turn:
+            return self.text
+        return shown_turns([span.message or Message(span.role, span.text) for span in self.shown_spans])
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from source_tree import PACKAGE, imports, module_name, modules, room, tracked_fi
 # Dependencies point one way. Each line may import itself and every line above it, as far as its own entry says.
 LEAVES = {
     "errors", "messages", "ways", "records", "settings", "files", "storable", "yaml_files", "seeds", "progress",
-    "words", "maths", "statistics", "user_code",
+    "words", "maths", "statistics", "user_code", "clips",
 }  # fmt: skip
 FOUNDATION = {"conversations", "models", "training"}
 ROOMS = {
@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "progress": {"errors", "words"},
     "words": set(),
     "user_code": {"errors"},
+    "clips": {"errors", "words"},
     "statistics": {"errors", "words"},
     "recipe": {"errors", "seeds", "settings", "words", "yaml_files"},
     **dict.fromkeys(FOUNDATION, LEAVES | FOUNDATION),
@@ -181,6 +182,7 @@ THIRD_PARTY = {
     "progress": {"rich"},
     "words": set(),
     "user_code": {"errors"},
+    "clips": {"errors", "words"},
     "statistics": {"numpy", "scipy"},
     "feedback": {"numpy", "scipy"},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -12,10 +13,12 @@ import pytest
 
 import replay_runs
 import report_runs
+from dialogue_campaigns import dialogue_campaign
 from labelling_site import Site
 from lead_world import LeadWorld, make_lead_world
 from live_page import Typist, live_facts, served
 from pictures import png
+from playouts import PLAYOUTS, make_playout_campaign
 from preflab.explain.game_page import game_page
 from preflab.explain.game_tables import game_tables, player_tables
 from preflab.explain.replay_data import replay_data
@@ -156,6 +159,9 @@ def campaigns(site: Site) -> list[Campaign]:
         *made,
         site.campaign("ranking", [names], content="image", overlap=9),
         site.campaign("ranking", [["a", "b"]], content="code"),
+        dialogue_campaign(site),
+        dialogue_campaign(site, "side_by_side", 2, content="chat"),
+        *(make_playout_campaign(site.ws, way, PLAYOUTS[:2]) for way in ("ranking", "side_by_side")),
     ]
 
 
@@ -231,7 +237,7 @@ def test_leads_pages(browser: Any, world: LeadWorld, axe: str, scheme: str, widt
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report about every kind of stage, an empty completion in it."""
+    """A report about every kind of stage, an empty completion and dialogues in it."""
     folder = tmp_path_factory.mktemp("axe-report")
     runs = folder / "runs"
     samples = report_runs.sample_rows(12)
@@ -239,8 +245,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folders = [
         report_runs.sft_run(runs), *report_runs.feedback_runs(runs), report_runs.reward_run(runs),
         report_runs.ppo_run(runs), report_runs.ppo_run(runs, "ppo_free", free=True, alarms=report_runs.ALARMS),
-        report_runs.evaluate_run(runs, samples),
+        report_runs.evaluate_run(runs, samples), report_runs.ppo_run(runs, "ppo_talks"),
     ]  # fmt: skip
+    shutil.rmtree(folders[-1] / "rollouts")
+    talks = [replay_runs.dialogue(1, 0), replay_runs.dialogue(1, 1, turns=["", "what", "w" * 300])]
+    replay_runs.write_step(folders[-1] / "rollouts", 1, talks)
     page = folder / "report.html"
     page.write_text(build_report(folders, title="Manners", base=folder), encoding="utf-8")
     return page
@@ -277,7 +286,7 @@ def test_the_simulator(browser: Any, axe: str, tmp_path: Path, scheme: str, widt
 
 @pytest.fixture(scope="module")
 def replays(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Replays of two runs, of one with long, empty and unwritten tokens, and of pairs."""
+    """Replays of two runs, of one with long, empty and unwritten tokens, of dialogues, and of pairs."""
     folder = tmp_path_factory.mktemp("axe-replay")
 
     def with_top(row: int, tokens: list[str], **columns: Any) -> dict[str, Any]:
@@ -288,9 +297,14 @@ def replays(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     rows = [with_top(0, replay_runs.sentence(0, 12)), with_top(1, []), with_top(2, ["a", "b"], written=[True, False])]
     first, other = replay_runs.ppo_run(folder, rows={3: rows}), replay_runs.ppo_run(folder, "ppo_free", steps=4)
     long = replay_runs.ppo_run(folder, "long", steps=1, rows={0: [replay_runs.rollout(0, 0, ["a"] * 401)]}, alarms=[])
+    talks = [
+        replay_runs.dialogue(0, 0),
+        replay_runs.dialogue(0, 1, turns=["w " * 500, "", "four"], last_turn="w" * 500),
+    ]
+    dialogues = replay_runs.ppo_run(folder, "dialogues", steps=1, rows={0: talks}, alarms=[])
     pairs = [replay_runs.pairs_run(folder)], [replay_runs.pairs_run(folder, "reward", kept=False)]
     pages = []
-    for runs in ([first, other], [long], *pairs):
+    for runs in ([first, other], [long], [dialogues], *pairs):
         pages.append(folder / f"{len(pages)}.html")
         pages[-1].write_text(replay_page(replay_data(runs)), encoding="utf-8")
     return pages
@@ -300,10 +314,16 @@ def replays(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_the_replay(browser: Any, replays: list[Path], axe: str, scheme: str, width: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
     page = context.new_page()
-    two, long, *pairs = replays
-    assert [wrong for file in (two, *pairs) for wrong in looked_over(page, axe, file.as_uri())] == []
+    two, long, dialogues, *pairs = replays
+    assert [wrong for file in (two, dialogues, *pairs) for wrong in looked_over(page, axe, file.as_uri())] == []
     page.goto(long.as_uri())
     assert violations(page, axe) == []
+    page.goto(dialogues.as_uri())
+    page.locator("#other").select_option(index=1)
+    page.locator("#numbers").check()
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert violations(page, axe) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.goto(two.as_uri())
     page.locator("#alarms button").first.click()
     page.locator("#other").select_option(index=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from pyarrow import parquet
 from preflab.explain import replay_rows
 from preflab.explain.replay_data import replay_data
 from preflab.explain.replay_page import replay_page
-from replay_runs import PER_TOKEN, pairs_run, ppo_run, rollout, sentence
+from replay_runs import PER_TOKEN, dialogue, pairs_run, ppo_run, rollout, sentence
 from web.test_hostile_browser import ATTACKS, RUN
 
 pytestmark = pytest.mark.browser
@@ -134,10 +135,92 @@ def test_credit_skips_tokens_that_the_policy_did_not_write(open_page: OpenPage, 
     select(page, "quantity", "credit")
     page.locator("#lambda").fill("0.5")
     page.locator("#numbers").check()
-    assert page.locator(".value").all_inner_texts() == ["+1", "–", "+2"]
+    assert page.locator(".value").all_inner_texts() == ["+1", "", "+2"]
     select(page, "quantity", "gae")
-    assert page.locator(".value").all_inner_texts() == ["+0.5", "–", "+1"]
+    assert page.locator(".value").all_inner_texts() == ["+0.5", "", "+1"]
     assert "not written by the policy" in page.locator(".token").nth(1).get_attribute("aria-label")
+
+
+def test_a_dialogue_has_its_turns_and_their_rewards(open_page: OpenPage, tmp_path: Path) -> None:
+    row = dialogue(0, 0)
+    page = open_page(ppo_run(tmp_path / "runs", steps=1, rows={0: [row]}, alarms=[]))
+    turns = page.locator(".strip [role=group]")
+    assert [turn.get_attribute("aria-label") for turn in turns.all()] == [
+        "Turn 1, Policy, reward +0.5", "Turn 2, Environment", "Turn 3, Policy, reward +2",
+    ]  # fmt: skip
+    assert turns.locator(".speaker").all_inner_texts() == ["Policy", "Environment", "Policy"]
+    assert [turn.locator(".token").count() for turn in turns.all()] == [3, 8, 2]
+    assert turns.locator(".earned").all_inner_texts() == ["reward +0.5", "reward +2"]
+    last = page.locator("article > .turn.last")
+    assert last.inner_text().splitlines()[0] == "Environment, at the end (the policy did not read it)"
+    assert "right" in last.inner_text()
+    page.locator("article details summary").first.click()
+    said = " | ".join(page.locator("ol.dialogue > li").all_inner_texts()).split()
+    assert " ".join(said) == (
+        "Policy hello . reward +0.5 | Environment what is 2 + 2 ? | Policy four reward +2 | "
+        "Environment, at the end (the policy did not read it) right"
+    )
+    assert page.locator("#rows .text").inner_text() == (
+        "Policy: hello . · Environment: what is 2 + 2 ? · Policy: four · Environment: right"
+    )
+    facts = page.locator("article .facts").first.inner_text()
+    assert "reward 2.5 (rm 2.5, brief 0) · 2 turns of the policy · 5 of 13 tokens · KL " in facts
+    assert facts.endswith("ended by the environment")
+    kl = sum(value for value, own in zip(row["kl"], row["written"], strict=True) if own)
+    assert read_number(facts.partition("KL ")[2]) == pytest.approx(kl, rel=1e-3)
+
+
+def test_tokens_of_the_environment_have_no_numbers(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(ppo_run(tmp_path / "runs", steps=1, rows={0: [dialogue(0, 0)]}, alarms=[]))
+    page.locator("#numbers").check()
+    for name in page.locator("#quantity option").evaluate_all("all => all.map(one => one.value)"):
+        select(page, "quantity", name)
+        values = page.locator(".strip .value").all_inner_texts()
+        assert [value != "" for value in values] == [True] * 3 + [False] * 8 + [True] * 2, name
+        assert "NaN" not in page.locator("#legend").inner_text()
+    assert page.locator(".token").nth(4).get_attribute("aria-label") == "what, not written by the policy"
+    page.locator(".token").nth(4).click()
+    said = page.locator("#selected-said").inner_text()
+    assert said.endswith("token 5 of 13, Turn 2, Environment: not written by the policy, so it has no numbers")
+    assert page.locator("#selected-numbers").inner_text() == ""
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("document.activeElement.getAttribute('aria-posinset')") == "3", "from turn to turn"
+    page.locator("#farthest summary").click()
+    page.locator("#farthest li").first.wait_for()
+    assert page.locator("#farthest li").count() == 5
+    assert "NaN" not in page.locator("main").inner_text()
+
+
+def test_rewards_of_turns_are_credited_by_hand(open_page: OpenPage, tmp_path: Path) -> None:
+    """γλ = 1/2, rewards 1 and 4 at the ends of two turns of 2 tokens and of 1, and 8 of another term at the very end.
+
+    Credit 12 of the last token; 1 + 12/2 = 7; 7/2 = 3.5. With V = 0 everywhere the advantage is the same.
+    """
+    row = dialogue(
+        0, 0, tokens=list("abxyc"), token_ids=[1, 2, 3, 4, 5], written=[True, True, False, False, True],
+        turns=["ab", "xy", "c"], turn_rewards=[0.0, 1.0, 0.0, 0.0, 4.0], reward=13.0,
+    )  # fmt: skip
+    row |= {name: row[name][:5] for name in (*PER_TOKEN, "returns")} | {"values": [0.0, 0.0, math.nan, math.nan, 0.0]}
+    page = open_page(ppo_run(tmp_path / "runs", steps=1, rows={0: [row]}, alarms=[]))
+    page.locator("#numbers").check()
+    for name in ("credit", "gae"):
+        select(page, "quantity", name)
+        page.locator("#lambda").fill("0.5")
+        assert page.locator(".strip .value").all_inner_texts() == ["+3.5", "+7", "", "", "+12"]
+
+
+def test_repeats_are_those_of_the_policy(open_page: OpenPage, tmp_path: Path) -> None:
+    """a b c | a b c | a b c: only the last c ends a 3-gram that the policy had written; none spans two turns."""
+    row = dialogue(
+        0, 0, tokens=list("abcabcabc"), token_ids=[1, 2, 3] * 3, written=[True] * 3 + [False] * 3 + [True] * 3,
+        turns=["abc"] * 3, turn_rewards=[0.0] * 9,
+    )  # fmt: skip
+    row |= {name: row[name][:9] for name in (*PER_TOKEN, "values", "returns")}
+    page = open_page(ppo_run(tmp_path / "runs", steps=1, rows={0: [row]}, alarms=[]))
+    page.locator("#numbers").check()
+    select(page, "quantity", "repeat")
+    assert page.locator(".strip .value").all_inner_texts() == ["0", "0", "0", "", "", "", "0", "0", "1"]
 
 
 def test_credit_counts_the_tokens_of_a_gap(

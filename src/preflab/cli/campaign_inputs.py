@@ -93,7 +93,8 @@ def read_rows(file: Path, options: CampaignOptions, to_stored: Callable[[str], s
     from preflab.store.formats.row_reading import numbered_rows, unit_of
     from preflab.ways.registry import WAYS
 
-    return groups_of_rows(numbered_rows(file), str(file), unit_of(file), to_stored, WAYS[options.way].least)
+    least = WAYS[options.way].least
+    return groups_of_rows(numbered_rows(file), str(file), unit_of(file), to_stored, least, options.content)
 
 
 def store_groups(store: Workspace, file: Path, read: Uploaded, options: CampaignOptions) -> list[tuple[str, ...]]:

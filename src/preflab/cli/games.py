@@ -41,7 +41,7 @@ class Player(StrEnum):
 
 
 GameArgument = Annotated[
-    str, typer.Argument(help="A Python file, a module, tic_tac_toe, cliff, or gymnasium:ID.", metavar="GAME")
+    str, typer.Argument(help="A Python file, a module, tic_tac_toe, cliff, stunts, or gymnasium:ID.", metavar="GAME")
 ]
 
 
@@ -51,6 +51,7 @@ def add_to(app: typer.Typer) -> None:
     group.command("check", help=check.__doc__)(check)
     group.command("learn", help=learn.__doc__)(learn)
     group.command("play", help=play.__doc__)(play)
+    group.command("playouts", help=playouts.__doc__)(playouts)
     group.command("language", help=language.__doc__)(language)
     app.add_typer(group, name="game")
 
@@ -164,6 +165,52 @@ def play(
         page = out or Path(f"play-{loaded.name}.html")
         write_text(page, game_page({**tables, "players": players}))
         speaker.last(page, f"open {shown_path(page)} in a browser")
+
+
+def playouts(
+    game: GameArgument,
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("playouts.jsonl"),
+    num: Annotated[int, typer.Option("--num", help="Playouts per prompt.", min=1, max=20)] = 4,
+    num_prompts: Annotated[int, typer.Option("--prompts", help="Prompts: openings of the game.", min=1)] = 20,
+    most_plies: Annotated[int, typer.Option("--plies", help="Moves of the longest opening.", min=0, max=12)] = 4,
+    epsilon: Annotated[
+        float, typer.Option("--epsilon", help="Probability of a random move of the Q-player.", min=0, max=1)
+    ] = 0.3,
+    num_games: Annotated[int, typer.Option("--games", help="Games from which the Q-player learns.", min=1)] = 5_000,
+    add_to: Annotated[
+        Path | None,
+        typer.Option("--add-to", help="Add clips to the playouts of this file (prompt, completion); play none."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the learning, the openings and the moves.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Write playouts with their clips, for people to judge: by a Q-player that explores and by random moves in turn.
+
+    `preflab campaign create FILE --name NAME --option content=playout` makes a campaign of them.
+    """
+    import json
+    import random
+
+    from preflab.files import write_text
+    from preflab.games.check import require_contract
+    from preflab.games.game import load_game
+    from preflab.games.playouts import explore, openings, playout_rows, random_policy, with_clips
+    from preflab.games.q_learning import QSettings, learn_by_q
+
+    with speaking(as_json) as speaker:
+        loaded = load_game(game)
+        require_contract(loaded)
+        if add_to is not None:
+            rows = with_clips(loaded, add_to)
+        else:
+            *_, table = learn_by_q(loaded, QSettings(num_games, discount=_default_discount(loaded), seed=seed))
+            players = {"q": explore(loaded, table.policy, epsilon), "random": random_policy(loaded)}
+            prompts = openings(loaded, most_plies)
+            random.Random(f"prompts {seed}").shuffle(prompts)
+            rows = playout_rows(loaded, players, prompts[:num_prompts], num, seed)
+        write_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        command = f"preflab campaign create {shown_path(out)} --name {loaded.name} --option content=playout"
+        speaker.last(out, command)
 
 
 def _learning(

@@ -76,13 +76,15 @@ def simulate(
     """
     from preflab.files import write_text
     from preflab.pipeline.finished import context_on, finished_runs, run_on
-    from preflab.stages.common.pooled_policies import common_settings
+    from preflab.stages.common.pooled_policies import check_single_answers, common_settings
 
     if live and as_json:
         raise PreflabError("--live with --json", "one of them: the page is served until Ctrl-C", "leave --json out")
     with speaking(as_json) as speaker:
         finished = finished_runs([find_run(run, recipe, workspace, finished=True) for run in runs])
         _check_policies(finished)
+        for run_name in finished.names:
+            check_single_answers(run_name, finished.steps[run_name].settings)
         changed, name = _with_prompts(finished.recipe, prompts or _default_prompts(finished))
         given: dict[str, Any] = {"num_prompts": num_prompts, "num_completions": num_completions}
         settings = _settings(finished, name, {key: value for key, value in given.items() if value is not None})

@@ -17,7 +17,7 @@ from preflab.explain.replay_alarms import alarm_view
 from preflab.explain.replay_rows import pack_floats, pack_row, spread_order
 from preflab.explain.rollout_files import read_step_file
 from preflab.files import read_json, read_jsonl
-from preflab.training.metrics import GLOSSARY
+from preflab.training.metrics import described_metric
 from preflab.training.record_columns import PAIRS, ROLLOUTS, Column
 from preflab.training.step_files import step_files, step_of
 from preflab.words import count
@@ -60,7 +60,7 @@ def replay_data(
     """
     runs = [_read_run(Path(folder), most_steps, most_rows, most_bytes // len(folders)) for folder in folders]
     names = list(dict.fromkeys(name for run in runs for name in run["metrics"]["series"]))
-    described = {name: GLOSSARY[name] for name in names if name in GLOSSARY}
+    described = {name: entry for name in names if (entry := described_metric(name)) is not None}
     return {
         "schema": 1,
         "runs": _distinct_names(runs),

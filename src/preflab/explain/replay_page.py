@@ -7,8 +7,8 @@ from typing import Any
 from preflab.explain.inline import inline_page, joined_script
 
 SCRIPTS = (
-    "replay-data.js", "replay-words.js", "replay-credit.js", "replay-quantities.js", "replay-state.js",
-    "replay-colour.js", "replay-chart.js", "replay-trend.js", "replay-steps.js", "replay-tokens.js",
+    "replay-data.js", "replay-words.js", "replay-turns.js", "replay-credit.js", "replay-quantities.js",
+    "replay-state.js", "replay-colour.js", "replay-chart.js", "replay-trend.js", "replay-steps.js", "replay-tokens.js",
     "replay-selected.js", "replay-rollout.js", "replay-alarms.js", "replay-address.js", "replay-main.js",
 )  # fmt: skip
 """The files of the script, in the order in which they are joined."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from preflab.training.token_texts import runs_of
+
 PER_TOKEN = (
     "sampler_logps", "trainer_logps", "ref_logps", "kl", "advantages", "entropy", "ratio", "values", "returns", "logps",
 )  # fmt: skip
@@ -54,6 +56,7 @@ def pack_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "unwritten": [index for index, place in enumerate(places) if not written[place]],
         "per": {name: pack_floats([values[place] for place in places]) for name, values in columns.items()},
     }
+    packed |= _dialogue(row, written)
     if row.get("seed") is not None:
         packed["seed"] = str(row["seed"])
     if row.get("side") is not None:
@@ -65,6 +68,24 @@ def pack_row(row: Mapping[str, Any]) -> dict[str, Any]:
             "logps": [[short_float(value) for value in row["top_logps"][place]] for place in places],
         }
     return packed
+
+
+def _dialogue(row: Mapping[str, Any], written: Sequence[bool]) -> dict[str, Any]:
+    """The turns of a rollout with an environment: {} for others, and where texts and tokens of the turns do not match.
+
+    `turns` has one entry per turn, the policy's first: place of its first token, text, and of a policy's turn the
+    reward. A dialogue has no text of its own on the page.
+    """
+    texts, runs = row.get("turns") or [], runs_of(written)
+    if not texts or len(texts) != len(runs):
+        return {}
+    rewards = row.get("turn_rewards") or []
+    turns = [
+        {"start": start, "text": cut_text(text)}
+        | ({} if place % 2 else {"reward": short_float(sum(rewards[start:end]))})
+        for place, (text, (start, end)) in enumerate(zip(texts, runs, strict=True))
+    ]
+    return {"turns": turns, "lastTurn": cut_text(row.get("last_turn") or ""), "completion": ""}
 
 
 def shown_places(num: int) -> list[int]:

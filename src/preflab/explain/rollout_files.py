@@ -38,6 +38,21 @@ def read_rollouts(run: Path, columns: Sequence[str] | None = None) -> pa.Table |
     return read_step_files(run / "rollouts", ROLLOUTS, columns)
 
 
+def columns_in(run: Path) -> frozenset[str]:
+    """Names of the columns of a run's first kept rollouts; empty without rollouts.
+
+    Raises:
+        PreflabError: the file is not Parquet.
+    """
+    path = next(iter(step_files(run / "rollouts")), None)
+    if path is None:
+        return frozenset()
+    try:
+        return frozenset(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError) as error:
+        raise PreflabError(f"{path}: {str(error).splitlines()[0]}", "a Parquet file", AGAIN) from error
+
+
 def read_pairs(run: Path, columns: Sequence[str] | None = None) -> pa.Table | None:
     """The kept pairs of a run of `dpo` or `reward`, as `read_rollouts` returns rollouts.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from preflab.clips import LONGEST_CELL, LOOKS
 from preflab.errors import PreflabError, cut
 from preflab.games.game import Game, Move, State
 
@@ -119,6 +120,7 @@ def _check_position(game: Game, state: State) -> None:
         _check_player,
         _check_text,
         _check_cells,
+        _check_frame,
         _check_symmetries,
     ):
         check(game, state)
@@ -196,6 +198,22 @@ def _check_cells(game: Game, state: State) -> None:
             f"cells returned {cut(repr(rows), 200)} for\n{_shown(state)}",
             "cells returns rows of equal length, of texts, and every legal move is the number of a cell, row by row",
             "correct cells, or remove it: a page then shows what show returns and lists the moves",
+        )
+
+
+def _check_frame(game: Game, state: State) -> None:
+    if unknown := [look for look in game.looks.values() if look not in LOOKS]:
+        raise _Broken(f"LOOKS has the look {unknown[0]!r}", f"looks are {', '.join(LOOKS)}", "correct LOOKS")
+    if game.frame is None:
+        return
+    rows = [list(row) for row in _call(game.frame, "frame", state)]
+    cells = [cell for row in rows for cell in row]
+    is_text = bool(cells) and all(isinstance(cell, str) and len(cell) <= LONGEST_CELL for cell in cells)
+    if not is_text or len({len(row) for row in rows}) != 1:
+        raise _Broken(
+            f"frame returned {cut(repr(rows), 200)} for\n{_shown(state)}",
+            f"frame returns rows of equal length, of texts of at most {LONGEST_CELL} characters",
+            "correct frame, or remove it: a clip then shows what show returns",
         )
 
 

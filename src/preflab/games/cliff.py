@@ -19,6 +19,7 @@ MAP = (
 MOST_STEPS = 12
 MOVES = ("up", "right", "down", "left")
 NUM_PLAYERS = 1
+LOOKS = {"@": "player", "G": "goal", "C": "danger", "#": "wall", ".": "floor", "S": "floor"}
 STEPS = {"up": (-1, 0), "right": (0, 1), "down": (1, 0), "left": (0, -1)}
 
 
@@ -50,9 +51,14 @@ def result(state: Place) -> float | None:
 
 def show(state: Place) -> str:
     """The map with @ where the player stands, and the steps that are left."""
+    return "\n".join("".join(row) for row in frame(state)) + f"\n{state[2]} steps left"
+
+
+def frame(state: Place) -> list[list[str]]:
+    """The map with @ where the player stands, as a clip shows it."""
     rows = [list(line) for line in MAP]
     rows[state[0]][state[1]] = "@"
-    return "\n".join("".join(row) for row in rows) + f"\n{state[2]} steps left"
+    return rows
 
 
 def _is_open(row: int, column: int) -> bool:

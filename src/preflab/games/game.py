@@ -11,6 +11,8 @@
     def symmetries(state) -> [(state, {move: move})]   optional: equivalent positions, and where each move goes
     def features(state) -> [number]   optional: what a network reads, from the view of the player whose turn it is
     def cells(state) -> [[text]]      optional: the board of a page, if moves are numbers of its cells, row by row
+    def frame(state) -> [[text]]      optional: the picture of a clip; without it that of cells, or what show returns
+    LOOKS = {text: look, …}           optional: how a clip draws a cell, by its text (looks: `preflab.clips.LOOKS`)
 
 States and moves are hashable and compared by ==: tuples, strings, numbers. All randomness of a game is in `start`, and
 no position comes twice in one game, so every game ends.
@@ -22,7 +24,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,7 +37,7 @@ Symmetry = tuple[State, Mapping[Move, Move]]
 """An equivalent position, and for every move the move that corresponds to it there."""
 
 REQUIRED = ("start", "legal_moves", "play", "result", "show")
-BUILT_IN = ("tic_tac_toe", "cliff")
+BUILT_IN = ("tic_tac_toe", "cliff", "stunts")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class Game:
     features: Callable[[State], Sequence[float]] | None = None
     cells: Callable[[State], Sequence[Sequence[str]]] | None = None
     """The board as rows of texts, "" for an empty cell; moves are numbers of cells, from 0, row by row."""
+    frame: Callable[[State], Sequence[Sequence[str]]] | None = None
+    """The picture of a clip as rows of texts."""
+    looks: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Text of a cell → how a clip draws it."""
 
     def is_over(self, state: State) -> bool:
         """True if the game has ended in this position."""
@@ -68,7 +74,7 @@ class Game:
 
 
 def load_game(place: str) -> Game:
-    """The game of a Python file, of a module, or one that comes with preflab (`tic_tac_toe`, `cliff`).
+    """The game of a Python file, of a module, or one that comes with preflab (`tic_tac_toe`, `cliff`, `stunts`).
 
     The file is the user's own code and is executed.
 
@@ -115,6 +121,8 @@ def game_of(module: ModuleType, place: str) -> Game:
         symmetries=getattr(module, "symmetries", None),
         features=getattr(module, "features", None),
         cells=getattr(module, "cells", None),
+        frame=getattr(module, "frame", None),
+        looks=getattr(module, "LOOKS", {}),
     )
 
 

@@ -26,6 +26,7 @@ from preflab.labelling.clock import stamp, utc_now
 from preflab.labelling.errors import Invalid, NotFound, Stale
 from preflab.labelling.members import follow, may_judge, reach_of
 from preflab.labelling.options import FIXED, CampaignOptions
+from preflab.labelling.playout_clips import require_clips
 from preflab.labelling.tables import (
     CAMPAIGN_STATES,
     CAMPAIGNS,
@@ -123,7 +124,7 @@ def create_campaign(
 
     Raises:
         Invalid: the name is taken; a group or a gold answer does not fit the way of judging; the options differ from
-            those of the existing campaign.
+            those of the existing campaign; playouts lack clips.
         PreflabError: completions are missing, or a group mixes several prompts.
     """
     campaign_id = campaign_id or random_id("campaign")
@@ -138,6 +139,8 @@ def create_campaign(
             _new_campaign(connection, campaign_id, options, instructions, by)
         if follows is not None:
             follow(connection, campaign_id, follows, by)
+        if options.content == "playout":
+            require_clips(connection, groups)
         tasks = make_tasks(connection, campaign_id, options, groups)
         num_new = open_tasks(connection, campaign_id, options, tasks, gold or {})
         recount_tasks(connection, campaign_id)
@@ -220,7 +223,8 @@ def change_options(
 
     Raises:
         Stale: the options have a newer revision.
-        Invalid: an unknown option, a wrong value, a name that is taken, or one of `FIXED` after the first judgment.
+        Invalid: an unknown option, a wrong value, a name that is taken, one of `FIXED` after the first judgment, or
+            `content: playout` for completions without clips.
     """
     with writing(ws.engine) as connection:
         campaign = read_running(connection, campaign_id)
@@ -236,6 +240,8 @@ def change_options(
             refuse_taken_name(connection, options.name, campaign_id)
         if not changed:
             return options
+        if "content" in changed and options.content == "playout":
+            require_clips(connection, [task.completion_ids for task in tasks_of(connection, campaign_id)])
         write_options(connection, campaign_id, options, revision + 1)
         if "overlap" in changed:
             settle_tasks(connection, campaign_id, wanted=options.overlap)

@@ -9,18 +9,19 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, RowMapping, bindparam, select
 
+from preflab.clips import COLUMN as CLIP
 from preflab.labelling.campaign_rows import Running, read_running
 from preflab.labelling.errors import NotYours
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.tables import TASKS, TURNS
-from preflab.records import Answer, Campaign, Completion, Judgment, Prompt, Task
+from preflab.records import ENVIRONMENT, Answer, Campaign, Completion, Judgment, Prompt, Task
 from preflab.storable import unstorable
 from preflab.store.record_reading import read_ids
 from preflab.store.rows import BY_NAME
 from preflab.store.schema import TASK_COMPLETIONS
 
 TurnState = Literal["held", "lapsed", "submitted", "skipped"]
-SHOWN_COLUMNS = ("image",)
+SHOWN_COLUMNS = ("image", CLIP)
 """Columns of a completion that labelers may see."""
 RECENT = 50
 """Number of latest submissions from which a labeler's median time is computed."""
@@ -164,4 +165,6 @@ def _judgment(connection: Connection, judgment_id: str | None) -> Judgment | Non
 def _blind(completion: Completion) -> Completion:
     """The completion without data that could reveal which model wrote it."""
     columns = {name: completion.columns[name] for name in SHOWN_COLUMNS if name in completion.columns}
+    if completion.last_turn:  # without the rewards beside it, which would sway the labeler
+        columns[ENVIRONMENT] = {"last_turn": completion.last_turn}
     return replace(completion, model="", seed=0, index=0, token_ids=(), logps=(), temperature=1.0, columns=columns)

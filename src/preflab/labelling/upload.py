@@ -2,6 +2,7 @@
 
     {"prompt": "Where is my parcel?", "completions": ["It left on Monday.", "No idea."]}       one row per prompt
     {"prompt": "Where is my parcel?", "completion": "It left on Monday.", "model": "a"}        one row per completion
+    {"prompt": "start", "completion": "up right", "clip": {"frames": …}}                       a playout of a game
     prompt,completion_1,completion_2,completion_3                                              CSV, one row per prompt
 
 Other columns are stored with the prompt. In all three forms an empty completion, or null, is an error. In the third
@@ -23,7 +24,8 @@ from preflab.errors import PreflabError
 from preflab.labelling.errors import Invalid
 from preflab.labelling.gold_file import Gold, read_gold
 from preflab.labelling.options import CampaignOptions
-from preflab.records import Completion, Prompt
+from preflab.labelling.playout_clips import SeenClips
+from preflab.records import Completion, Content, Prompt
 from preflab.store.formats.asked import Words, completion_of, spans_of
 from preflab.store.formats.fields import imported, kind_of, others, prompt_of
 from preflab.store.formats.json_rows import STRICT, BadRow, Numbered, Row
@@ -47,19 +49,24 @@ class Uploaded:
     """Completion ids, one tuple per task."""
 
 
-def uploaded_groups(name: str, data: bytes, least: int = 1) -> Uploaded:
+def uploaded_groups(name: str, data: bytes, least: int = 1, content: Content = "plain") -> Uploaded:
     """Read an uploaded file.
 
     Args:
         name: name of the file; its ending decides the format.
         data: content of the file.
         least: smallest number of completions of a prompt (`least` of the way of judging).
+        content: of the campaign; `playout` asks for a clip of every completion.
 
     Raises:
         Invalid: an unknown file ending, no rows, a wrong row (its line is named), or a prompt with too few or too many
             completions.
     """
-    return _from_file(name, data, lambda path: groups_of_rows(numbered_rows(path), name, unit_of(path), least=least))
+
+    def read(path: Path) -> Uploaded:
+        return groups_of_rows(numbered_rows(path), name, unit_of(path), least=least, content=content)
+
+    return _from_file(name, data, read)
 
 
 def uploaded_gold(name: str, data: bytes, options: CampaignOptions) -> Gold:
@@ -72,7 +79,12 @@ def uploaded_gold(name: str, data: bytes, options: CampaignOptions) -> Gold:
 
 
 def groups_of_rows(
-    rows: Iterable[Numbered], name: str, unit: str = "line", named: Callable[[str], str] = str, least: int = 1
+    rows: Iterable[Numbered],
+    name: str,
+    unit: str = "line",
+    named: Callable[[str], str] = str,
+    least: int = 1,
+    content: Content = "plain",
 ) -> Uploaded:
     """Turn the rows of a file into records; the completions of one prompt form one group, in the order of the file.
 
@@ -82,10 +94,13 @@ def groups_of_rows(
         unit: the word for a row in errors.
         named: maps the text of a completion to the text that is stored (for images, path → name in the workspace).
         least: smallest number of completions of a prompt.
+        content: of the campaign; `playout` asks for a clip of every completion.
 
     Raises:
-        Invalid: no rows, a wrong row, or a prompt with too few or too many completions.
+        Invalid: no rows, a wrong row, a playout without a clip or with a wrong one, or a prompt with too few or too
+            many completions.
     """
+    clips = SeenClips() if content == "playout" else None
     prompts: dict[str, Prompt] = {}
     completions: dict[str, dict[str, Completion]] = {}
     for numbered in rows:
@@ -93,6 +108,8 @@ def groups_of_rows(
         try:
             prompt, contents, models, columns = _parse_row(numbered.row, where)
             contents = [words if words.turns else Words(named(words.text)) for words in contents]
+            if clips is not None:
+                clips.check(prompt, contents, columns)
         except BadRow as bad:
             raise Invalid(f"{where}: {bad.found}", bad.expected, "nothing was loaded; correct it") from None
         except PreflabError as error:

@@ -32,7 +32,7 @@ DATA = ("data", "demonstrations", "preferences")
 def train(
     kind: str,
     model: Model | Path | str,
-    data: Path | str | Sequence[Any],
+    data: Path | str | Sequence[Any] | None = None,
     *,
     folder: Path | str,
     seed: int = 0,
@@ -48,7 +48,7 @@ def train(
         kind: the kind of stage.
         model: the model to start from.
         data: a data file or data set as in a recipe, or rows: demonstrations for `sft`; pairs, rankings (from `judge`)
-            or thumbs for `dpo`; prompts for the others.
+            or thumbs for `dpo`; prompts for the others. None with an `environment` that supplies its own prompts.
         folder: the workspace: runs go to `runs/`, the recipe to `train-KIND.yaml`, rows to `train-KIND.jsonl`.
         seed: seed of the stage.
         precision: as for `load`; None: the model's.
@@ -56,7 +56,7 @@ def train(
             (`optimiser={"learning_rate": 1e-4}`, `lora=None` for full fine-tuning); `rewards` may hold reward models.
 
     Raises:
-        PreflabError: an unknown kind or setting, unreadable data, or an error of the stage.
+        PreflabError: an unknown kind or setting, no or unreadable data, or an error of the stage.
     """
     made = _run_stage(kind, "model", model, data, Path(folder), seed, precision, settings)
     return Model(*made)
@@ -80,7 +80,7 @@ def _run_stage(
     kind: str,
     makes: str,
     model: Model | Path | str,
-    data: Path | str | Sequence[Any],
+    data: Path | str | Sequence[Any] | None,
     folder: Path,
     seed: int,
     precision: str | None,
@@ -88,18 +88,26 @@ def _run_stage(
 ) -> tuple[Path, str]:
     """Run a recipe of one stage; returns the folder of the result and the precision used."""
     data_setting = _data_setting(kind, makes)
+    if data is None and not settings.get("environment"):
+        raise PreflabError(
+            f"{kind} without data",
+            f"a data file or rows as `{data_setting}`; only an environment can supply prompts",
+            "name the data, or set `environment`",
+        )
     if isinstance(model, Model):
         ref, precision = place_of(model.path), precision or model.precision
     else:
         ref = place_of(model)
     used = resolved(precision or "float32")
     has_template = getattr(load_tokenizer(ref, writes=False), "chat_template", None) is not None
+    plain, asks = _plain(settings), {} if data is None else {data_setting: "data"}
+    named = {} if data is None else {"data": {"path": str(_data_file(kind, data, folder)), "as_turns": has_template}}
     recipe = {
         "recipe": 1,
         "seed": seed,
         "device": {"threads": torch.get_num_threads(), "precision": used},
-        "data": {"data": {"path": str(_data_file(kind, data, folder)), "as_turns": has_template}},
-        "stages": {kind: {"kind": kind, "model": str(ref), data_setting: "data", **_plain(settings)}},
+        "data": named,
+        "stages": {kind: {"kind": kind, "model": str(ref), **asks, **plain}},
     }
     path = folder.absolute() / f"train-{kind}.yaml"
     write_text(path, "# Written by preflab.train.\n" + yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))

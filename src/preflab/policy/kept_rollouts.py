@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
+from preflab.messages import Message
 from preflab.models.alternatives import most_likely
 from preflab.policy.on_policy_run import OnPolicyRun
-from preflab.training.batches import token_budget_batches
+from preflab.training.batches import TokenSequence, token_budget_batches
 from preflab.training.record_columns import SCHEMA, Where, floats, rollout_schema
 from preflab.training.rollouts import Rollouts
 from preflab.training.step_files import StepFiles
-from preflab.training.token_texts import restore_spaces
+from preflab.training.token_texts import restore_spaces, runs_of
 
 FOLDER = "rollouts"
 Alternatives = list[tuple[Tensor, Tensor]]
@@ -118,17 +119,31 @@ def columns_of(rollouts: Rollouts, num: int, decode: Any) -> dict[str, list[Any]
         "prompt_ids": [sequence.prompt_ids for sequence in sequences],
         "token_ids": [sequence.completion_ids for sequence in sequences],
         "tokens": [
-            restore_spaces([decode(token) for token in sequence.completion_ids], text)
-            for sequence, text in zip(sequences, texts, strict=True)
+            _texts_of(sequence, text, turns, decode)
+            for sequence, text, turns in zip(sequences, texts, rollouts.turns, strict=False)
         ],
         "written": [list(one.policy_tokens or [True] * len(one.completion_ids)) for one in sequences],
     }
+
+
+def _texts_of(sequence: TokenSequence, text: str, turns: Sequence[Message], decode: Any) -> list[str]:
+    """The text of each token of a completion; in a dialogue, spaces come from the turn that the token is part of."""
+    tokens = [decode(token) for token in sequence.completion_ids]
+    runs = runs_of(sequence.policy_tokens or [True] * len(tokens))
+    if len(runs) != len(turns):
+        return restore_spaces(tokens, text)
+    return [
+        token
+        for (start, end), turn in zip(runs, turns, strict=True)
+        for token in restore_spaces(tokens[start:end], turn.content)
+    ]
 
 
 def columns_of_environment(rollouts: Rollouts, num: int) -> dict[str, list[Any]]:
     """The columns of the first `num` rollouts that only an environment fills."""
     lengths = [len(sequence.completion_ids) for sequence in rollouts.sequences[:num]]
     return {
+        "turns": [[turn.content for turn in turns] for turns in rollouts.turns[:num]],
         "turn_rewards": [floats(row[:n]) for row, n in zip(rollouts.turn_rewards, lengths, strict=False)],
         "last_turn": rollouts.last_turns[:num],
     }

@@ -74,7 +74,8 @@ def rollout_statistics(
     sums = sum_over_processes(accelerator, torch.cat([sums, moment_sums(batch.raw_advantages, mask)[None]]))
     means = (sums[:, 1] / sums[:, 0]).tolist()
     deviations = (sums[:, 2] / sums[:, 0] - (sums[:, 1] / sums[:, 0]) ** 2).clamp(min=0).sqrt().tolist()
-    shares = repeat_shares([s.completion_ids for s in rollouts.sequences])
+    sequences = rollouts.sequences
+    shares = repeat_shares([s.completion_ids for s in sequences], [s.policy_tokens for s in sequences])
     repeats = sum_over_processes(accelerator, torch.tensor([sum(shares), len(shares)]))
     residuals = sum_over_processes(accelerator, residual_sums(rollouts.values, batch.returns, mask))
     explained = explained_variance(rollouts.values, batch.returns, mask, sums=residuals)

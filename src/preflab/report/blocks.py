@@ -102,14 +102,25 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """One turn of a dialogue; `mine` if the model wrote it."""
+
+    speaker: str
+    text: str | Markup
+    mine: bool = False
+    facts: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Written:
-    """One completion of a sample, with the model that wrote it and facts about it."""
+    """One completion of a sample, with the model that wrote it and facts about it; `turns` if it is a dialogue."""
 
     model: str
     role: str
     text: str | Markup
     facts: Sequence[str] = ()
     record: str = ""
+    turns: Sequence[Turn] = ()
 
 
 @dataclass(frozen=True)

@@ -352,13 +352,27 @@ def _bar(frame: Frame, bar: Bar, text: str, middle: float, dots: bool) -> None:
     frame.add('<text class="value" x="{}" y="{}">{}</text>', frame.x.end + 10, middle + 4, text)
 
 
-def token_strip(tokens: Sequence[str], weights: Sequence[float], what: str) -> Markup:
-    """A text as HTML with each token shaded by max(0, weight) / the largest |weight|; `what` names the weight."""
-    top = max((abs(weight) for weight in weights if math.isfinite(weight)), default=0.0) or 1.0
+def largest_weight(weights: Sequence[float]) -> float:
+    """The largest finite |weight|; 1 if there is none or all are 0."""
+    return max((abs(weight) for weight in weights if math.isfinite(weight)), default=0.0) or 1.0
+
+
+def token_strip(tokens: Sequence[str], weights: Sequence[float], what: str, *, largest: float | None = None) -> Markup:
+    """A text as HTML with each token shaded by max(0, weight) / largest.
+
+    Args:
+        tokens: texts of the tokens, which join to the text.
+        weights: a number per token; one that is not finite is not shown.
+        what: name of the weight.
+        largest: weight of the darkest shade; None: the largest |weight| of these tokens.
+    """
+    top = largest_weight(weights) if largest is None else largest
     spans = [
         Markup('<span class="token" style="--share:{}" title="{}">{}</span>').format(
-            f"{min(1.0, max(0.0, weight / top)) if math.isfinite(weight) else 0:.2f}", f"{what} {number(weight)}", token
+            f"{min(1.0, max(0.0, weight / top)):.2f}", f"{what} {number(weight)}", token
         )
+        if math.isfinite(weight)
+        else escape(token)
         for token, weight in zip(tokens, weights, strict=False)
     ]
     return Markup("").join(spans) + escape("".join(tokens[len(spans) :]))

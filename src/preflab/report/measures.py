@@ -63,6 +63,9 @@ QUANTITIES = (
         for part in ("precision", "recall")
     ),
     _score("reward/mean", "reward", "reward", "Reward"),
+    _score("reward/environment", "reward of the environment", "reward", "The reward of the environment"),
+    Quantity("reward/environment/num_turns", "turns of the policy", said="The number of turns"),
+    _score("reward/environment/", "{} (environment)", "reward"),
     _score("reward/", "{} (reward model)", "reward"),
     _score("score/held_out", "held-out criterion", "gold", "The held-out criterion"),
     Quantity("kl/exact", "KL to the reference, nats per completion", said="KL to the reference", budget="kl_budget"),

@@ -85,9 +85,12 @@ class Run:
     @cached_property
     def rollouts(self) -> list[dict[str, Any]]:
         """The columns of the kept rollouts that the report shows; runs of earlier versions kept them as JSON lines."""
-        from preflab.explain.rollout_files import read_rollouts
+        from preflab.explain.rollout_files import columns_in, read_rollouts
 
-        table = read_rollouts(self.folder, ("step", "prompt", "completion", "reward", "tokens", "kl"))
+        wanted = ("step", "prompt", "completion", "reward", "tokens", "kl")
+        of_dialogues = ("written", "turns", "turn_rewards", "last_turn")
+        there = columns_in(self.folder)
+        table = read_rollouts(self.folder, (*wanted, *(name for name in of_dialogues if name in there)))
         return read_jsonl(self.folder / "rollouts.jsonl") if table is None else table.to_pylist()
 
     def json(self, name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from preflab.report.blocks import Block, Fold, Note, Sample, Section, Written
 from preflab.report.chart_scales import pick_evenly
 from preflab.report.charts import token_strip
+from preflab.report.dialogues import dialogue_turns, kl_sum
 from preflab.report.measures import is_better
 from preflab.report.run_folders import POLICIES, Page, Run
 from preflab.report.seeds import shown_seeds
@@ -119,11 +120,14 @@ def _rollouts(page: Page, run: Run, rows: list[dict[str, Any]]) -> list[Block]:
     )
     blocks: list[Block] = [Note(legend, sources=page.files(run, "rollouts", "rollouts.jsonl"))]
     for row in [row for step in kept for row in [r for r in rows if r["step"] == step][:2]]:
-        text = _shaded(row)
+        turns = dialogue_turns(row)
         facts = [f"reward {number(row.get('reward'), 2)}"]
+        if turns:
+            facts.append(count(sum(turn.mine for turn in turns), "turn"))
         if row.get("kl"):
-            facts.append(f"KL {number(sum(row['kl']), 2)} nats")
-        written = Written(f"{run.name}, step {row['step']}", page.role(run.name), text, facts)
+            facts.append(f"KL {number(kl_sum(row), 2)} nats")
+        text = "" if turns else _shaded(row)
+        written = Written(f"{run.name}, step {row['step']}", page.role(run.name), text, facts, turns=turns)
         blocks.append(Sample(f"{run.name}-{row['step']}-{len(blocks)}", str(row.get("prompt", "")), [written]))
     return blocks
 

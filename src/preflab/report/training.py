@@ -13,13 +13,13 @@ from preflab.report.measures import Quantity, quantity
 from preflab.report.run_folders import POLICIES, Page, Run, line_label, line_role
 from preflab.seeds import stages_of
 from preflab.settings.preference_losses import CURVES
-from preflab.training.metrics import GLOSSARY, is_time
+from preflab.training.metrics import GLOSSARY, described_metric, is_time
 from preflab.words import column, count, listed, number, shortened, three_digits
 
 POLICY_CURVES = (
     "reward/mean", "score/held_out", "kl/exact", "kl/k1", "entropy/mean", "length/mean", "repeat/share", "loss/policy",
     "loss/value", "loss/dpo", "accuracy/implicit", "group/no_spread", "value/explained_variance", "clip/policy",
-    "kl/coef",
+    "kl/coef", "reward/environment", "reward/environment/num_turns",
 )  # fmt: skip
 LOSS_CURVES = (
     "loss/nll", "loss/bradley_terry", "loss/rating", "loss/q", "loss/expectile", *(f"loss/{kind}" for kind in CURVES),
@@ -69,9 +69,12 @@ def _by_stage(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def _drawn(runs: Sequence[Run], metric: str) -> bool:
-    """Whether to draw a metric: if logged; the sampled KL only without the exact one; the coefficient if it changes."""
+    """Whether to draw a metric: if logged; the sampled KL only without the exact one; the coefficient if it changes;
+    the environment's reward if it is not the whole reward."""
     values = [value for run in runs for value in run.series(metric)[1]]
     if metric == "kl/k1" and any(run.series("kl/exact")[1] for run in runs):
+        return False
+    if metric == "reward/environment" and not any(run.settings.get("rewards") for run in runs):
         return False
     return bool(values) and not (metric == "kl/coef" and all(len(set(run.series(metric)[1])) < 2 for run in runs))
 
@@ -240,7 +243,7 @@ def _metrics(page: Page, run: Run) -> Table:
     names = [name for name in sorted(last) if name != "step" and not is_time(name)]
     rows = []
     for name in names:
-        entry = GLOSSARY.get(name, GLOSSARY["reward/mean"])
+        entry = described_metric(name) or GLOSSARY["reward/mean"]
         first = next((row[name] for row in run.metrics if name in row), None)
         rows.append([
             Cell(name, code=True), *numbers(*column([first, last[name]])), Cell(entry.unit), Cell(entry.meaning),

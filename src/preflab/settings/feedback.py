@@ -140,8 +140,14 @@ class JudgeSettings(StageSettings):
     )
     content: Content = setting(
         "plain",
-        "Type of the completions: plain, markdown, code, chat or image; decides how they are displayed.",
+        "Type of the completions: plain, markdown, code, chat, image or playout; decides how they are displayed.",
         "choice: shows the model's text unchanged",
+        counts="never",
+    )
+    game: str | None = setting(
+        None,
+        "For playouts: the game, by its name or its Python file relative to the recipe; people see clips of it.",
+        "required for playouts that people judge",
         counts="never",
     )
     instructions: str | None = setting(

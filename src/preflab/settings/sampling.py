@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from pydantic import model_validator
+
 from preflab.settings.base import MOST_COMPLETIONS, Settings, StageSettings, setting
+from preflab.settings.environment import Environment
 
 
 class DecodingSettings(Settings):
@@ -50,8 +53,14 @@ class SampleSettings(DecodingSettings, StageSettings):
     makes: ClassVar[str] = "completions"
     kind: Literal["sample"] = "sample"
     model: str = setting(..., "A stage that makes a model, a folder or a Hub id.", "required", refers="model")
-    prompts: str = setting(
-        ..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required", refers="data"
+    prompts: str | None = setting(
+        None,
+        "Prompts: `data name`, `data name.train` or `data name.held_out`; None: those of the environment.",
+        "required without an environment",
+        refers="data",
+    )
+    environment: Environment = setting(
+        None, "What answers the policy; completions are then dialogues.", "choice: none", counts="if_set"
     )
     num_completions: int = setting(
         4, "Completions per prompt (K).", "Ouyang et al. 2022, section 3.5: K from 4 to 9", ge=1, le=MOST_COMPLETIONS
@@ -63,3 +72,9 @@ class SampleSettings(DecodingSettings, StageSettings):
         "choice: nothing is cut or left out by default",
         counts="if_set",
     )
+
+    @model_validator(mode="after")
+    def _prompts_or_environment(self) -> SampleSettings:
+        if self.prompts is None and self.environment is None:
+            raise ValueError("prompts: required without an `environment`, which can supply them")
+        return self

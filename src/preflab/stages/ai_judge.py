@@ -121,7 +121,7 @@ class _Asked:
             campaign=campaign,
             tasks=tasks,
             prompts={prompt.id: prompt for prompt, _ in prompted},
-            texts={completion.id: completion.text for _, completion in prompted},
+            texts={completion.id: completion.shown for _, completion in prompted},
             constitution=constitution,
             people=listed_judgments(ctx, settings.people)[0] if settings.people else [],
             open_judge=partial(make_judge, settings.judge, ctx.model_folder, dtype=ctx.precision, wording=wording),

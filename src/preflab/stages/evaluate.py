@@ -85,7 +85,7 @@ def run(ctx: StageContext) -> StageResult:
     asked = ask(ctx)
     prompts, baseline = asked.prompts, asked.settings.models[0]
     written, notes = write_all(asked)
-    notes += asked.left_out + asked.seed_notes + ([primary.note] if primary.note else [])
+    notes += asked.left_out + asked.seed_notes + asked.dialogue_notes + ([primary.note] if primary.note else [])
     sheets = {name: one.sheet() for name, one in written.items()}
     shares = binary_as_shares(sheets)
     measured = {name: figures(sheet, seed=asked.stage.seed) for name, sheet in shares.items()}

@@ -43,16 +43,22 @@ OPEN = "open.json"
 
 
 def check(recipe: Recipe, settings: JudgeSettings) -> None:
-    """Checks that `content` suits completions written by a stage, which are texts.
+    """Checks that `content` suits completions written by a stage, which are texts, and that playouts name their game.
 
     Raises:
-        PreflabError: `content` is `image`.
+        PreflabError: `content` is `image`, or `playout` without a game, or there is a game for another content.
     """
     if settings.content == "image":
         raise PreflabError(
             f"content: image, but stage {settings.completions} writes texts",
             "plain, markdown, code or chat",
             "judge images in a separate campaign: `preflab campaign create FILE --option content=image`",
+        )
+    if (settings.content == "playout") != (settings.game is not None):
+        raise PreflabError(
+            f"content: {settings.content} {'with' if settings.game else 'without'} a game",
+            "content: playout and the game whose clips are shown",
+            "write for example `content: playout` and `game: cliff`",
         )
 
 
@@ -64,6 +70,10 @@ def run(ctx: StageContext) -> StageResult:
     if settings.labelers == PEOPLE:
         from preflab.stages.common.people_inputs import ask
 
+        if settings.game is not None:
+            from preflab.stages.common.playout_clips import add_clips
+
+            add_clips(ctx, settings.game, completions)
         return _people(ask(ctx, groups), ctx.workspace)
     return _panel(_PanelAsked.of(ctx, groups, completions), ctx.workspace)
 

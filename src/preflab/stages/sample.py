@@ -1,10 +1,10 @@
-"""Stage `sample`: writes K completions for every prompt (R3).
+"""Stage `sample`: writes K completions for every prompt (R3), or plays K dialogues with an environment.
 
 Completions are stored as they are written, so that an interruption loses little. Files in the run folder:
 
 completions.json  ids of all completions, in the order of the prompts; those of one prompt are adjacent
 sampled.jsonl     one row per prompt whose completions are in the workspace: {"prompt_id", "completions": [ids],
-                  "num_tokens", "num_stopped"}
+                  "num_tokens", "num_stopped"}, with an environment also {"num_turns", "reward"} as sums
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.conversations.renderer import Renderer
+    from preflab.environments.episodes import EnvironmentEpisodes
     from preflab.models.rotary import RowLengths
     from preflab.records import Completion, Prompt
     from preflab.settings.recipe import EngineName
@@ -70,8 +71,11 @@ class SamplingAsked:
         Raises:
             PreflabError: prompts cannot be read.
         """
+        from preflab.stages.common.episodes import own_prompts
+
         settings = ctx.settings
-        prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
+        prompts = own_prompts(settings) if settings.prompts is None else ctx.prompts(settings.prompts)
+        prompts = prompts[: settings.max_prompts]
         return cls(settings, StageFacts.of(ctx), ctx.model_folder(settings.model), prompts)
 
     def open_writer(self, settings: SamplingSettings) -> Writer:
@@ -88,6 +92,28 @@ def _sample(
     return writer.long.said + writer.said_of_marks, {**writer.long.figures, **lengths}
 
 
+def _write_chunk(
+    writer: Writer, chunk: Sequence[Prompt], on_done: Callable[[int], None], workspace: Workspace
+) -> list[dict[str, Any]]:
+    """Sample for a chunk of prompts and store the records; returns one row of sampled.jsonl per prompt."""
+    num = writer.settings.num_completions
+    if writer.episodes is None:
+        completions = writer.write(chunk, on_done)
+        workspace.put([*chunk, *completions])
+        return [_row(prompt, completions[n * num : (n + 1) * num]) for n, prompt in enumerate(chunk)]
+    from preflab.stages.common.dialogues import row_of_dialogues, write_dialogues
+
+    dialogues, read, episodes = write_dialogues(
+        writer.episodes, chunk, num=num, seed=writer.seed, model_id=writer.model_id, on_done=on_done
+    )
+    workspace.put([*chunk, *read, *dialogues])
+    places = [slice(n * num, (n + 1) * num) for n in range(len(chunk))]
+    return [
+        {**_row(prompt, dialogues[place]), **row_of_dialogues(episodes[place])}
+        for prompt, place in zip(chunk, places, strict=True)
+    ]
+
+
 @dataclass
 class Writer:
     """A loaded model that turns prompts into completion records."""
@@ -102,6 +128,8 @@ class Writer:
     long: LongRows
     ids: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Prompt id → token ids, for the prompts that fit."""
+    episodes: EnvironmentEpisodes | None = None
+    """Plays dialogues; None: a completion is one turn."""
     num_without_marks: int = 0
     """Number of completions whose text lacks special tokens that were sampled."""
 
@@ -127,8 +155,12 @@ class Writer:
         sampler = make_engine(EngineSource(opened.model, opened.tokenizer, renderer.stop_token_ids), engine)
         model_id = weights_hash(ref if Path(ref).is_dir() else opened.model)
         long = LongRows(opened.limits(), settings.too_long, room=settings.max_new_tokens)
-        lengths = RowLengths([opened.model])
-        return cls(sampler, lengths, renderer, model_id, opened.limits(), settings, seed, long)
+        writer = cls(sampler, RowLengths([opened.model]), renderer, model_id, opened.limits(), settings, seed, long)
+        if isinstance(settings, SampleSettings) and settings.environment is not None:
+            from preflab.stages.common.dialogues import dialogue_episodes
+
+            writer.episodes = dialogue_episodes(settings, renderer, sampler, opened.limits())
+        return writer
 
     def fit(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         """The prompts that leave room for a completion; longer ones are refused, cut or left out, as the settings say.
@@ -136,9 +168,10 @@ class Writer:
         Raises:
             PreflabError: a prompt is too long and the settings refuse it, or no prompt is left.
         """
-        from preflab.conversations.fitting_prompts import fitting_prompts
+        from preflab.conversations.fitting_prompts import fitting_prompts, unread_prompts
 
-        fitting = fitting_prompts(
+        fit = fitting_prompts if self.episodes is None else unread_prompts
+        fitting = fit(
             self.renderer,
             prompts,
             max_new_tokens=self.settings.max_new_tokens,
@@ -153,7 +186,9 @@ class Writer:
         """Fix rotary frequencies that depend on the length for all prompts that fit; see `fix_row_lengths`."""
         from preflab.stages.common.row_lengths import fix_row_lengths
 
-        return fix_row_lengths(self.row_lengths, self.ids.values(), self.settings.max_new_tokens)
+        num_new = self.settings.max_new_tokens
+        rows = self.ids.values() if self.episodes is None else [range(self.episodes.max_tokens - num_new)]
+        return fix_row_lengths(self.row_lengths, rows, num_new)
 
     def sample_missing(
         self, stage: StageFacts, prompts: Sequence[Prompt], done: dict[str, dict[str, Any]], workspace: Workspace
@@ -171,10 +206,7 @@ class Writer:
         lengths = self.fix_longest()
         with progress(stage.name, len(prompts) * num, (len(prompts) - len(missing)) * num) as bar:
             for chunk in chunks_of(missing, self.settings):
-                completions = self.write(chunk, bar.advance)
-                workspace.put([*chunk, *completions])
-                for prompt in chunk:
-                    row = _row(prompt, [c for c in completions if c.prompt_id == prompt.id])
+                for prompt, row in zip(chunk, _write_chunk(self, chunk, bar.advance, workspace), strict=True):
                     append_jsonl(stage.folder / SAMPLED, row)
                     done[prompt.id] = row
         self.engine.release()
@@ -240,6 +272,8 @@ def _result(
         "num_completions": num,
         "tokens_mean": sum(row["num_tokens"] for row in rows) / num,
         "stopped_share": sum(row["num_stopped"] for row in rows) / num,
+        **{f"{name}_mean": sum(row[name] for row in rows) / num for name in ("num_turns", "reward") if name in rows[0]},
         **further,
     }
-    return StageResult(f"{count(len(rows), 'prompt')} × {count(num_completions, 'completion')}{notes}", figures)
+    what = "dialogue" if "num_turns" in rows[0] else "completion"
+    return StageResult(f"{count(len(rows), 'prompt')} × {count(num_completions, what)}{notes}", figures)

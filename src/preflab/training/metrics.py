@@ -121,6 +121,13 @@ GLOSSARY: dict[str, Metric] = {
         "rises",
         "rises while score/held_out falls",
     ),
+    "reward/environment": Metric(
+        "mean over the dialogues of the environment's rewards, summed over the turns",
+        "reward",
+        "rises",
+        "flat or falling",
+    ),
+    "reward/environment/num_turns": Metric("turns of the policy in a dialogue", "turns", "", "1, or always max_turns"),
     "reward/std": Metric("standard deviation of the rewards", "reward", "above 0", "0: nothing to prefer"),
     "score/held_out": Metric(
         "held-out criterion on held-out prompts", "criterion", "rises with the reward", "falls: reward hacking"
@@ -218,6 +225,18 @@ GLOSSARY: dict[str, Metric] = {
 }
 """Name → meaning. Reward terms are logged as `reward/<name of the term>`, details of an ensemble or a judge (such as
 its members' scores) as `reward/<name of the term>/<detail>`; they share the entry of `reward/mean`."""
+
+
+OF_ENVIRONMENT = "reward/environment/"
+"""Start of the names of the numbers that an environment gives beside its reward (`Reply.columns`)."""
+
+
+def described_metric(name: str) -> Metric | None:
+    """The entry of a metric; a column of an environment has one of its own, other terms of the reward have none."""
+    if name not in GLOSSARY and name.startswith(OF_ENVIRONMENT):
+        column = name.removeprefix(OF_ENVIRONMENT)
+        return Metric(f"`{column}` of the environment's last reply, mean over the dialogues", "", "", "")
+    return GLOSSARY.get(name)
 
 
 def is_time(name: str) -> bool:

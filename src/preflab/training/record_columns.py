@@ -61,6 +61,7 @@ ROLLOUTS: dict[str, Column] = {
     "entropy": Column(FLOATS, "nats", "entropy of the distribution that the token was drawn from"),
     "ratio": Column(FLOATS, "", "π/π_old of the token when the step's updates last visited it; 1 if none did"),
     "advantages": Column(FLOATS, "reward", "advantage as the update used it; PPO: whitened, if the settings whiten"),
+    "turns": Column(TEXTS, "", "texts of the turns: the policy's and the environment's by turns", "environment"),
     "turn_rewards": Column(
         FLOATS, "reward", "reward that the environment gave a turn, at its last token", "environment"
     ),

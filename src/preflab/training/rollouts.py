@@ -161,11 +161,20 @@ class Rollouts:
         return int(self.completion_mask.sum())
 
 
-def repeat_shares(rows: Sequence[Sequence[int]], n: int = 3) -> list[float]:
-    """Share of a completion's n-grams that repeat an earlier one, for each completion of at least n tokens."""
+def repeat_shares(
+    rows: Sequence[Sequence[int]], written: Sequence[Sequence[bool] | None] | None = None, n: int = 3
+) -> list[float]:
+    """Share of a completion's n-grams that repeat an earlier one, for each completion that has such n-grams.
+
+    Args:
+        rows: token ids of the completions.
+        written: per completion, which tokens the policy wrote; None: all. Only n-grams within one turn of it count.
+        n: tokens of an n-gram.
+    """
     shares = []
-    for row in rows:
-        ngrams = [tuple(row[i : i + n]) for i in range(len(row) - n + 1)]
+    for row, own in zip(rows, written or [None] * len(rows), strict=True):
+        places = [i for i in range(len(row) - n + 1) if own is None or all(own[i : i + n])]
+        ngrams = [tuple(row[i : i + n]) for i in places]
         if ngrams:
             shares.append(1.0 - len(set(ngrams)) / len(ngrams))
     return shares

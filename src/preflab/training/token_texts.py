@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 
 def restore_spaces(tokens: Sequence[str], text: str) -> list[str]:
@@ -22,3 +23,18 @@ def restore_spaces(tokens: Sequence[str], text: str) -> list[str]:
         restored.append(gap + token)
         place = at + len(token)
     return restored
+
+
+def runs_of(written: Sequence[bool]) -> list[tuple[int, int]]:
+    """Start and end of each run of equal flags: the turns of a dialogue, if the flags say what the policy wrote.
+
+    Example:
+        >>> runs_of([True, True, False, True])
+        [(0, 2), (2, 3), (3, 4)]
+    """
+    runs, start = [], 0
+    for _, group in groupby(written):
+        end = start + sum(1 for _ in group)
+        runs.append((start, end))
+        start = end
+    return runs

@@ -1,4 +1,4 @@
-"""Renders untrusted content as harmless HTML: plain text, Markdown, code, chat turns, images."""
+"""Renders untrusted content as harmless HTML: plain text, Markdown, code, chat turns, images, clips."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from preflab.clips import COLUMN, clip_in
+from preflab.errors import PreflabError
 from preflab.records import Completion, Message, Prompt
 from preflab.store.images import IMAGE_NAME
+from preflab.web.clips import rendered_clip
 from preflab.web.markdown import markdown_html
 
 LONG = 8_000
@@ -63,7 +66,7 @@ def instructions(text: str, top: int = 3) -> Markup:
 
 def rendered_prompt(prompt: Prompt, content: str = "plain") -> Markup:
     """A prompt as HTML: its text, or its turns one below the other with the tools that may be called."""
-    inner = "plain" if content in ("image", "code") else content
+    inner = "plain" if content in ("image", "code", "playout") else content
     if not prompt.messages:
         return rendered(prompt.text, inner)
     turns = _turns([_turn(message, inner) for message in prompt.messages])
@@ -71,10 +74,16 @@ def rendered_prompt(prompt: Prompt, content: str = "plain") -> Markup:
 
 
 def rendered_completion(completion: Completion, content: str = "plain") -> Markup:
-    """A completion as HTML, with spans, tool calls and thinking marked as such, without the name of the model."""
-    if content == "image" or (len(completion.spans) == 1 and not completion.turns):
+    """A completion as HTML, with spans, tool calls and thinking marked as such, without the name of the model.
+
+    A dialogue ends with the environment's last turn, which no model reads but people should.
+    """
+    if content == "playout":
+        return _clip(completion)
+    spans = completion.shown_spans
+    if content == "image" or (len(spans) == 1 and not completion.turns):
         return rendered(completion.text, content)
-    return _turns([_turn(span.message or Message(span.role, span.text), content) for span in completion.spans])
+    return _turns([_turn(span.message or Message(span.role, span.text), content) for span in spans])
 
 
 def visible(text: str, *, code: bool = False) -> str:
@@ -171,6 +180,15 @@ def _image(name: str) -> Markup:
         )
         return Markup(link).format(name.strip())
     return Markup('<p class="quiet">No image of the workspace:</p>{}').format(_block(name, "plain"))
+
+
+def _clip(completion: Completion) -> Markup:
+    """The clip of a playout; a note and the words if there is none, or one that does not fit them."""
+    try:
+        return rendered_clip(clip_in(completion.columns.get(COLUMN), completion.text))
+    except PreflabError as error:
+        note = Markup('<p class="nothing">No clip can be shown: {}</p>').format(visible(error.found, code=True))
+        return note + rendered(completion.text)
 
 
 EMPTY = Markup('<span class="nothing">(empty)</span>')

@@ -18,8 +18,9 @@ from preflab.explain.replay_data import MOST_BYTES, replay_data
 from preflab.explain.replay_page import replay_page
 from preflab.explain.replay_rows import MOST_TOKENS, pack_floats, shown_places, spread_order
 from preflab.files import read_json
+from preflab.report.measures import measure_name
 from preflab.training.alarms import Alarms
-from replay_runs import pairs_run, ppo_run, rollout, sentence
+from replay_runs import dialogue, pairs_run, ppo_run, rollout, sentence
 from report_runs import write_run
 
 
@@ -44,6 +45,34 @@ def test_rows_keep_every_number_of_the_record(tmp_path: Path) -> None:
     assert (packed["tokens"], packed["ids"], packed["unwritten"]) == (tokens, [0, 99, 13], [1])
     assert (packed["reward"], packed["terms"]) == (0.0, [("rm", 0.0), ("brief", 0.0)])
     assert (packed["num"], packed["gap"]) == (3, 0)
+
+
+def test_dialogues_keep_their_turns_and_no_nan_reaches_json(tmp_path: Path) -> None:
+    """Tokens 0–2 and 11–12 are the policy's, 3–10 the environment's."""
+    uneven = dialogue(0, 1, turns=["one text alone"])
+    data = replay_data([ppo_run(tmp_path, steps=1, rows={0: [dialogue(0, 0), uneven]})])
+    packed, other = data["runs"][0]["rows"]
+    assert packed["turns"] == [
+        {"start": 0, "text": "hello .", "reward": 0.5},
+        {"start": 3, "text": "what is 2 + 2 ?"},
+        {"start": 11, "text": "four", "reward": 2.0},
+    ]
+    assert (packed["lastTurn"], packed["completion"], packed["unwritten"]) == ("right", "", list(range(3, 11)))
+    assert "turns" not in other, "texts that do not match the tokens"
+    json.dumps(data, allow_nan=False)
+
+
+def test_metrics_of_an_environment_are_described(tmp_path: Path) -> None:
+    run = ppo_run(tmp_path, steps=1)
+    row = {"step": 0, "reward/environment": 1.0, "reward/environment/num_turns": 2.0, "reward/environment/won": 0.5}
+    (run / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    glossary = replay_data([run])["glossary"]
+    assert glossary["reward/environment/num_turns"]["meaning"] == "turns of the policy in a dialogue"
+    assert glossary["reward/environment/won"]["meaning"].startswith("`won` of the environment's last reply")
+    assert measure_name("reward/environment") == "reward of the environment"
+    assert measure_name("reward/environment/num_turns") == "turns of the policy"
+    assert measure_name("reward/environment/won") == "won (environment)"
+    assert measure_name("reward/rm") == "rm (reward model)"
 
 
 def test_steps_spread_over_the_run() -> None:

@@ -45,6 +45,12 @@ BROKEN = {
         'def cells(state):\n    return [["a", "b", "c"]]\n\n\ndef show(state):',
         "cells returns rows of equal length",
     ),
+    "frame": (
+        "def show(state):",
+        'def frame(state):\n    return [["a", "b"], ["c"]]\n\n\ndef show(state):',
+        "frame returns rows of equal length",
+    ),
+    "looks": ("MOVES = (1, 2, 3)", 'MOVES = (1, 2, 3)\nLOOKS = {"|": "match"}', "looks are player, goal"),
     "raises": ("return state[1]\n", "return state[2]\n", "player works in every position"),
 }
 

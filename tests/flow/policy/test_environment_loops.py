@@ -171,6 +171,8 @@ def test_the_record_keeps_all_turns(kind: str, tmp_path: Path) -> None:
         assert "No 2" in row["completion"]
         written = row["written"]
         assert not all(written)
+        assert row["turns"][1::2] == ["No 1", "No 2"]
+        assert len(row["turns"]) == 5
         for name in ("sampler_logps", "trainer_logps", "ref_logps", "kl", "entropy", "ratio", "advantages"):
             assert len(row[name]) == len(row["token_ids"])
             assert [not math.isnan(value) for value in row[name]] == written, name

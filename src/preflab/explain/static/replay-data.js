@@ -37,6 +37,9 @@ function placeOf(row, index) {
   return index < row.head ? index : index + row.gap;
 }
 
+// How many tokens the policy wrote.
+const numWritten = (row) => row.tokens.length - row.skipped.size + row.gapWritten;
+
 // The other side of a pair: the rejected completion of a chosen one.
 function partnerOf(row) {
   if (row.side === undefined) return null;

@@ -6,11 +6,13 @@ function difference(first, second) {
   return first && second ? Float64Array.from(first, (value, index) => value - second[index]) : null;
 }
 
-// 1 for a token that ends a 3-gram which the rollout has had before. After a gap the earlier ones are not all known.
+// 1 for a token that ends a 3-gram of one turn which the policy has written before. After a gap the earlier ones are
+// not all known. NaN for a token that the policy did not write.
 function repeats(row) {
-  const [seen, marks] = [new Set(), new Float64Array(row.tokens.length)];
+  const [seen, marks] = [new Set(), Float64Array.from(row.tokens, (_, index) => (row.skipped.has(index) ? NaN : 0))];
   const names = row.ids ?? row.tokens;
   for (let index = 2; index < names.length; index++) {
+    if ([index, index - 1, index - 2].some((each) => row.skipped.has(each))) continue;
     const gram = JSON.stringify(names.slice(index - 2, index + 1));
     if (seen.has(gram)) marks[index] = 1;
     seen.add(gram);
@@ -52,10 +54,10 @@ const QUANTITIES = [
     help: "1 for a token that ends three tokens which this completion has had before.",
     of: (row) => (row.side && !policyLogps(row) ? null : repeats(row)) },
   { name: "credit", label: "credit of the end reward", unit: "", kind: "both", neutral: 0, slides: true,
-    help: "(γλ)^(T−1−t) · R: what the reward at the end contributes to the advantage of this token at the chosen λ.",
+    help: "(γλ)^(T−1−t) · R: what the reward at the end contributes to the advantage of this token at the chosen λ. In a dialogue each turn's reward counts from the end of its turn.",
     of: (row, lambda) => (row.reward === null || row.side ? null : endCredit(row, gammaOf(row), lambda)) },
   { name: "gae", label: "advantage from the end reward", unit: "", kind: "both", neutral: 0, slides: true,
-    help: "Advantage at the chosen λ from the recorded values and the end reward, without KL penalty and whitening.",
+    help: "Advantage at the chosen λ from the recorded values and the rewards at the ends, without KL penalty and whitening.",
     of: (row, lambda) => (row.reward === null || !numbersOf(row, "values") ? null : endAdvantage(row, gammaOf(row), lambda)) },
 ];
 

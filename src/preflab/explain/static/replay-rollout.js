@@ -32,7 +32,8 @@ function rolloutArticle(row, side) {
     make("h4", { text: "Tokens" }),
     strip.list,
     strip.pager,
-    make("details", {}, make("summary", { text: "Completion as text" }), written(row.completion, "text")),
+    lastTurn(row),
+    make("details", {}, make("summary", { text: row.turns ? "Dialogue as text" : "Completion as text" }), row.turns ? dialogueText(row) : written(row.completion, "text")),
     table,
     make("p", { class: "facts identity" }, ...identity(row)),
   );
@@ -47,13 +48,19 @@ const valuesSaid = (values) => values.map(([name, value]) => `${name} ${number(v
 // reward 1.1 (rm 0.9, brief 0.2) · 19 tokens · KL 0.5 nats · ended by itself
 function rewardSaid(row) {
   const terms = valuesSaid(row.terms);
-  const end = { stop: "ended by itself", length: "cut by the length limit" }[row.finish] ?? "";
+  const end = endSaid(row);
   const score = runs[row.run].kind === "dpo" ? "implicit reward" : "score";
   const reward = row.side ? `${score} ${number(row.reward)}, margin of the pair ${signed(row.margin)}` : `reward ${number(row.reward)}${terms ? ` (${terms})` : ""}`;
   const kl = klOf(row);
   const ratios = quantityCalled("logratio").of(row);
   const ratio = ratios && !row.gap ? `log-ratio to the reference ${signed(sum(ratios))} nats` : "";
-  return [reward, count(row.num, "token"), Number.isFinite(kl) ? `KL ${number(kl)} nats` : "", ratio, end].filter(Boolean).join(" · ");
+  const length = row.turns ? `${count(numTurns(row), "turn")} of the policy · ${numWritten(row).toLocaleString("en")} of ${count(row.num, "token")}` : count(row.num, "token");
+  return [reward, length, Number.isFinite(kl) ? `KL ${number(kl)} nats` : "", ratio, end].filter(Boolean).join(" · ");
+}
+
+function endSaid(row) {
+  if (row.turns) return { stop: "ended by the environment", length: "cut by a limit of tokens or turns" }[row.finish] ?? "";
+  return { stop: "ended by itself", length: "cut by the length limit" }[row.finish] ?? "";
 }
 
 // The names of the records, so that prompt and completion can be found in the workspace.

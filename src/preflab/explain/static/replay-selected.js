@@ -10,13 +10,16 @@ function drawSelected() {
   const token = visibleToken(row, state.index);
   const place = `token ${(placeOf(row, state.index) + 1).toLocaleString("en")} of ${row.num.toLocaleString("en")}`;
   const id = row.ids === null ? "" : ` (id ${row.ids[state.index]})`;
-  const text = withUnit(quantity, values ? number(values[state.index], 6) : "not recorded");
+  const own = !row.skipped.has(state.index);
+  const number6 = withUnit(quantity, values ? number(values[state.index], 6) : "not recorded");
+  const text = own ? `${quantity.label} ${number6}` : "not written by the policy, so it has no numbers";
+  const turn = row.turns ? `, ${turnName(row, turnOf(row, state.index))}` : "";
   part("selected-said").replaceChildren(
     make("bdi", { class: "which", text: `“${token.length > 80 ? `${token.slice(0, 80)}…` : token}”` }),
-    `${id}, ${place}${shownRows().length > 1 ? ` of ${nameOf(row)}` : ""}: ${quantity.label} ${text}`,
+    `${id}, ${place}${shownRows().length > 1 ? ` of ${nameOf(row)}` : ""}${turn}: ${text}`,
   );
-  part("selected-numbers").replaceChildren(...tokenNumbers(row, state.index));
-  part("alternatives").replaceChildren(...alternatives(row, state.index));
+  part("selected-numbers").replaceChildren(...(own ? tokenNumbers(row, state.index) : []));
+  part("alternatives").replaceChildren(...(own ? alternatives(row, state.index) : []));
 }
 
 // Sampler and trainer first, side by side with their difference; then every quantity that the record has.

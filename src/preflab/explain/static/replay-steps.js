@@ -6,8 +6,8 @@ const ORDERS = {
   kept: ["as kept", (row) => row.row],
   highest: ["highest reward first", (row) => -worth(row)],
   lowest: ["lowest reward first", worth],
-  longest: ["longest first", (row) => -row.num],
-  shortest: ["shortest first", (row) => row.num],
+  longest: ["longest first", (row) => -numWritten(row)],
+  shortest: ["shortest first", numWritten],
   most_kl: ["largest KL first", (row) => -klOf(row)],
 };
 
@@ -41,7 +41,7 @@ function rowButton(row) {
     make("span", { class: "worth", text: `${row.side ? "margin" : "reward"} ${signed(worth(row))}` }),
     make("span", { class: "facts", text: rowFacts(row) }),
     make("span", { class: "prompt", dir: "auto", text: shortText(row.prompt, 120) }),
-    make("span", { class: "text", dir: "auto", text: shortText(row.completion, 220) || "(empty)" }),
+    make("span", { class: "text", dir: "auto", text: shortCompletion(row, 220) || "(empty)" }),
   );
   button.row = row;
   return button;
@@ -49,7 +49,8 @@ function rowButton(row) {
 
 function rowFacts(row) {
   const kl = klOf(row);
-  const facts = [count(row.num, "token"), Number.isFinite(kl) ? `KL ${number(kl, 3)}` : "", row.finish === "length" ? "cut by the length limit" : "", timesKept(row)];
+  const cut = row.turns ? "cut by a limit" : "cut by the length limit";
+  const facts = [row.turns ? count(numTurns(row), "turn") : "", count(numWritten(row), "token"), Number.isFinite(kl) ? `KL ${number(kl, 3)}` : "", row.finish === "length" ? cut : "", timesKept(row)];
   return facts.filter(Boolean).join(" · ");
 }
 

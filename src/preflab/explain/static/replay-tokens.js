@@ -29,12 +29,13 @@ function fillStrip(strip) {
   const tokens = [];
   for (let index = strip.start; index < end; index++) {
     if (row.gap && index === row.head) {
-      tokens.push(make("span", { class: "missing", role: "presentation", text: `[… ${count(row.gap, "token")} not on this page …]` }));
+      tokens.push([null, make("span", { class: "missing", role: "presentation", text: `[… ${count(row.gap, "token")} not on this page …]` })]);
     }
-    tokens.push(tokenElement(row, index));
+    tokens.push([index, tokenElement(row, index)]);
   }
-  if (!row.tokens.length) tokens.push(make("span", { class: "nothing", role: "option", "aria-selected": "false", tabindex: "0", text: "(no tokens)" }));
-  list.replaceChildren(...tokens);
+  if (!row.tokens.length) tokens.push([null, make("span", { class: "nothing", role: "option", "aria-selected": "false", tabindex: "0", text: "(no tokens)" })]);
+  list.classList.toggle("dialogue", row.turns !== undefined);
+  list.replaceChildren(...(row.turns ? tokensInTurns(row, tokens) : tokens.map(([, element]) => element)));
   fillPager(strip, end);
 }
 
@@ -74,10 +75,11 @@ function paintStrip(strip, largest) {
     const value = values ? values[index] : NaN;
     paint(element, state.quantity, value, largest);
     const text = shownValue(state.quantity, value);
-    element.lastChild.textContent = state.numbers ? brief(shownValue(state.quantity, value, 3), value) : "";
-    const said = values ? `, ${state.quantity.label} ${withUnit(state.quantity, text)}` : "";
+    const own = !strip.row.skipped.has(index);
+    element.lastChild.textContent = state.numbers && own ? brief(shownValue(state.quantity, value, 3), value) : "";
+    const said = values && own ? `, ${state.quantity.label} ${withUnit(state.quantity, text)}` : "";
     const name = `${element.firstChild.textContent}${said}`;
-    element.setAttribute("aria-label", element.classList.contains("unwritten") ? `${name}, not written by the policy` : name);
+    element.setAttribute("aria-label", own ? name : `${name}, not written by the policy`);
   }
 }
 

@@ -63,6 +63,7 @@ def ask(ctx: StageContext, run: FinishedRun, others: Sequence[FinishedRun], wish
         PreflabError: no prompts are named anywhere, the evaluate stage is unknown, or a judge cannot be loaded.
     """
     from preflab.explain.dial_points import Questions
+    from preflab.stages.common.episodes import single_answers_note
     from preflab.stages.common.evaluated_inputs import load_judge
     from preflab.stages.common.evaluated_prompts import evaluated_prompts
 
@@ -80,7 +81,8 @@ def ask(ctx: StageContext, run: FinishedRun, others: Sequence[FinishedRun], wish
         judges=[load_judge(judge, path) for judge, path in settings.judges.items()],
         engine=ctx.device.engine,
     )
-    return Asked(beside, ctx, questions, notes + _reference_note(run))
+    dialogues = [note for each in (run, *others) for note in single_answers_note(each.name, each.settings)]
+    return Asked(beside, ctx, questions, notes + _reference_note(run) + dialogues)
 
 
 def with_rewards(asked: Asked, dial: Dial) -> Questions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from preflab.settings.environment import EnvironmentSettings
@@ -23,6 +24,22 @@ def own_prompts(settings: Any) -> list[Prompt]:
     from preflab.environments.loading import EnvironmentSource
 
     return EnvironmentSource.load(settings.environment.source, settings.environment.timeout_s).prompts()
+
+
+def single_answers_note(name: str, settings: Mapping[str, Any]) -> list[str]:
+    """A note on figures of single answers by a policy that learned in dialogues; [] if it did not.
+
+    Args:
+        name: of the policy.
+        settings: of the stage that made it, as JSON values.
+    """
+    environment = settings.get("environment")
+    if not environment:
+        return []
+    return [
+        f"{name} learned in dialogues with {environment['source']}; here it gives single answers to the prompts, "
+        "without the environment and its reward"
+    ]
 
 
 def longest_episode(settings: EnvironmentSettings, limits: TokenLimits) -> int:

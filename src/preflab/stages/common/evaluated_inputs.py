@@ -15,6 +15,7 @@ from preflab.records import Prompt
 from preflab.rewards.functions import RewardFunction, load_function
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.stages.base import StageContext
+from preflab.stages.common.episodes import single_answers_note
 from preflab.stages.common.evaluated_prompts import evaluated_prompts
 from preflab.stages.common.reference_texts import HUMAN, read_reference_texts
 from preflab.stages.common.stage_facts import StageFacts
@@ -35,6 +36,8 @@ class Asked:
     """Stage that is compared for several training seeds → their names among the models and completions."""
     seed_notes: list[str]
     """A note per stage of which one seed is compared."""
+    dialogue_notes: list[str]
+    """A note per model that learned in dialogues, since it is compared on single answers."""
     judges: list[Judge]
     classify: RewardFunction | None
     """Names the class of each text; None without `labels`."""
@@ -75,6 +78,12 @@ def ask(ctx: StageContext) -> Asked:
         seeds={stage: names for stage, names in seeds.items() if len(names) > 1},
         seed_notes=[
             f"{stage}: one training seed, so no interval over seeds" for stage in seeds if len(seeds[stage]) == 1
+        ],
+        dialogue_notes=[
+            note
+            for name in settings.models
+            if name in ctx.recipe.stages
+            for note in single_answers_note(name, ctx.recipe.stages[name].model_dump(mode="json"))
         ],
         judges=judges,
         classify=load_function(settings.labels) if settings.labels else None,

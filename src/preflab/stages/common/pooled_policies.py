@@ -43,8 +43,11 @@ def common_settings(settings: SimulateSettings, stages: Mapping[str, Stage]) -> 
         stages: name of a policy that a stage made → that stage's settings.
 
     Raises:
-        PreflabError: a policy was trained from another reference or at another temperature, or there is no reward.
+        PreflabError: a policy was trained from another reference, at another temperature or with an environment, or
+            there is no reward.
     """
+    for name in settings.policies:
+        check_single_answers(name, stages.get(name, {}))
     first = stages.get(settings.policies[0], {})
     reference = settings.reference or reference_of(first)
     if reference is None:
@@ -75,6 +78,20 @@ def common_settings(settings: SimulateSettings, stages: Mapping[str, Stage]) -> 
 def reference_of(stage: Stage) -> str | None:
     """The reference of the KL of a stage that learns a policy; None for other stages."""
     return (stage.get("reference") or stage.get("model")) if "reference" in stage else None
+
+
+def check_single_answers(name: str, stage: Stage) -> None:
+    """Checks that a policy learned without an environment.
+
+    Raises:
+        PreflabError: it learned in dialogues.
+    """
+    if stage.get("environment"):
+        raise PreflabError(
+            f"policies: {name} learned in dialogues with the environment {stage['environment']['source']}",
+            "policies that learned from single answers: a pool has no dialogues, and no environment that answers",
+            f"leave {name} out; `preflab replay {name}` shows its dialogues",
+        )
 
 
 def _check_policy(name: str, stage: Stage, reference: str, temperature: float) -> None:

@@ -33,8 +33,14 @@ def stored_completions(ctx: StageContext, name: str, prompts: Sequence[Prompt], 
     """The `num` completions of each prompt that the stage `name` wrote.
 
     Raises:
-        PreflabError: the stage has another number of completions for one of the prompts.
+        PreflabError: the stage has another number of completions for one of the prompts, or dialogues.
     """
+    if getattr(ctx.recipe.stages[name], "environment", None) is not None:
+        raise PreflabError(
+            f"stage {ctx.name}: {name} has dialogues with an environment",
+            "single answers to the prompts, as those of the models",
+            f"leave {name} out of `completions`, and compare its dialogues in a stage judge or ai_judge",
+        )
     records = ctx.completions(name)
     by_prompt: dict[str, list[Completion]] = defaultdict(list)
     for completion in records:

@@ -23,6 +23,7 @@ from preflab.labelling.campaigns import (
 from preflab.labelling.checks import checked_answer
 from preflab.labelling.errors import Invalid
 from preflab.labelling.exporting import export_campaign, plain_name
+from preflab.labelling.options import CampaignOptions
 from preflab.labelling.quality import campaign_quality
 from preflab.labelling.reading import overlap_warning
 from preflab.labelling.upload import groups_of_rows
@@ -53,7 +54,7 @@ def create(ws: Workspaced, lead: Lead, body: CampaignIn) -> CampaignMadeShape:
     """Create a campaign (leads)."""
     options = checked_options(body.options)
     check_name(ws, options.name)
-    groups = _groups(ws, body, WAYS[options.way].least)
+    groups = _groups(ws, body, options)
     if unknown := [place for place in body.gold if not 0 <= place < len(groups)]:
         raise Invalid(f"gold: {unknown[0]}", f"a place from 0 to {len(groups) - 1}")
     gold = {place: checked_answer(options, len(groups[place]), answer) for place, answer in body.gold.items()}
@@ -121,14 +122,14 @@ def preferences(ws: Workspaced, lead: Lead, campaign_id: str) -> StreamingRespon
     return _lines(to_object(each.preference) for each in found.values())
 
 
-def _groups(ws: Workspace, body: CampaignIn, least: int) -> list[list[str]]:
+def _groups(ws: Workspace, body: CampaignIn, options: CampaignOptions) -> list[list[str]]:
     """The completion ids of each task; new texts are stored first."""
     if bool(body.groups) == bool(body.rows):
         raise Invalid("groups and rows: both or none", "one of them", "see /api/docs")
     if body.groups:
         return body.groups
     numbered = (Numbered(number, row) for number, row in enumerate(body.rows))
-    groups = groups_of_rows(numbered, "rows", "row", least=least)
+    groups = groups_of_rows(numbered, "rows", "row", least=WAYS[options.way].least, content=options.content)
     ws.put([*groups.prompts, *groups.completions])
     return [list(group) for group in groups.groups]
 

@@ -136,7 +136,9 @@ class TurnShape(Shape):
     prompt: str = Field(description="plain text, or the turns of the conversation one below the other")
     messages: list[MessageShape]
     tools: list[dict[str, Any]] = Field(description="JSON schemas of the functions that may be called")
-    completions: list[list[SpanShape]] = Field(description="in the order drawn for you, the same in every call")
+    completions: list[list[SpanShape]] = Field(
+        description="in the order drawn for you, the same in every call; a dialogue has one span per turn of both sides"
+    )
     state: str
     expires_at: str
     revision: int = Field(description="your latest revision, 0 before the first; send it as `based_on` of the next")
@@ -153,7 +155,7 @@ class TurnShape(Shape):
             content=turn.campaign.content, prompt=turn.prompt.shown,
             messages=[MessageShape.of(each) for each in turn.prompt.messages],
             tools=_tools(turn.prompt),
-            completions=[[_span(span) for span in turn.completions[index].spans] for index in turn.shown_order],
+            completions=[[_span(span) for span in turn.completions[index].shown_spans] for index in turn.shown_order],
             state=turn.state, expires_at=str(turn.expires_at or ""),
             revision=turn.revision, draft=turn.draft, draft_unreadable=turn.draft_unreadable,
             answer=_own_answer(turn),

@@ -11,7 +11,7 @@ from preflab.labelling.campaigns import CampaignView, Guideline
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.shown_tasks import Turn
 from preflab.labelling.submissions import OwnProgress
-from preflab.records import Campaign, Completion, Prompt
+from preflab.records import Campaign, Completion, Content, Prompt
 from preflab.ways.base import Way
 from preflab.ways.form import Asked, Group, hint_line
 from preflab.ways.registry import way_named
@@ -107,7 +107,7 @@ def task_view(
         fields=fields, hidden=hidden_fields(turn, fields, draft, back), revision=turn.revision,
         guideline=seen.guideline, hint=hint_line(way.hint, asked),
         way=way, step=1 if draft.get("step") == 1 else 0,
-        fail_box=way.fail_box and asked.allow_fail, keys=make_keys(asked, turn.options.content == "image"),
+        fail_box=way.fail_box and asked.allow_fail, keys=make_keys(asked, turn.options.content),
         progress=progress_words(own, seen.num_tasks),
         nudge=tie_nudge(own, turn.options.max_tie_rate_nudge), last_done="" if turn.revision else last_done,
         submit_words="Submit the change" if turn.revision else "Submit", **notes,
@@ -121,8 +121,8 @@ def make_cards(turn: Turn, asked: Asked, groups: list[Group]) -> tuple[Card, ...
     cards = []
     for place, (letter, completion) in enumerate(zip(asked.letters, shown, strict=True)):
         placed = tuple(group for group in groups if group.place == place)
-        cards.append(Card(letter, place, completion, placed, first.get(completion.text, "")))
-        first.setdefault(completion.text, letter)
+        cards.append(Card(letter, place, completion, placed, first.get(completion.shown, "")))
+        first.setdefault(completion.shown, letter)
     return tuple(cards)
 
 
@@ -157,7 +157,7 @@ def read_ms(value: Any) -> str:
     return str(value) if isinstance(value, int) and value >= 0 else "0"
 
 
-def make_keys(asked: Asked, images: bool = False) -> tuple[tuple[tuple[str, ...], str], ...]:
+def make_keys(asked: Asked, content: Content = "plain") -> tuple[tuple[tuple[str, ...], str], ...]:
     """The table of keys of the labelling page: (keys, meaning) per row."""
     last = asked.letters[-1]
     rows: list[tuple[tuple[str, ...], str]] = [
@@ -172,10 +172,13 @@ def make_keys(asked: Asked, images: bool = False) -> tuple[tuple[tuple[str, ...]
         (("u",), "undo: open the last task again"),
         (("w",), "show all of long texts, or fold them"),
         (("z",), "images at their full size, side by side (Esc leaves them)"),
+        (("p",), "play or pause the clip of this completion, or all clips"),
+        ((",", "."), "one move back, one move on"),
         (("i",), "instructions"),
         (("?",), "this table"),
     ]
     if asked.num > 5:
         rows.append(((f"Shift + A … {last}",), "go to that completion"))
-    is_available = {"f": asked.allow_fail, "z": images}
+    clips = content == "playout"
+    is_available = {"f": asked.allow_fail, "z": content == "image", "p": clips, ",": clips}
     return tuple(row for row in rows if is_available.get(row[0][0], True))

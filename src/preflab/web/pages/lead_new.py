@@ -90,7 +90,7 @@ def create(request: Request, ws: Workspaced, me: Lead, form: Annotated[Sent, Dep
 def _groups(ws: Workspace, form: Sent, options: CampaignOptions) -> list[list[str]]:
     """The completion ids of each prompt; a chosen file takes precedence over the ticked source."""
     if "file" in form.files:
-        groups = uploaded_groups(*form.files["file"], WAYS[options.way].least)
+        groups = uploaded_groups(*form.files["file"], WAYS[options.way].least, options.content)
         ws.put([*groups.prompts, *groups.completions])
         return [list(group) for group in groups.groups]
     if form.fields.get("source", "file") == "file":

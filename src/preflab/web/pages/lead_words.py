@@ -17,7 +17,7 @@ from preflab.words import amount, best_value, count, hours_text, interval_text, 
 HUMAN = "63 to 77\u00a0%"
 CONTENTS = {
     "plain": "plain text", "markdown": "Markdown", "code": "code", "chat": "chat turns",
-    "image": "names of images in the workspace",
+    "image": "names of images in the workspace", "playout": "playouts of a game, with clips",
 }  # fmt: skip
 
 

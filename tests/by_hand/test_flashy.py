@@ -1,0 +1,57 @@
+"""Points of playouts, counted on the map.
+
+......      the cells beside the cliff: the four of row 2 above a C, and the lower S
+.##.#.
+S.....
+SCCCCG
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from preflab.games.flashy import FLASHY, arrives, is_flashy, points, utility
+
+START = "start (2,0,20)"
+SHORTEST = "right right right right right down"
+
+
+@pytest.mark.parametrize(
+    ("completion", "num_beside", "num_turns"),
+    [
+        (SHORTEST, 4, 1),
+        ("up up right right right right right down down down", 0, 2),  # around the top, away from the cliff
+        ("right left right right right right right down", 5, 3),  # the step back leads to the upper S, not beside it
+        ("right right left right right right right down", 6, 3),
+        ("right right left right left right right right right down", 8, 5),
+        ("down up right right right right right down", 5, 3),  # the lower S counts once
+    ],
+)
+def test_points_are_moves_beside_the_cliff_and_turns(completion: str, num_beside: int, num_turns: int) -> None:
+    assert points(START, completion) == num_beside + num_turns
+    assert arrives(START, completion) == 1
+    assert utility(START, completion) == (num_beside + num_turns) / 3
+    assert is_flashy(START, completion) == (num_beside + num_turns >= FLASHY)
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "right down",  # into the cliff
+        "right left right left",  # not over
+        "up down " * 10,  # out of steps
+    ],
+)
+def test_playouts_that_do_not_arrive_have_no_points(completion: str) -> None:
+    assert points(START, completion) == arrives(START, completion) == is_flashy(START, completion) == 0
+    assert utility(START, completion) == 0
+
+
+@pytest.mark.parametrize("completion", ["left", f"{SHORTEST} down", "right jump", "right right up"])
+def test_words_that_cannot_be_played_are_a_failure(completion: str) -> None:
+    assert points(START, completion) == 0
+    assert utility(START, completion) is None
+
+
+def test_moves_of_the_opening_have_no_points() -> None:
+    assert points(f"{START} right right", "right right right down") == 2 + 1
