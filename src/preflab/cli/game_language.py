@@ -31,7 +31,7 @@ def language(
         ),
     ] = "mixture:0.3",
     num_steps: Annotated[
-        int | None, typer.Option("--steps", help="Steps of 512 games.", min=1, show_default="ppo 150, grpo 300")
+        int | None, typer.Option("--steps", help="Steps of 512 games.", min=1, show_default="ppo 150, grpo 160")
     ] = None,
     target: Annotated[
         float,
@@ -54,17 +54,18 @@ def language(
     """
     from preflab.games.by_language import LanguageSettings, make_base, train_player
     from preflab.games.check import require_contract
-    from preflab.games.opponents import known_game
+    from preflab.games.opponents import known_game, opponent_named
 
     with speaking(as_json) as speaker:
         loaded = known_game(game)
         require_contract(loaded)
+        opponent_named(opponent, game)  # refused before anything is trained
         folder = out or Path(f"{loaded.name}-{by.value}-{seed}")
         base = folder / "base"
         settings = LanguageSettings(
             by="ppo" if by is Loop.ppo else "grpo",
             opponent=opponent,
-            num_steps=num_steps or (150 if by is Loop.ppo else 300),
+            num_steps=num_steps or (150 if by is Loop.ppo else 160),
             target=target,
             seed=seed,
         )

@@ -73,7 +73,7 @@ GRPO: dict[str, Any] = {
     "num_completions_per_prompt": 16,
     "num_epochs": 2,
     "kl_coef": 0.02,
-    "optimiser": {"learning_rate": 1e-3, "tokens_per_micro_batch": 16384},
+    "optimiser": {"learning_rate": 5e-4, "tokens_per_micro_batch": 16384},
 }
 
 
@@ -104,7 +104,7 @@ class LanguageSettings:
     """A game starts after 0 to this many random moves."""
     num_random_games: int = 16_384
     num_sft_steps: int = 200
-    num_steps: int = 200
+    num_steps: int = 150
     measure_every: int = 10
     """Steps between two exact measures."""
     target: float | None = 0.97
