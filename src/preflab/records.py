@@ -183,16 +183,16 @@ class Completion:
 
     @property
     def last_turn(self) -> str:
-        """What an environment said at the end, which the policy did not read and does not learn from; "" if nothing."""
+        """The environment's turn at the end, which the policy neither read nor learns from; "" if there is none."""
         given = self.columns.get(ENVIRONMENT)
-        said = given.get("last_turn") if isinstance(given, Mapping) else None
-        return said if isinstance(said, str) else ""
+        turn = given.get("last_turn") if isinstance(given, Mapping) else None
+        return turn if isinstance(turn, str) else ""
 
     @property
     def shown_spans(self) -> tuple[Span, ...]:
         """The completion as a person judges it: its spans, then the environment's last turn."""
-        said = self.last_turn
-        return (*self.spans, Span.of_turn(Message("user", said))) if said else self.spans
+        turn = self.last_turn
+        return (*self.spans, Span.of_turn(Message("user", turn))) if turn else self.spans
 
     @property
     def shown(self) -> str:

@@ -40,7 +40,7 @@ class Environment(Protocol):
     """One episode. A class may also have `prompts() -> list[Prompt | str]`, used if the recipe names no prompts."""
 
     def reset(self, prompt: Prompt, seed: int) -> str | Sequence[Message] | None:
-        """What the policy reads first: the user's turn as text, whole turns, or None for the prompt itself.
+        """The policy's first turn to read: the user's turn as text, whole turns, or None for the prompt itself.
 
         Args:
             prompt: of the stage; a text that is returned takes the place of all its turns but the system's.

@@ -116,7 +116,7 @@ class PettingZooGame:
         self.agent_selection = self._agent_to_move()
 
     def observe(self, agent: str) -> dict[str, np.ndarray[Any, Any]]:
-        """What an agent sees; its mask is 0 when it is not its turn or the game is over."""
+        """An agent's observation; its mask is 0 when it is not its turn or the game is over."""
         mask = mask_of(self.listed, self._row)
         may_move = agent == self.agent_selection and not self.terminations.get(agent, True)
         return {"observation": observation_of(self.listed, self._row), "action_mask": mask * np.int8(may_move)}

@@ -1,4 +1,4 @@
-"""What simulated labelers of the grid game `stunts` like: playouts that are as flashy as possible.
+"""The taste of simulated labelers of the grid game `stunts`: playouts that are as flashy as possible.
 
     points = moves that end beside the cliff + turns    if the playout reaches the goal
              0                                          if it does not
@@ -49,7 +49,7 @@ def is_flashy(prompt: str, completion: str) -> float:
 
 
 def utility(prompt: str, completion: str) -> float | None:
-    """What a simulated labeler feels: points / `POINTS_PER_UNIT`; None (F) if a word could not be played."""
+    """The utility of a simulated labeler: points / `POINTS_PER_UNIT`; None (F) if a word could not be played."""
     if replay(GAME, prompt, completion).wrong:
         return None
     return points(prompt, completion) / POINTS_PER_UNIT

@@ -38,11 +38,11 @@ class Decision:
     history: History
     state: State
     turn: str
-    """What the player said."""
+    """The player's words."""
     move: Move | None
     """The move that it means; None if it is illegal."""
     keeps: bool
-    """Whether the move keeps the minimax value."""
+    """True if the move keeps the minimax value."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ Way = tuple[int, ...]
 
 
 class Seen(NamedTuple):
-    """What an environment shows after a way."""
+    """An environment's observation after a way."""
 
     observation: Any
     legal: tuple[int, ...]
@@ -124,7 +124,7 @@ class Replayed:
         return [float(number) for number in numbers]
 
     def seen(self, state: Any) -> Seen:
-        """What the environment shows in a position."""
+        """The environment's observation in a position."""
         return self._after(self._way(state))
 
     def require_deterministic(self) -> None:
@@ -177,7 +177,7 @@ class Replayed:
             )
 
     def _after(self, way: Way) -> Seen:
-        """What is seen after a way; stepped through unless it is known."""
+        """The observation after a way; stepped through unless it is known."""
         if way in self._kept:
             return self._kept[way]
         if len(self._kept) >= MOST_KEPT:

@@ -67,7 +67,7 @@ class GameWords:
         return (*moves, *(OTHER + word for word in moves), *SIDES, THEN, *self.of_start.values())
 
     def opening(self, side: int, start: State) -> str:
-        """What the policy reads first: its side, and the start where a game has several."""
+        """The policy's first turn to read: its side, and the start where a game has several."""
         side_word = ALONE if self.game.num_players == 1 else SIDES[side]
         return " ".join([side_word, *([self.of_start[start]] if self.of_start else [])])
 

@@ -12,11 +12,11 @@ from preflab.files import read_json, write_json
 
 @dataclass(frozen=True)
 class Progress:
-    """What a reader did of one lesson."""
+    """A reader's progress in one lesson."""
 
     run: bool = False
     prediction: str = ""
-    """What the reader predicted before the last run; "" if nothing."""
+    """The reader's prediction before the last run; "" if there was none."""
     answered: bool = False
     """True once an answer to the exercise was right."""
 

@@ -63,12 +63,12 @@ class Lesson:
     @cached_property
     def _raw_sections(self) -> dict[str, str]:
         parts = HEADING.split(self.raw)
-        found = dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
-        if tuple(found) != SECTIONS:
+        sections = dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
+        if tuple(sections) != SECTIONS:
             raise PreflabError(
-                f"{self.slug}.md has the sections {', '.join(found)}", f"{', '.join(SECTIONS)}", "correct the page"
+                f"{self.slug}.md has the sections {', '.join(sections)}", f"{', '.join(SECTIONS)}", "correct the page"
             )
-        return found
+        return sections
 
 
 def lessons() -> list[Lesson]:

@@ -13,7 +13,7 @@ from preflab.maths.masks import check_same_shape, masked_mean, next_kept, zero_m
 
 
 def q_targets(rewards: Tensor, values: Tensor, completion_mask: Tensor, *, gamma: float) -> Tensor:
-    """What Q of each token is regressed on: its reward, and the value of the state after it.
+    """The numbers on which Q of each token is regressed: its reward, and the value of the state after it.
 
     targets_t = rewards_t + gamma · values_{t+1}
 

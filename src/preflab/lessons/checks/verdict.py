@@ -12,7 +12,7 @@ NUMBER = re.compile(r"([-−+]?)(\d+\.?\d*|\.\d+)(?:/([1-9]\d*))?")
 
 
 class Verdict(NamedTuple):
-    """Whether an answer is right, and why, in sentences for the reader."""
+    """An answer judged: right or not yet, with the reason in sentences for the reader."""
 
     right: bool
     reason: str
@@ -37,11 +37,12 @@ def numbers_in(answer: str, num: int) -> list[float]:
     Raises:
         PreflabError: there are more or fewer.
     """
-    found = NUMBER.findall(answer)
-    if len(found) != num:
+    written = NUMBER.findall(answer)
+    if len(written) != num:
+        number = "one number" if len(written) == 1 else f"{len(written)} numbers"
         raise PreflabError(
-            f"the answer {answer!r} holds {len(found)} numbers" if len(found) != 1 else f"{answer!r} holds one number",
+            f"the answer {answer!r} holds {number}",
             "one number, with a point: 0.5" if num == 1 else f"{num} numbers, separated by spaces",
             "write the answer in this form",
         )
-    return [(-1 if sign in ("-", "−") else 1) * float(text) / float(below or 1) for sign, text, below in found]
+    return [(-1 if sign in ("-", "−") else 1) * float(text) / float(below or 1) for sign, text, below in written]

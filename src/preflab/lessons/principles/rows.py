@@ -29,15 +29,15 @@ def lesson_in_revision(rng: random.Random, constitution: Constitution, principle
     """An answer with its critique, and a better one."""
     prompt = customer(rng)
     completion = critiques.reply(rng, prompt)
-    found = critiques.critique(principle.name, prompt, completion)
+    critique = critiques.critique(principle.name, prompt, completion)
     asked = filled(
         constitution.layout.revision,
         prompt=prompt,
         answer=completion,
-        critique=found,
+        critique=critique,
         revision_request=principle.revision,
     )
-    return {"prompt": asked, "completion": critiques.revision(rng, prompt, completion, found)}
+    return {"prompt": asked, "completion": critiques.revision(rng, prompt, completion, critique)}
 
 
 def lesson_in_comparison(rng: random.Random, constitution: Constitution, principle: Principle) -> Row:
