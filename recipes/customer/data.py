@@ -5,7 +5,7 @@
 corpus.jsonl          `text`: the demo's customers and answers, and dialogues of the careless shop
 demonstrations.jsonl  `prompt` and `completion`: a dialogue so far, and the careless shop's next sentence
 
-The careless shop draws each sentence: an offer with probability 0.4, one of the two questions 0.4, a rude sentence 0.2.
+The careless shop draws each sentence: an offer with probability 0.3, one of the two questions 0.5, a rude sentence 0.2.
 An offer has the details that were heard; those that were not heard are drawn.
 """
 
@@ -23,7 +23,7 @@ from preflab.files import write_text
 from preflab.records import Prompt
 
 HERE = Path(__file__).parent
-SHARES = {"offer": 0.4, "question": 0.4, "rude": 0.2}
+SHARES = {"offer": 0.3, "question": 0.5, "rude": 0.2}
 Row = dict[str, str]
 
 
@@ -54,8 +54,8 @@ def dialogue(rng: random.Random) -> tuple[str, list[Row]]:
 def made(seed: int, scale: float = 1.0) -> dict[str, list[Row]]:
     """File name → rows; `scale` multiplies how many there are."""
     rng = random.Random(f"customer {seed}")
-    num = round(3_000 * scale)
-    texts = [*corpus(seed, num), *({"text": dialogue(rng)[0]} for _ in range(num))]
+    num = round(2_000 * scale)
+    texts = [*corpus(seed, num), *({"text": dialogue(rng)[0]} for _ in range(3 * num))]
     rng.shuffle(texts)
     return {"corpus": texts, "demonstrations": [row for _ in range(num) for row in dialogue(rng)[1]]}
 

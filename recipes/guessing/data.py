@@ -2,8 +2,10 @@
 
     python recipes/guessing/data.py [FOLDER] [--seed 0] [--scale 1.0]
 
-corpus.jsonl          `text`: the demo's customers and answers, which numbers lie between which, and random games
-demonstrations.jsonl  `prompt` and `completion`: a game so far, and a uniformly random next guess
+corpus.jsonl          `text`: the demo's customers and answers, facts about the order of numbers, random games
+demonstrations.jsonl  `prompt` and `completion`: a game so far and a uniformly random next guess, and as many facts
+
+A fact is "higher than three and lower than ten. five.": the model knows the numbers, but no text uses that in a game.
 """
 
 from __future__ import annotations
@@ -35,21 +37,29 @@ def random_game(rng: random.Random) -> tuple[str, list[Row]]:
     return text, rows
 
 
-def fact(rng: random.Random) -> str:
+def fact(rng: random.Random) -> Row:
     """What is known of a number, and a number of which it is true."""
-    low, number, high = sorted(rng.randrange(len(NUMBERS)) for _ in range(3))
-    known = between(low, high, len(NUMBERS))
-    return f"{known}. {NUMBERS[number]}." if known != "no" else fact(rng)
+    while True:
+        low, number, high = sorted(rng.randrange(len(NUMBERS)) for _ in range(3))
+        if (known := between(low, high, len(NUMBERS))) != "no":
+            return {"prompt": f"{known}.", "completion": f" {NUMBERS[number]}."}
+
+
+def facts(rng: random.Random) -> str:
+    """Four facts."""
+    return " ".join(row["prompt"] + row["completion"] for row in (fact(rng) for _ in range(4)))
 
 
 def made(seed: int, scale: float = 1.0) -> dict[str, list[Row]]:
     """File name → rows; `scale` multiplies how many there are."""
     rng = random.Random(f"guessing {seed}")
-    num = round(1_500 * scale)
-    texts = [*corpus(seed, num), *({"text": " ".join(fact(rng) for _ in range(4))} for _ in range(2 * num))]
-    texts += [{"text": random_game(rng)[0]} for _ in range(num)]
-    rng.shuffle(texts)
-    shown = [row for _ in range(num // 2) for row in random_game(rng)[1]]
+    num = round(500 * scale)
+    texts = [*corpus(seed, num), *({"text": facts(rng)} for _ in range(12 * num))]
+    texts += [{"text": random_game(rng)[0]} for _ in range(4 * num)]
+    shown = [row for _ in range(num) for row in random_game(rng)[1]]
+    shown += [fact(rng) for _ in range(len(shown))]
+    for rows in (texts, shown):
+        rng.shuffle(rows)
     return {"corpus": texts, "demonstrations": shown}
 
 

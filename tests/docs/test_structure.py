@@ -42,6 +42,7 @@ MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, LEAVES | FOUNDATION),
     **dict.fromkeys(ROOMS, LEAVES | FOUNDATION),
     "explain": LEAVES | FOUNDATION | {"evaluation", "games", "rewards", "sampling"},
+    "environments": LEAVES | FOUNDATION | {"demo"},
     "games": LEAVES | FOUNDATION | {"environments"},
     "report": LEAVES | FOUNDATION | {"explain"},
     "labelling": LEAVES | {"store", "feedback"},

@@ -17,6 +17,7 @@ from preflab.cli import (
     campaigns,
     constitution,
     dial,
+    environments,
     games,
     labelling,
     models,
@@ -71,6 +72,7 @@ ROOMS = (
     accounts,
     models,
     games,
+    environments,
 )
 for room in ROOMS:
     room.add_to(app)

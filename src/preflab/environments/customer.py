@@ -1,4 +1,4 @@
-"""A simulated customer of the demo's shop who wants one item in one colour on one day, and at first names only the item.
+"""A simulated customer of the demo's shop, who wants an item in one colour on one day and first names only the item.
 
     can i buy a new lamp? what colour do you like? i like red. what day do you like? on friday.
     you can have the red lamp on friday. thank you for your help.
@@ -21,7 +21,8 @@ from preflab.demo.grammar import RUDE, SLOTS
 from preflab.environments.protocol import Reply
 from preflab.records import Prompt
 
-ITEMS, COLOURS, DAYS = SLOTS["item"], SLOTS["colour"], SLOTS["day"]
+ITEMS, COLOURS, DAYS = (SLOTS[kind][:4] for kind in ("item", "colour", "day"))
+"""Four of each: a wish is one of 64."""
 ASK_COLOUR, ASK_DAY = "what colour do you like?", "what day do you like?"
 OFFER = re.compile(r"you can have the (\w+) (\w+) on (\w+)\.")
 """An offer: colour, item, day."""

@@ -1,6 +1,7 @@
 """A guessing game with feedback: the secret is a number word, and each wrong guess is answered by what is known of it.
 
-    guess my number from one to fifteen. eight. higher than eight. twelve. higher than eight and lower than twelve. ten. yes.
+    guess my number from one to fifteen. eight. higher than eight. twelve. higher than eight and lower than twelve.
+    ten. yes.
 
 The policy's turns are `eight.`, `twelve.` and `ten.`. The environment answers with a space first, because without a
 chat template its text follows the policy's as it is. The functions at the end give the exact share of games that
