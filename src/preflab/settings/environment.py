@@ -25,9 +25,7 @@ class EnvironmentSettings(Settings):
         "choice: the model's limit",
         ge=2,
     )
-    timeout_s: float | None = setting(
-        None, "Most seconds of one call; beyond it the run stops.", "choice: none", gt=0, counts="never"
-    )
+    timeout_s: float | None = setting(None, "Most seconds of one call; beyond it the run stops.", "choice: none", gt=0)
 
 
 def _from_name(value: Any) -> Any:

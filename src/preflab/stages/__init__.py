@@ -72,8 +72,9 @@ def check_before(recipe: Recipe, name: str) -> None:
     """Checks a stage's settings, functions and model folders before anything runs.
 
     Raises:
-        PreflabError: a function does not exist or takes other arguments, a model is of a kind that the stage cannot
-            use, or the module's `check` refuses the settings.
+        PreflabError: a function or an environment does not exist or takes other arguments, an environment has no
+            prompts where the stage has none, a model is of a kind that the stage cannot use, or the module's `check`
+            refuses the settings.
     """
     for refers, word, _ in references(recipe.stages[name]):
         if refers == "function":
@@ -83,7 +84,9 @@ def check_before(recipe: Recipe, name: str) -> None:
         if refers == "environment":
             from preflab.environments.loading import EnvironmentSource
 
-            EnvironmentSource.load(word)
+            source = EnvironmentSource.load(word)
+            if getattr(recipe.stages[name], "prompts", None) is None:
+                source.prompts()
     _check_models(recipe, name)
     check = getattr(stage_module(recipe.kind(name)), "check", None)
     if check is not None:
