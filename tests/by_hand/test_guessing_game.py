@@ -39,7 +39,7 @@ def test_the_feedback_narrows_what_is_known() -> None:
         " higher than eight and lower than twelve.",
         " yes.",
     ]
-    assert [reply.reward for reply in replies] == [0, 0, 0, 1]
+    assert [reply.reward for reply in replies] == [0, 0, -0.5, 1]
     assert [reply.columns["wasted"] for reply in replies] == [0, 0, 1, 1], "four was ruled out by eight"
     assert [reply.end for reply in replies] == [False, False, False, True]
 
@@ -49,20 +49,12 @@ def test_a_game_is_lost_after_four_guesses_and_other_words_count_as_guesses() ->
     assert [reply.turn for reply in replies] == [" no.", " no.", " no.", " lower than fifteen."]
     assert [reply.end for reply in replies] == [False, False, False, True]
     assert [reply.columns for reply in replies][-1] == {"won": 0.0, "wasted": 3.0}
-    assert sum(reply.reward for reply in replies) == 0
+    assert [reply.reward for reply in replies] == [-0.5, -0.5, -0.5, 0]
 
 
 def test_the_first_guess_may_win() -> None:
     (reply,) = played("three", ["three"])
     assert (reply.turn, reply.reward, reply.end) == (" yes.", 1.0, True)
-
-
-def test_a_wasted_guess_may_cost() -> None:
-    class Costly(GuessingGame):
-        cost_of_waste = 0.25
-
-    replies = played("ten", ["eight", "seven", "eight", "ten"], Costly)
-    assert [reply.reward for reply in replies] == [0, -0.25, -0.25, 1]
 
 
 def test_the_secret_comes_from_the_seed_alone() -> None:

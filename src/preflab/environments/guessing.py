@@ -23,12 +23,16 @@ NUMBERS = (
 
 
 class GuessingGame:
-    """One game: 15 numbers, four guesses. Its reward is 1 for a game won, 0 for one lost."""
+    """One game: 15 numbers, four guesses. The reward is 1 for the secret, −1/2 for a guess that was ruled out before.
+
+    The best player never makes such a guess, so the cost leaves the optimum as it is. It tells a bad guess from bad
+    luck, which the win alone does only on average over many games.
+    """
 
     num_numbers = 15
     num_guesses = 4
-    cost_of_waste = 0.0
-    """Subtracted for a guess that the feedback had ruled out."""
+    cost_of_waste = 0.5
+    """Subtracted for a guess that the feedback had ruled out, and for anything but one of the numbers."""
 
     @classmethod
     def prompts(cls) -> list[str]:
