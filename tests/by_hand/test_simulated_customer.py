@@ -38,7 +38,7 @@ def test_the_best_dialogue_is_worth_nine_tenths() -> None:
 )
 def test_an_offer_counts_the_details_that_are_as_wished(offer: str, right: int) -> None:
     (reply,) = talk(offer)
-    assert reply.reward == pytest.approx(right / 3)
+    assert reply.reward == pytest.approx(right / 10)
     assert reply.end
     assert reply.columns["all_right"] == 0
 

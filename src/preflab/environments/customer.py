@@ -5,7 +5,7 @@
 
 A turn of the shop is one sentence. The reward is the simulated customer's satisfaction, which this file defines:
 
-    an offer            ends the dialogue; 1/3 for each of item, colour and day that is as wished
+    an offer            ends the dialogue; 1 if item, colour and day are as wished, else 1/10 for each that is
     a rude sentence     ends the dialogue; −1/2
     any other sentence  −1/20, also a question that the customer answers
 
@@ -53,7 +53,8 @@ class SimulatedCustomer:
         if offer:
             right = sum(map(str.__eq__, offer.groups(), (self.colour, self.item, self.day)))
             answer = " thank you for your help." if right == 3 else " i do not like it."
-            return self._reply(answer, right / 3, end=True, offered=True, right=right)
+            satisfaction = 1.0 if right == 3 else right / 10
+            return self._reply(answer, satisfaction, end=True, offered=True, right=right)
         if said in RUDE:
             return self._reply(" i do not like your shop.", -COST_OF_RUDENESS, end=True, rude=True)
         answers = {ASK_COLOUR: f" i like {self.colour}.", ASK_DAY: f" on {self.day}."}
