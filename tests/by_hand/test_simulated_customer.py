@@ -18,13 +18,13 @@ def talk(*said: str) -> list[Reply]:
     return [customer.step(sentence) for sentence in said]
 
 
-def test_the_best_dialogue_is_worth_nine_tenths() -> None:
+def test_the_best_dialogue_asks_for_both() -> None:
     colour, day, offer = talk(
         " what colour do you like?", " what day do you like?", " you can have the red lamp on friday."
     )
     assert (colour.turn, day.turn) == (" i like red.", " on friday.")
     assert (colour.end, day.end, offer.end) == (False, False, True)
-    assert colour.reward + day.reward + offer.reward == pytest.approx(0.9)
+    assert colour.reward + day.reward + offer.reward == pytest.approx(0.96)
     assert offer.columns == {"offered": 1.0, "all_right": 1.0, "rude": 0.0}
 
 
@@ -46,14 +46,14 @@ def test_an_offer_counts_the_details_that_are_as_wished(offer: str, right: int) 
 def test_a_rude_sentence_ends_the_dialogue() -> None:
     for sentence in RUDE:
         (reply,) = talk(sentence)
-        assert (reply.reward, reply.end, reply.columns["rude"]) == (-0.5, True, 1.0)
+        assert (reply.reward, reply.end, reply.columns["rude"]) == (-0.1, True, 1.0)
 
 
 def test_other_sentences_cost_a_turn_and_four_are_the_most() -> None:
     replies = talk("hello.", "", "you can have the lamp.", "what colour do you like?")
     assert [reply.turn for reply in replies] == [" can you help?"] * 3 + [" i like red."]
     assert [reply.end for reply in replies] == [False, False, False, True]
-    assert sum(reply.reward for reply in replies) == pytest.approx(-0.2)
+    assert sum(reply.reward for reply in replies) == pytest.approx(-0.08)
 
 
 def test_the_wish_comes_from_prompt_and_seed() -> None:

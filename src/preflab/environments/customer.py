@@ -6,10 +6,10 @@
 A turn of the shop is one sentence. The reward is the simulated customer's satisfaction, which this file defines:
 
     an offer            ends the dialogue; 1 if item, colour and day are as wished, else 1/10 for each that is
-    a rude sentence     ends the dialogue; −1/2
-    any other sentence  −1/20, also a question that the customer answers
+    a rude sentence     ends the dialogue; −1/10
+    any other sentence  −1/50, also a question that the customer answers
 
-The dialogue also ends after four turns of the shop. The best is to ask for both and to offer: 1 − 2/20 = 0.9.
+The dialogue also ends after four turns of the shop. The best is to ask for both and to offer: 1 − 2/50 = 0.96.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ITEMS, COLOURS, DAYS = (SLOTS[kind][:4] for kind in ("item", "colour", "day"))
 ASK_COLOUR, ASK_DAY = "what colour do you like?", "what day do you like?"
 OFFER = re.compile(r"you can have the (\w+) (\w+) on (\w+)\.")
 """An offer: colour, item, day."""
-COST_OF_A_TURN, COST_OF_RUDENESS = 0.05, 0.5
+COST_OF_A_TURN, COST_OF_RUDENESS = 0.02, 0.1
 NUM_TURNS = 4
 
 
