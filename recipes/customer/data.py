@@ -5,8 +5,7 @@
 corpus.jsonl          `text`: the demo's customers and answers, and dialogues of the careless shop
 demonstrations.jsonl  `prompt` and `completion`: a dialogue so far, and the careless shop's next sentence
 
-The careless shop draws each sentence: an offer with probability 0.3, one of the two questions 0.5, a rude sentence 0.2.
-An offer has the details that were heard; those that were not heard are drawn.
+The careless shop draws each sentence: an offer, one of the two questions, or a rude sentence. An offer has the details that were heard; those that were not heard are drawn.
 """
 
 from __future__ import annotations
@@ -23,13 +22,15 @@ from preflab.files import write_text
 from preflab.records import Prompt
 
 HERE = Path(__file__).parent
-SHARES = {"offer": 0.3, "question": 0.5, "rude": 0.2}
+CORPUS_SHARES = {"offer": 0.3, "question": 0.5, "rude": 0.2}
+DEMONSTRATION_SHARES = {"offer": 0.2, "question": 0.7, "rude": 0.1}
+"""Probability of each kind of sentence."""
 Row = dict[str, str]
 
 
-def careless(rng: random.Random, customer: SimulatedCustomer, heard: set[str]) -> str:
+def careless(rng: random.Random, shares: dict[str, float], customer: SimulatedCustomer, heard: set[str]) -> str:
     """A sentence of the careless shop; `heard` are the questions that were asked."""
-    (kind,) = rng.choices(list(SHARES), list(SHARES.values()))
+    (kind,) = rng.choices(list(shares), list(shares.values()))
     if kind == "offer":
         colour = customer.colour if ASK_COLOUR in heard else rng.choice(COLOURS)
         day = customer.day if ASK_DAY in heard else rng.choice(DAYS)
@@ -37,13 +38,13 @@ def careless(rng: random.Random, customer: SimulatedCustomer, heard: set[str]) -
     return rng.choice((ASK_COLOUR, ASK_DAY) if kind == "question" else RUDE)
 
 
-def dialogue(rng: random.Random) -> tuple[str, list[Row]]:
+def dialogue(rng: random.Random, shares: dict[str, float]) -> tuple[str, list[Row]]:
     """The text of a dialogue with the careless shop, and each of its sentences after the dialogue so far."""
     customer, text, rows = SimulatedCustomer(), rng.choice(SimulatedCustomer.prompts()), list[Row]()
     customer.reset(Prompt.make(text=text), rng.randrange(2**32))
     heard, ended = set[str](), False
     while not ended:
-        said = careless(rng, customer, heard)
+        said = careless(rng, shares, customer, heard)
         heard.add(said)
         rows.append({"prompt": text, "completion": f" {said}"})
         reply = customer.step(said)
@@ -55,9 +56,10 @@ def made(seed: int, scale: float = 1.0) -> dict[str, list[Row]]:
     """File name → rows; `scale` multiplies how many there are."""
     rng = random.Random(f"customer {seed}")
     num = round(2_000 * scale)
-    texts = [*corpus(seed, num), *({"text": dialogue(rng)[0]} for _ in range(3 * num))]
+    texts = [*corpus(seed, num), *({"text": dialogue(rng, CORPUS_SHARES)[0]} for _ in range(3 * num))]
     rng.shuffle(texts)
-    return {"corpus": texts, "demonstrations": [row for _ in range(num) for row in dialogue(rng)[1]]}
+    shown = [row for _ in range(num) for row in dialogue(rng, DEMONSTRATION_SHARES)[1]]
+    return {"corpus": texts, "demonstrations": shown}
 
 
 def main(folder: Path, seed: int, scale: float) -> None:
