@@ -5,7 +5,8 @@
 corpus.jsonl          `text`: the demo's customers and answers, and dialogues of the careless shop
 demonstrations.jsonl  `prompt` and `completion`: a dialogue so far, and the careless shop's next sentence
 
-The careless shop draws each sentence: an offer, one of the two questions, or a rude sentence. An offer has the details that were heard; those that were not heard are drawn.
+The careless shop draws each sentence: an offer, one of the two questions, or a rude sentence. An offer has
+the details that were heard; those that were not heard are drawn.
 """
 
 from __future__ import annotations
