@@ -23,30 +23,28 @@ from preflab.files import write_text
 from preflab.records import Prompt
 
 HERE = Path(__file__).parent
-CORPUS_SHARES = {"offer": 0.3, "question": 0.5, "rude": 0.2}
-DEMONSTRATION_SHARES = {"offer": 0.2, "question": 0.7, "rude": 0.1}
+SHARES = {"offer": 0.25, "question": 0.6, "rude": 0.15}
 """Probability of each kind of sentence."""
 Row = dict[str, str]
 
 
-def careless(rng: random.Random, shares: dict[str, float], customer: SimulatedCustomer, heard: set[str]) -> str:
-    """A sentence of the careless shop; `heard` are the questions that were asked."""
-    (kind,) = rng.choices(list(shares), list(shares.values()))
+def careless(rng: random.Random, customer: SimulatedCustomer) -> str:
+    """A sentence of the careless shop."""
+    (kind,) = rng.choices(list(SHARES), list(SHARES.values()))
     if kind == "offer":
-        colour = customer.colour if ASK_COLOUR in heard else rng.choice(COLOURS)
-        day = customer.day if ASK_DAY in heard else rng.choice(DAYS)
-        return f"you can have the {colour} {customer.item} on {day}."
+        colour = customer.colour if ASK_COLOUR in customer.asked else rng.choice(COLOURS)
+        day = customer.day if ASK_DAY in customer.asked else rng.choice(DAYS)
+        return f"you can have {colour} on {day}."
     return rng.choice((ASK_COLOUR, ASK_DAY) if kind == "question" else RUDE)
 
 
-def dialogue(rng: random.Random, shares: dict[str, float]) -> tuple[str, list[Row]]:
+def dialogue(rng: random.Random) -> tuple[str, list[Row]]:
     """The text of a dialogue with the careless shop, and each of its sentences after the dialogue so far."""
     customer, text, rows = SimulatedCustomer(), rng.choice(SimulatedCustomer.prompts()), list[Row]()
     customer.reset(Prompt.make(text=text), rng.randrange(2**32))
-    heard, ended = set[str](), False
+    ended = False
     while not ended:
-        said = careless(rng, shares, customer, heard)
-        heard.add(said)
+        said = careless(rng, customer)
         rows.append({"prompt": text, "completion": f" {said}"})
         reply = customer.step(said)
         text, ended = f"{text} {said}{reply.turn}", reply.end
@@ -57,9 +55,9 @@ def made(seed: int, scale: float = 1.0) -> dict[str, list[Row]]:
     """File name → rows; `scale` multiplies how many there are."""
     rng = random.Random(f"customer {seed}")
     num = round(2_000 * scale)
-    texts = [*corpus(seed, num), *({"text": dialogue(rng, CORPUS_SHARES)[0]} for _ in range(3 * num))]
+    texts = [*corpus(seed, num // 2), *({"text": dialogue(rng)[0]} for _ in range(3 * num))]
     rng.shuffle(texts)
-    shown = [row for _ in range(num) for row in dialogue(rng, DEMONSTRATION_SHARES)[1]]
+    shown = [row for _ in range(num) for row in dialogue(rng)[1]]
     return {"corpus": texts, "demonstrations": shown}
 
 

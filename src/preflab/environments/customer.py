@@ -1,15 +1,16 @@
-"""A simulated customer of the demo's shop, who wants an item in one colour on one day and first names only the item.
+"""A simulated customer of the demo's shop, who wants an item in one colour on one day and says so only if asked.
 
-    can i buy a new lamp? what colour do you like? i like red. what day do you like? on friday.
-    you can have the red lamp on friday. thank you for your help.
+    can i buy a new lamp? what colour do you like? i like red. what day do you like? i like red on friday.
+    you can have red on friday. thank you for your help.
 
 A turn of the shop is one sentence. The reward is the simulated customer's satisfaction, which this file defines:
 
-    an offer            ends the dialogue; 1 if item, colour and day are as wished, else 1/10 for each that is
+    an offer            ends the dialogue; 1 if colour and day are as wished, else 1/10 if one of them is
     a rude sentence     ends the dialogue; −1/10
     any other sentence  −1/50, also a question that the customer answers
 
-The dialogue also ends after four turns of the shop. The best is to ask for both and to offer: 1 − 2/50 = 0.96.
+The dialogue also ends after four turns of the shop. The best is to ask for both and to offer: 1 − 2/50 = 0.96. An offer
+without a question is as wished once in 16 dialogues.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from preflab.environments.protocol import Reply
 from preflab.records import Prompt
 
 ITEMS, COLOURS, DAYS = (SLOTS[kind][:4] for kind in ("item", "colour", "day"))
-"""Four of each: a wish is one of 64."""
+"""Four of each."""
 ASK_COLOUR, ASK_DAY = "what colour do you like?", "what day do you like?"
-OFFER = re.compile(r"you can have the (\w+) (\w+) on (\w+)\.")
-"""An offer: colour, item, day."""
+OFFER = re.compile(r"you can have (\w+) on (\w+)\.")
+"""An offer: colour, day."""
 COST_OF_A_TURN, COST_OF_RUDENESS = 0.02, 0.1
 NUM_TURNS = 4
 
@@ -39,10 +40,10 @@ class SimulatedCustomer:
         return [f"can i buy a new {item}?" for item in ITEMS]
 
     def reset(self, prompt: Prompt, seed: int) -> None:
-        """Draw colour and day of the wish; the item is in the prompt, which the policy reads as it is."""
+        """Draw the wish; the policy reads the prompt as it is."""
         rng = random.Random(seed)
-        self.item = prompt.text.removesuffix("?").split()[-1]
         self.colour, self.day = rng.choice(COLOURS), rng.choice(DAYS)
+        self.asked: set[str] = set()
         self.turn = 0
 
     def step(self, completion: str) -> Reply:
@@ -51,18 +52,24 @@ class SimulatedCustomer:
         said = completion.strip()
         offer = OFFER.fullmatch(said)
         if offer:
-            right = sum(map(str.__eq__, offer.groups(), (self.colour, self.item, self.day)))
-            answer = " thank you for your help." if right == 3 else " i do not like it."
-            satisfaction = 1.0 if right == 3 else right / 10
-            return self._reply(answer, satisfaction, end=True, offered=True, right=right)
+            right = (offer[1] == self.colour) + (offer[2] == self.day)
+            answer = " thank you for your help." if right == 2 else " i do not like it."
+            return self._reply(answer, (0.0, 0.1, 1.0)[right], end=True, offered=True, as_wished=right == 2)
         if said in RUDE:
             return self._reply(" i do not like your shop.", -COST_OF_RUDENESS, end=True, rude=True)
-        answers = {ASK_COLOUR: f" i like {self.colour}.", ASK_DAY: f" on {self.day}."}
-        return self._reply(answers.get(said, " can you help?"), -COST_OF_A_TURN, end=self.turn == NUM_TURNS)
+        if said in (ASK_COLOUR, ASK_DAY):
+            self.asked.add(said)
+        return self._reply(self.wish(), -COST_OF_A_TURN, end=self.turn == NUM_TURNS)
+
+    def wish(self) -> str:
+        """The part of the wish that the shop has asked for: ` i like red on friday.`"""
+        colour = self.colour if ASK_COLOUR in self.asked else "it"
+        day = f" on {self.day}" if ASK_DAY in self.asked else ""
+        return f" i like {colour}{day}." if self.asked else " can you help?"
 
     @staticmethod
     def _reply(
-        answer: str, reward: float, *, end: bool, offered: bool = False, right: int = 0, rude: bool = False
+        answer: str, reward: float, *, end: bool, offered: bool = False, as_wished: bool = False, rude: bool = False
     ) -> Reply:
-        columns = {"offered": float(offered), "all_right": float(right == 3), "rude": float(rude)}
+        columns = {"offered": float(offered), "as_wished": float(as_wished), "rude": float(rude)}
         return Reply(answer, reward=reward, end=end, columns=columns)

@@ -84,9 +84,9 @@ def test_notes_name_cut_episodes_and_equal_rewards() -> None:
 
 
 def test_given_turns_are_drawn_from() -> None:
-    trials = tried(SimulatedCustomer, says=["you can have the red lamp on monday."], num_episodes=40)
+    trials = tried(SimulatedCustomer, says=["you can have red on monday."], num_episodes=100)
     assert all(len(trial.turns) == 1 for trial in trials)
-    assert {round(10 * trial.reward) for trial in trials} >= {0, 1, 2}
+    assert {trial.reward for trial in trials} == {0.0, 0.1, 1.0}
 
 
 def test_the_command_shows_the_best_episode(capsys: pytest.CaptureFixture[str]) -> None:
