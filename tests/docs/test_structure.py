@@ -44,6 +44,7 @@ MAY_IMPORT = {
     **dict.fromkeys(ROOMS, LEAVES | FOUNDATION),
     "explain": LEAVES | FOUNDATION | {"evaluation", "games", "rewards", "sampling"},
     "games": LEAVES | FOUNDATION | {"environments", "policy", "rewards", "sampling"},
+    "environments": LEAVES | FOUNDATION | {"demo"},
     "report": LEAVES | FOUNDATION | {"explain"},
     "labelling": LEAVES | {"store", "feedback"},
     "stages": LEAVES | FOUNDATION | ROOMS | {"labelling", "recipe"},

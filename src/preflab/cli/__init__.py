@@ -17,6 +17,7 @@ from preflab.cli import (
     campaigns,
     constitution,
     dial,
+    environments,
     games,
     labelling,
     lessons,
@@ -73,6 +74,7 @@ ROOMS = (
     models,
     games,
     lessons,
+    environments,
 )
 for room in ROOMS:
     room.add_to(app)

@@ -76,6 +76,9 @@ stages:
   online:
     {kind: online_dpo, model: MODEL, prompts: prompts, rewards: *ones, num_steps: 1, num_prompts_per_step: 2,
      decoding: {max_new_tokens: 6}, lora: {rank: 2}}
+  talk:
+    {kind: ppo, model: MODEL, environment: {source: "preflab.environments.guessing:GuessingGame", max_turns: 2},
+     num_steps: 1, num_completions_per_step: 4, num_minibatches: 1, decoding: {max_new_tokens: 2}, lora: {rank: 2}}
   best: {kind: best_of_n, model: MODEL, prompts: prompts, rewards: *ones, num_completions: 2, max_new_tokens: 6}
   revised: {kind: revise, model: MODEL, prompts: prompts, max_new_tokens: 6}
   probe: {kind: probe, models: [MODEL], sycophancy: questions, decoding: {max_new_tokens: 6}}
@@ -198,6 +201,7 @@ def test_every_command_works_from_an_empty_folder(shell: Shell) -> None:
     _a_second_recipe(shell)
     _what_a_run_did(shell)
     _games(shell)
+    _environments(shell)
     _records(shell)
     _constitution(shell)
     _people(shell)
@@ -261,13 +265,19 @@ def _games(shell: Shell) -> None:
     assert shell.said("learn", "1", "--answer", "2 1 -1")["right"]
 
 
+def _environments(shell: Shell) -> None:
+    assert shell.said("environment", "check", "preflab.environments.customer:SimulatedCustomer")["num_episodes"]
+    measured = shell.said("environment", "measure", "talk", "--episodes", "4", "--recipe", "more.yaml")
+    assert measured["figures"]["talk"]["won"]["num"] == 4
+
+
 def _a_second_recipe(shell: Shell) -> None:
     """The kinds of stages that the demo has not."""
     model = next(shell.folder.glob("runs/sft-*/model"))
     (shell.folder / "more.yaml").write_text(MORE.replace("MODEL", str(model)), encoding="utf-8")
     for words in ("ai-judge", "best-of-n", "revise", "probe", "report"):
         assert shell.said(words, "--recipe", "more.yaml")["stages"][-1]["state"] == "done"
-    for words in ("classifier", "rating", "dpo", "grpo", "online-dpo"):
+    for words in ("classifier", "rating", "dpo", "grpo", "online-dpo", "ppo"):
         assert shell.said("train", words, "--recipe", "more.yaml")["stages"][-1]["state"] == "done"
 
 
