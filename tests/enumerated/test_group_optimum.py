@@ -17,9 +17,8 @@ from preflab.policy.completion_groups import GroupSource
 from preflab.policy.grpo import train_grpo
 from preflab.policy.online_dpo import train_online_dpo
 from preflab.settings.learning import LoraSettings
-from preflab.settings.sampling import DecodingSettings
-from tiny_groups import best_of_n_probabilities, expected_advantages, tilted_by, tiny_engine, tiny_grpo, tiny_online_dpo
-from tiny_worlds import all_sequences, letters, sequence_logps, the_prompt, tiny_trunk
+from tiny_groups import best_of_n_probabilities, expected_advantages, tilted_by, tiny_grpo, tiny_online_dpo
+from tiny_worlds import all_sequences, sequence_logps, the_prompt, tiny_trunk
 
 BETA = 0.5
 REWARDS = {(0, 0): 1.0, (0, 1): -0.5, (0, 2): 0.3, (1, 0): 0.0, (1, 1): 0.8, (1, 2): -1.0, (2, 0): 0.2, (2, 1): 0.6}
@@ -132,11 +131,10 @@ def test_online_dpo_lands_on_the_tilted_reference(labels: str, num_steps: int, n
     assert online_ended(tmp_path, labels, num_steps, num_rows) < 0.02
 
 
-def test_best_of_n_has_its_exact_distribution() -> None:
+def test_best_of_n_has_its_exact_distribution(tmp_path: Path) -> None:
     trunk, num = tiny_trunk(("policy", "reference")), 4
-    source = GroupSource(
-        the_prompt(), tiny_engine(trunk), letters, DecodingSettings(max_new_tokens=2, max_batch_rows=1024), num, 0
-    )
+    decoding = {"max_new_tokens": 2, "max_batch_rows": 1024}
+    source = GroupSource(tiny_grpo(tmp_path, trunk, reward, decoding=decoding), num)
     rollouts = source.draw(the_prompt() * 1500, *((0, number) for number in range(1500)))
     written = [sequence.completion_ids for sequence in rollouts.sequences]
     places = {sequence.completion_ids: place for place, sequence in enumerate(SEQUENCES)}

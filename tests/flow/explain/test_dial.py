@@ -309,7 +309,7 @@ def test_card_says_what_it_is_and_what_was_measured(inside: Path, tmp_path: Path
         (["dial", "low", "later"], "low started from base, later from low"),
         (["dial", "low", "--average", "later"], "low started from base, later from low"),
         (["dial", "low", "--average", "low"], "has a run twice"),
-        (["dial", "eval"], "trains no model from another"),
+        (["dial", "eval"], "stage eval of kind evaluate makes no model"),
         (["dial", "base"], "not the folder of a run"),
         (["dial", "lowe"], "lowe: neither a stage of recipe.yaml nor a folder"),
         (["dial", "low", "--evaluate", "low"], "--evaluate low: no evaluate stage of recipe.yaml"),
