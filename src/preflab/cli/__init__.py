@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -110,7 +111,7 @@ def run_command(argv: Sequence[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # a bare `preflab` or `preflab train`: its message is the help
             print(error.format_message(), file=sys.stderr)
             return 2
-        problem, _, hint = error.format_message().partition(". ")
+        problem, _, hint = _plain_usage(error.format_message()).partition(". ")
         command = getattr(getattr(error, "ctx", None), "command_path", "preflab")
         print_error(PreflabError(problem.rstrip("."), hint, f"`{command} --help` lists commands and options"))
     except Exception as error:
@@ -119,6 +120,14 @@ def run_command(argv: Sequence[str]) -> int:
         print_error(describe_error(error))
         raise SystemExit(2) from error
     return 2
+
+
+def _plain_usage(message: str) -> str:
+    """A usage error without the words of the library that reads the options."""
+    message = message.replace("Value error, ", "")
+    message = re.sub(r"Input should be a valid integer, unable to parse .*", "not a whole number", message)
+    message = re.sub(r"Input should be a valid number, unable to parse .*", "not a number", message)
+    return message.replace("Input should be", "it should be")
 
 
 def _close_stdout() -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from preflab.cli.speaking import JsonOption, Speaker, shown_path, speaking
+from preflab.errors import PreflabError
 
 if TYPE_CHECKING:
     from preflab.games.by_language import Measured
@@ -22,12 +23,14 @@ class Loop(StrEnum):
 
 
 def language(
-    game: Annotated[str, typer.Argument(help="A module, a Python file, or tic_tac_toe or cliff.", metavar="GAME")],
+    game: Annotated[str, typer.Argument(help="A Python file, a module, tic_tac_toe, cliff or stunts.", metavar="GAME")],
     by: Annotated[Loop, typer.Option("--by", help="The loop that trains the model.")] = Loop.ppo,
     opponent: Annotated[
         str,
         typer.Option(
-            "--opponent", help="random, minimax, mixture:0.3 (its share of random moves), or module:function."
+            "--opponent",
+            help="random, minimax (perfect), mixture:0.3 (minimax, with this share of random moves), or "
+            "module:function. A game of one player has none.",
         ),
     ] = "mixture:0.3",
     num_steps: Annotated[
@@ -37,7 +40,7 @@ def language(
         float,
         typer.Option(
             "--target",
-            help="Stop once this share of positions keeps its value and no move is illegal; 2: never.",
+            help="Stop once its moves keep the value of this share of positions and none is illegal; 2: never.",
             min=0,
         ),
     ] = 0.97,
@@ -56,6 +59,10 @@ def language(
     from preflab.games.check import require_contract
     from preflab.games.opponents import known_game, opponent_named
 
+    if target > 1 and target != 2:
+        raise PreflabError(
+            f"--target {target:g}", "a share from 0 to 1, or 2 to take all steps", "write for example 0.97"
+        )
     with speaking(as_json) as speaker:
         loaded = known_game(game)
         require_contract(loaded)
@@ -69,7 +76,8 @@ def language(
             target=target,
             seed=seed,
         )
-        speaker.say(f"{by.value} against {opponent}; its likeliest moves against every reply:")
+        against = f"against {opponent}" if loaded.num_players == 2 else "without an opponent"
+        speaker.say(f"{by.value} {against}; its likeliest moves against every reply:")
         speaker.say("  games  positions  keep their value  illegal  exploitability by side (0: cannot be beaten)")
         model = base / "model" if (base / "model").exists() else make_base(game, settings, base)
         rows = []

@@ -82,7 +82,13 @@ def check(
 
 def learn(
     game: GameArgument,
-    by: Annotated[Method, typer.Option("--by", help="Q-learning on a table, or a network by PPO or GRPO.")] = Method.q,
+    by: Annotated[
+        Method,
+        typer.Option(
+            "--by",
+            help="Q-learning on a table, or a network by PPO or GRPO. A language model: `preflab game language`.",
+        ),
+    ] = Method.q,
     num_games: Annotated[
         int | None, typer.Option("--games", help="Games to play.", min=1, show_default="10,000; a network 245,760")
     ] = None,
@@ -90,14 +96,18 @@ def learn(
     epsilon: Annotated[float, typer.Option("--epsilon", help="q: probability of a random move.", min=0, max=1)] = 0.3,
     discount: Annotated[
         float | None,
-        typer.Option("--discount", help="Discount per move.", show_default="0.95 for one player, 1 for two"),
+        typer.Option(
+            "--discount",
+            help="Factor per move for later rewards, above 0 and at most 1.",
+            show_default="0.95 for one player, 1 for two",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the exploration.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Learn a game and measure against the exact answer: exploitability for two players, the best result for one.
 
-    Of two players both are played by the learner itself.
+    With two players the learner plays both sides.
     """
     from preflab.games.check import require_contract
     from preflab.games.learners import measure_player
@@ -107,6 +117,8 @@ def learn(
 
     if not 0 < alpha <= 1:
         raise PreflabError(f"--alpha {alpha}", "a step size above 0 and at most 1", "choose one, such as 0.5")
+    if discount is not None and not 0 < discount <= 1:
+        raise PreflabError(f"--discount {discount}", "a factor above 0 and at most 1", "choose one, such as 0.95")
     with speaking(as_json) as speaker:
         loaded = open_game(game)
         require_contract(loaded)
@@ -127,11 +139,20 @@ def play(
     game: GameArgument,
     by: Annotated[
         list[Player] | None,
-        typer.Option("--by", help="A player to play against; repeat it for several.", show_default="exact and q"),
+        typer.Option(
+            "--by",
+            help="A player to play against, exact being perfect; repeat it for several.",
+            show_default="exact and q",
+        ),
     ] = None,
     num_games: Annotated[
         int | None,
-        typer.Option("--games", help="Games from which it learns.", min=1, show_default="10,000; a network 245,760"),
+        typer.Option(
+            "--games",
+            help="Games from which each player learns; exact needs none.",
+            min=1,
+            show_default="10,000; a network 245,760",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the exploration.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", help="The file to write.", show_default="play-GAME.html")] = None,
@@ -144,6 +165,7 @@ def play(
     from preflab.explain.game_page import game_page
     from preflab.explain.game_tables import game_tables, player_tables
     from preflab.files import write_text
+    from preflab.games.check import require_contract
     from preflab.games.learners import learn_exactly
     from preflab.games.places import open_game
     from preflab.games.q_learning import QSettings
@@ -151,6 +173,7 @@ def play(
 
     with speaking(as_json) as speaker:
         loaded = open_game(game)
+        require_contract(loaded)
         states, tables = game_tables(loaded)
         settings = QSettings(num_games or 10_000, discount=_default_discount(loaded), seed=seed)
         players = []
@@ -193,12 +216,12 @@ def playouts(
 
     from preflab.files import write_text
     from preflab.games.check import require_contract
-    from preflab.games.game import load_game
+    from preflab.games.places import open_game
     from preflab.games.playouts import explore, openings, playout_rows, random_policy, with_clips
     from preflab.games.q_learning import QSettings, learn_by_q
 
     with speaking(as_json) as speaker:
-        loaded = load_game(game)
+        loaded = open_game(game)
         require_contract(loaded)
         if add_to is not None:
             rows = with_clips(loaded, add_to)

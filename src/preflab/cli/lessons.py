@@ -47,6 +47,10 @@ def learn(
             if answer is not None or predict is not None:
                 raise PreflabError("no number of a lesson", "preflab learn N --answer TEXT", "name the lesson")
             _list(speaker, folder)
+        elif answer is not None and predict is not None:
+            raise PreflabError(
+                "--predict beside --answer", "a prediction before the cells run, or an answer", "leave one of them out"
+            )
         elif answer is not None:
             right = _check(speaker, lesson(number), answer, folder)
         else:
@@ -77,7 +81,11 @@ def _list(speaker: Speaker, folder: Path) -> None:
         speaker.say("\nCan you answer these? Each lesson holds the answer to its question.\n")
         for each in all_lessons:
             speaker.say(f"{each.number:2}  {_plain(' '.join(each.section('Question').split()))}")
-    speaker.last(None, f"preflab learn {left[0]}" if left else "preflab demo")
+    following = "preflab demo"
+    if left:
+        was_run = done.get(left[0], Progress()).run
+        following = _answering(all_lessons[left[0] - 1]) if was_run else f"preflab learn {left[0]}"
+    speaker.last(None, following)
 
 
 def _take(speaker: Speaker, lesson: Lesson, prediction: str | None, folder: Path) -> None:
@@ -109,25 +117,32 @@ def _take(speaker: Speaker, lesson: Lesson, prediction: str | None, folder: Path
         speaker.say(f"\nOn this machine these differ from the page's: {_compared(others, numbers, lesson)}")
     _say_sections(speaker, lesson, "Exercise")
     progress = note_done(folder, lesson.number, run=True, prediction=prediction)
-    following = _plain(lesson.section("Check")).strip().splitlines()[0].strip()
+    following = "preflab learn" if progress.answered else _answering(lesson)
     speaker.say()
-    speaker.last(None, following if not progress.answered else "preflab learn", numbers=numbers, differing=others)
+    speaker.last(None, following, numbers=numbers, differing=others)
 
 
 def _check(speaker: Speaker, lesson: Lesson, answer: str, folder: Path) -> bool:
     from preflab.lessons.checks.verdict import check_answer
-    from preflab.lessons.done import note_done, read_done
+    from preflab.lessons.done import Progress, note_done, read_done
 
     verdict = check_answer(lesson.slug, answer)
     speaker.say(f"{'right' if verdict.right else 'not yet'}: {verdict.reason}")
     if verdict.right:
         progress = note_done(folder, lesson.number, answered=True)
         following = "preflab learn" if progress.is_done else f"preflab learn {lesson.number}"
+        if not progress.is_done:
+            speaker.say("The lesson is done once its cells were run too.")
     else:
-        was_run = lesson.number in read_done(folder)
-        following = f"preflab learn {lesson.number} --answer TEXT" if was_run else f"preflab learn {lesson.number}"
+        was_run = read_done(folder).get(lesson.number, Progress()).run
+        following = _answering(lesson) if was_run else f"preflab learn {lesson.number}"
     speaker.last(None, following, right=verdict.right, reason=verdict.reason)
     return verdict.right
+
+
+def _answering(lesson: Lesson) -> str:
+    """The command that answers a lesson's exercise, with the form of its answer."""
+    return _plain(lesson.section("Check")).strip().splitlines()[0].strip()
 
 
 def _ask(speaker: Speaker) -> str:

@@ -136,14 +136,15 @@ def _module(place: str) -> ModuleType:
                 raise PreflabError(
                     f"{place}: no such file",
                     f"a Python file with a game, or one of {', '.join(BUILT_IN)}",
-                    "correct the path",
+                    f"write {path.stem}, without .py" if path.stem in BUILT_IN else "correct the path",
                 )
             return _executed(path)
+        _refuse_what_is_no_module(place)
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name != place.partition(".")[0] and error.name != place:
             raise _failed(place, error) from error
-        near = nearest(place, list(BUILT_IN))
+        near = nearest(place.lower().replace("-", "_"), list(BUILT_IN))
         raise PreflabError(
             f"{place}: no game of this name",
             f"a Python file (my_game.py), a module, or one of {', '.join(BUILT_IN)}",
@@ -153,6 +154,23 @@ def _module(place: str) -> ModuleType:
         raise
     except Exception as error:
         raise _failed(place, error) from error
+
+
+def _refuse_what_is_no_module(place: str) -> None:
+    """Raise the error that names the mistake, where the place is neither a name nor a Python file."""
+    if ":" in place:
+        raise PreflabError(
+            f"{place}: no game of this name",
+            f"a Python file (my_game.py), a module, or one of {', '.join(BUILT_IN)}",
+            "correct the name; for an environment of Gymnasium or PettingZoo write a Python file that sets GAME "
+            "(docs/how-to/first-game.md)",
+        )
+    if "/" in place or place.startswith(".") or Path(place).is_file():
+        raise PreflabError(
+            f"{place}: {'not a Python file' if Path(place).exists() else 'no such file'}",
+            f"a Python file whose name ends in .py (my_game.py), a module, or one of {', '.join(BUILT_IN)}",
+            "correct the path",
+        )
 
 
 def _executed(path: Path) -> ModuleType:

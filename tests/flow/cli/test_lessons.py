@@ -40,8 +40,21 @@ def test_lesson_is_done_when_it_was_run_and_answered(capsys: pytest.CaptureFixtu
 
 def test_right_answer_before_the_run_leads_to_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["learn", "1", "--answer", "2 1 -1"]) == 0
-    assert "next: preflab learn 1\n" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "done once its cells were run too" in out
+    assert "next: preflab learn 1\n" in out
     assert not read_done(Path("preflab-lessons"))[1].is_done
+    assert run_command(["learn", "1", "--answer", "5 1 -1"]) == 1
+    assert "next: preflab learn 1\n" in capsys.readouterr().out
+
+
+def test_lesson_that_was_run_leads_to_its_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    note_done(Path("preflab-lessons"), 1, run=True)
+    answering = 'next: preflab learn 1 --answer "ACTION REWARD_OF_X REWARD_OF_O"\n'
+    assert run_command(["learn"]) == 0
+    assert answering in capsys.readouterr().out
+    assert run_command(["learn", "1", "--answer", "5 1 -1"]) == 1
+    assert answering in capsys.readouterr().out
 
 
 def test_json_of_a_lesson_holds_its_numbers(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,6 +78,7 @@ def test_prediction_is_asked_for_on_a_terminal(
     [
         (["learn", "99"], "no lesson 99"),
         (["learn", "--answer", "1"], "no number of a lesson"),
+        (["learn", "1", "--answer", "2 1 -1", "--predict", "half"], "--predict beside --answer"),
         (["learn", "1", "--answer", ""], "the answer is empty"),
         (["learn", "1", "--answer", "2"], "holds one number"),
     ],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -319,3 +321,25 @@ def test_places_that_are_not_there(place: str) -> None:
     with pytest.raises(PreflabError) as error:
         open_game(place)
     assert error.value.found.startswith(f"{place}: ")
+
+
+def test_library_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gymnasium", None)  # its import fails as that of a missing package
+    with pytest.raises(PreflabError) as error:
+        open_game("gymnasium:CliffWalking-v1")
+    assert error.value.found == "gymnasium:CliffWalking-v1: gymnasium is not installed"
+    assert "pip install gymnasium" in error.value.do
+
+
+def test_environment_without_a_name_is_refused() -> None:
+    with pytest.raises(PreflabError, match="^gymnasium: names no environment"):
+        open_game("gymnasium:")
+
+
+def test_playouts_of_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = SimpleNamespace(make=lambda name: Corridor(), error=SimpleNamespace(Error=KeyError))
+    monkeypatch.setitem(sys.modules, "gymnasium", library)
+    out = tmp_path / "playouts.jsonl"
+    words = ["game", "playouts", "gymnasium:Walk-v0", "--out", str(out), "--prompts", "1", "--plies", "0", "--num", "2"]
+    assert run_command([*words, "--games", "50"]) == 0
+    assert [json.loads(line)["clip"]["end"][:14] for line in out.read_text().splitlines()] == ["The game ended"] * 2

@@ -143,6 +143,59 @@ def test_a_missing_game_names_what_is_near() -> None:
     assert "no such file" in error.value.found
 
 
+@pytest.mark.parametrize(
+    ("place", "found", "do"),
+    [
+        ("Tic-Tac-Toe", "Tic-Tac-Toe: no game of this name", "near it: tic_tac_toe"),
+        ("tic_tac_toe.py", "tic_tac_toe.py: no such file", "write tic_tac_toe, without .py"),
+        ("./games/", "./games/: no such file", "correct the path"),
+        ("../nim", "../nim: no such file", "correct the path"),
+        ("notes.md", "notes.md: not a Python file", "correct the path"),
+        ("gym:Walk-v0", "gym:Walk-v0: no game of this name", "a Python file that sets GAME"),
+    ],
+)
+def test_a_place_that_is_no_game_is_explained(
+    place: str, found: str, do: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.md").write_text("notes", encoding="utf-8")
+    with pytest.raises(PreflabError) as error:
+        load_game(place)
+    assert error.value.found == found
+    assert do in error.value.do
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["learn", "cliff", "--discount", "2"], "--discount 2.0"),
+        (["learn", "cliff", "--discount", "0"], "--discount 0.0"),
+        (["learn", "cliff", "--games", "many"], "Invalid value for '--games': not a whole number"),
+        (["learn", "cliff", "--epsilon", "2"], "Invalid value for '--epsilon': it should be less than or equal to 1"),
+        (["learn", "cliff", "--by", "language"], "Invalid value for '--by': 'language' is not one of 'q'"),
+        (["language", "cliff", "--target", "97"], "--target 97\n"),
+        (["language", "cliff", "--steps", "0"], "Invalid value for '--steps': it should be greater than or equal to 1"),
+    ],
+)
+def test_option_out_of_range_is_named_in_plain_words(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = run_command(["game", *words])
+    except SystemExit as leaving:
+        code = int(leaving.code or 0)
+    err = capsys.readouterr().err
+    assert code == 2
+    assert err.startswith(f"error: {said}")
+    assert len(err.splitlines()) <= 3
+
+
+def test_page_of_a_broken_game_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run_command(["game", "play", written(tmp_path, *BROKEN["unknown move"][:2])])
+    assert BROKEN["unknown move"][2] in capsys.readouterr().err
+
+
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["game", "check", str(EXAMPLE)]) == 0
     assert "my_first_game: keeps the contract in 200 random games" in capsys.readouterr().out
