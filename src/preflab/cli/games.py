@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -142,7 +142,16 @@ def play(
         typer.Option(
             "--by",
             help="A player to play against, exact being perfect; repeat it for several.",
-            show_default="exact and q",
+            show_default="exact and q; with --language none",
+        ),
+    ] = None,
+    language_models: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--language",
+            help="A language model to play against: the folder of a `preflab game language` run, or a model folder; "
+            "repeat it for several.",
+            metavar="FOLDER",
         ),
     ] = None,
     num_games: Annotated[
@@ -160,7 +169,8 @@ def play(
 ) -> None:
     """Write one page on which to play against players, see what they think of every move, and replay their learning.
 
-    The page opens by double click and loads nothing. A network learns for minutes first.
+    The page opens by double click and loads nothing. A network learns for minutes first. A language model is trained
+    before, by `preflab game language`.
     """
     from preflab.explain.game_page import game_page
     from preflab.explain.game_tables import game_tables, player_tables
@@ -176,17 +186,18 @@ def play(
         require_contract(loaded)
         states, tables = game_tables(loaded)
         settings = QSettings(num_games or 10_000, discount=_default_discount(loaded), seed=seed)
+        starts = [states[row] for row in tables["starts"]]
+        models = _language_players(loaded, starts, language_models or [])  # refused before anything is learned
         players = []
-        for player in dict.fromkeys(by or [Player.exact, Player.q]):
+        for player in dict.fromkeys(by or ([] if models else [Player.exact, Player.q])):
             if player is Player.exact:
                 learning = learn_exactly(loaded, settings.discount)
             else:
-                starts = [states[row] for row in tables["starts"]]
                 learning = _learning(loaded, Method(player.value), num_games, settings, starts)
             with progress(player.value, learning.num_games) as bar:
                 players.append(player_tables(loaded, states, player.value, learning, bar.advance))
         page = out or Path(f"play-{loaded.name}.html")
-        write_text(page, game_page({**tables, "players": players}))
+        write_text(page, game_page({**tables, "players": [*players, *models]}))
         speaker.last(page, f"open {shown_path(page)} in a browser")
 
 
@@ -248,6 +259,23 @@ def _learning(
     return learn_by_network(
         game, by_ppo=by is Method.ppo, num_games=num, discount=settings.discount, seed=settings.seed, starts=starts
     )
+
+
+def _language_players(game: Game, starts: Sequence[State], folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """The language models of the page, each named by its folder."""
+    if not folders:
+        return []
+    from preflab.explain.game_answers import language_tables
+    from preflab.games.answers import ReadingPlayer, find_model
+
+    opened = {folder: ReadingPlayer(game, find_model(folder)) for folder in folders}
+    return [language_tables(game, starts, player, _model_name(folder)) for folder, player in opened.items()]
+
+
+def _model_name(folder: Path) -> str:
+    """The run's folder; of a folder `model` also the two above it, such as `tic_tac_toe-ppo-0/base/model`."""
+    parts = folder.resolve().parts
+    return f"language model {'/'.join(parts[-3:] if parts[-1] == 'model' else parts[-1:])}"
 
 
 def _default_discount(game: Game) -> float:

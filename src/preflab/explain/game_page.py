@@ -8,8 +8,8 @@ from preflab.explain.inline import inline_page, joined_script
 from preflab.explain.packed_numbers import pack_numbers
 
 SCRIPTS = (
-    "replay-words.js", "game-data.js", "game-state.js", "game-words.js", "game-board.js", "game-thoughts.js",
-    "game-main.js",
+    "replay-words.js", "game-data.js", "game-state.js", "game-answers.js", "game-words.js", "game-board.js",
+    "game-thoughts.js", "game-main.js",
 )  # fmt: skip
 """The files of the script, in the order in which they are joined."""
 
@@ -19,7 +19,7 @@ PACKED = ("probs", "values", "position")
 
 
 def game_page(data: dict[str, Any]) -> str:
-    """The page of `game_tables` with `players`, a list of `player_tables`; it opens by double click, loads nothing."""
+    """The page of `game_tables` with `players`, a list of `player_tables` and `language_tables`; it loads nothing."""
     title = f"Play {data['game'].replace('_', ' ')}"
     packed = data | {"players": [_packed(player) for player in data["players"]]}
     return inline_page("game.html.j2", title=title, data=packed, script=joined_script(SCRIPTS), styles=("game.css",))

@@ -2,14 +2,14 @@
 let cursor = 0; // the cell that Tab reaches
 
 function drawPosition() {
-  const thoughts = isOver(here()) ? { moves: [] } : thoughtsOf(snapshot(), here());
+  const thoughts = isOver(here()) ? { moves: [] } : thoughtsHere();
   const focus = part("position").contains(document.activeElement) ? document.activeElement.dataset : null;
   const board = boardAt(here());
   part("position").replaceChildren(...(board ? [boardOf(board, thoughts)] : listOf(thoughts)));
   if (focus) focusAgain(focus);
   part("back").disabled = numToTakeBack() === 0;
-  part("let").disabled = isOver(here());
-  part("log").replaceChildren(...state.played.map((each) => make("li", { text: movesSaid([each])[0].slice(0, -1) })));
+  part("let").disabled = !canMove(thoughts);
+  part("log").replaceChildren(...state.played.map((each) => make("li", { text: `${movesSaid([each])[0].slice(0, -1)}${each.prob === undefined ? "" : `, probability ${percent(each.prob)}`}` })));
   part("played").hidden = state.played.length === 0;
 }
 
@@ -30,7 +30,7 @@ function boardOf(rows, thoughts) {
 
 function cellOf(text, cell, columns, thoughts) {
   const each = thoughts.moves.find((one) => data.cellOfMove[one.move] === cell);
-  const shows = each !== undefined && part("shows").checked;
+  const shows = each !== undefined && each.prob !== null && part("shows").checked;
   const last = state.played.length > 0 && data.cellOfMove[state.played.at(-1).move] === cell;
   const name = `${cellName(cell, columns)}: ${text || "empty"}${last ? ", the last move" : ""}${shows ? `, ${thoughtSaid(each)}` : ""}`;
   return make(
@@ -41,7 +41,7 @@ function cellOf(text, cell, columns, thoughts) {
       "data-cell": cell,
       "data-move": each?.move,
       "aria-label": name,
-      "aria-disabled": each === undefined ? "true" : null,
+      "aria-disabled": each === undefined || !isReadersTurn(here()) ? "true" : null,
       tabindex: cell === cursor ? "0" : "-1",
     },
     text ? make("span", { class: "mark", dir: "auto", text }) : null,
@@ -58,14 +58,20 @@ function thoughtLines(each) {
 function listOf(thoughts) {
   const text = make("pre", { class: "shown-text", dir: "auto", tabindex: "0", role: "region", "aria-label": "Position", text: data.texts[here()] });
   const buttons = thoughts.moves.map((each) => {
-    const shows = part("shows").checked;
+    const shows = each.prob !== null && part("shows").checked;
     const name = data.moves[each.move];
     return make(
       "li",
       {},
       make(
         "button",
-        { type: "button", class: shows && each.best ? "best" : "", "data-move": each.move, "aria-label": shows ? `${name}, ${thoughtSaid(each)}` : name },
+        {
+          type: "button",
+          class: shows && each.best ? "best" : "",
+          "data-move": each.move,
+          "aria-label": shows ? `${name}, ${thoughtSaid(each)}` : name,
+          "aria-disabled": isReadersTurn(here()) ? null : "true",
+        },
         make("span", { class: "mark", dir: "auto", text: name }),
         ...(shows ? thoughtLines(each) : []),
       ),
@@ -80,7 +86,7 @@ function listenToPosition(play) {
     if (!button) return;
     if (button.dataset.cell !== undefined) cursor = Number(button.dataset.cell);
     if (button.getAttribute("aria-disabled") !== "true") play(Number(button.dataset.move));
-    else say(isOver(here()) ? turnSaid() : `No move there: ${button.getAttribute("aria-label")}.`);
+    else say(!isReadersTurn(here()) ? turnSaid() : `No move there: ${button.getAttribute("aria-label")}.`);
   });
   part("position").addEventListener("keydown", (event) => {
     const board = boardAt(here());

@@ -14,7 +14,7 @@ function shown(before, ...first) {
 
 function playMove(move) {
   const before = state.played.length;
-  const chosen = thoughtsOf(snapshot(), here()).moves.find((each) => each.move === move);
+  const chosen = thoughtsHere().moves.find((each) => each.move === move);
   go(chosen.move, chosen.after, "you");
   answer();
   shown(before);
@@ -69,7 +69,10 @@ function listen() {
   part("player").addEventListener("change", () => {
     stopReplay();
     state.player = Number(part("player").value);
-    drawAll();
+    drawLearning();
+    const before = state.played.length;
+    answer(); // where the last player had none, this one may have an answer
+    shown(before);
   });
   part("side").addEventListener("change", () => {
     state.side = Number(part("side").value);

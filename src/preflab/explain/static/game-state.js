@@ -5,7 +5,7 @@ const state = {
   side: 0, // which side the reader plays
   start: 0, // which of data.starts
   positions: [data.starts[0]], // every position of this game
-  played: [], // every move of this game: { move, side, by }
+  played: [], // every move of this game: { move, side, by }, of a language model's also prob
 };
 
 const part = (id) => document.getElementById(id);
@@ -23,14 +23,19 @@ function go(move, after, by) {
   state.positions.push(after);
 }
 
-// The player's moves until it is the reader's turn or the game is over.
+// The player's moves until it is the reader's turn, the game is over, or the player has no legal answer.
 function answer() {
-  while (!isOver(here()) && !isReadersTurn(here())) letMove();
+  while (!isOver(here()) && !isReadersTurn(here()) && letMove());
 }
 
+// Returns false if the player has no legal answer.
 function letMove() {
-  const chosen = chosenMove(thoughtsOf(snapshot(), here()), part("draws").checked);
+  const thoughts = thoughtsHere();
+  if (!canMove(thoughts)) return false;
+  const chosen = chosenMove(thoughts, part("draws").checked && !reads());
   go(chosen.move, chosen.after, "it");
+  if (reads()) state.played.at(-1).prob = chosen.prob;
+  return true;
 }
 
 // How many moves to take back so that it is the reader's turn again; 0 if there is no such position.

@@ -36,6 +36,7 @@ function movesSaid(moves) {
 
 function turnSaid() {
   const result = data.result[here()];
+  if (result === null && !isReadersTurn(here())) return stuckSaid(thoughtsHere());
   if (result === null) return data.numPlayers === 1 ? "Your move." : "Your turn.";
   if (data.numPlayers === 1) return `The game is over. Result ${signed(result)}.`;
   const yours = state.side === 0 ? result : -result;
@@ -48,10 +49,12 @@ const say = (...sentences) => {
 };
 
 function learningSaid(one) {
+  if (reads()) return "the model in its folder";
   return player().kind === "exact" ? "computed, not learned" : `after ${count(one.games, "game")}`;
 }
 
 function worthSaid(one) {
+  if (reads()) return readerWorthSaid(one);
   if (data.numPlayers === 2) {
     const against = player().kind === "exact" ? "It is computed by minimax" : "It learns against itself";
     return `Exploitability of its likeliest moves: ${number(one.first, 3)} as first player, ${number(one.second, 3)} as second (0: nobody can beat them). ${against}; exploitability is measured against the best reply.`;
