@@ -14,11 +14,13 @@ import pytest
 import replay_runs
 import report_runs
 from dialogue_campaigns import dialogue_campaign
+from game_worlds import make_mute, make_speaker
 from labelling_site import Site
 from lead_world import LeadWorld, make_lead_world
 from live_page import Typist, live_facts, served
 from pictures import png
 from playouts import PLAYOUTS, make_playout_campaign
+from preflab.cli import run_command
 from preflab.explain.game_page import game_page
 from preflab.explain.game_tables import game_tables, player_tables
 from preflab.explain.replay_data import replay_data
@@ -338,7 +340,7 @@ def test_the_replay(browser: Any, replays: list[Path], axe: str, scheme: str, wi
 
 @pytest.fixture(scope="module")
 def games(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Pages of games: a board, a list of moves for two players, a map for one."""
+    """Pages of games: a board, a list of moves for two players, a map for one; a board against language models."""
     folder = tmp_path_factory.mktemp("axe-games")
     example = Path(__file__).parents[2] / "examples" / "my_first_game.py"
     pages = []
@@ -349,6 +351,10 @@ def games(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         players = [player_tables(game, states, kind, one, num_snapshots=2) for kind, one in learnings.items()]
         pages.append(folder / f"{game.name}.html")
         pages[-1].write_text(game_page({**tables, "players": players}), encoding="utf-8")
+    pages.append(folder / "language.html")
+    models = [make_mute(folder / "mute"), make_speaker(folder / "speaker")]
+    options = [part for model in models for part in ("--language", str(model))]
+    assert run_command(["game", "play", "tic_tac_toe", "--out", str(pages[-1]), *options]) == 0
     return pages
 
 
