@@ -31,15 +31,15 @@ def play(repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         capsys.readouterr()
         measured = ["environment", "measure", "grpo", "--recipe", recipe, "--workspace", str(tmp_path), "--json"]
         assert run_command([*measured, *sets]) == 0
-        found: dict[str, Any] = json.loads(capsys.readouterr().out)["figures"]
-        return found
+        measured_figures: dict[str, Any] = json.loads(capsys.readouterr().out)["figures"]
+        return measured_figures
 
     return figures
 
 
 @pytest.mark.slow
 def test_the_guessing_game_is_learned_from_chance(play: Play) -> None:
-    figures = play("guessing")
+    figures = play("guessing", "stages.grpo.num_steps=60")
     at_chance = chance(15, 4)
     before, after = figures["sft"]["won"], figures["grpo"]["won"]
     assert before["low"] < at_chance + 0.05
