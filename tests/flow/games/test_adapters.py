@@ -180,6 +180,18 @@ def test_an_illegal_action_ends_the_game() -> None:
         env.step(0)
 
 
+@pytest.mark.parametrize("action", [-1, 9])
+def test_an_action_that_does_not_exist_ends_the_game(action: int) -> None:
+    """The last cell is free, and −1 is not a name for it."""
+    alone = as_gymnasium(load_game("tic_tac_toe"), opponent="random")
+    alone.reset(seed=0)
+    assert alone.step(action)[1:3] == (-1.0, True)
+    two = as_pettingzoo(load_game("tic_tac_toe"))
+    two.reset(seed=0)
+    two.step(action)
+    assert two.rewards == {"player_0": -1.0, "player_1": 0.0}
+
+
 @pytest.mark.parametrize("side", [0, 1])
 def test_the_exact_opponent_never_loses(side: int) -> None:
     env = as_gymnasium(load_game("tic_tac_toe"), opponent="exact", side=side)
