@@ -7,8 +7,8 @@ import time
 import types
 
 import pytest
-import stones_game
 
+import stones_game
 from preflab.errors import PreflabError
 from preflab.games.check import check_game
 from preflab.games.exact_values import ExactValues
