@@ -81,6 +81,7 @@ def check(
 
 
 def learn(
+    context: typer.Context,
     game: GameArgument,
     by: Annotated[
         Method,
@@ -98,7 +99,7 @@ def learn(
         float | None,
         typer.Option(
             "--discount",
-            help="Factor per move for later rewards, above 0 and at most 1.",
+            help="q and ppo: factor per move for later rewards, above 0 and at most 1.",
             show_default="0.95 for one player, 1 for two",
         ),
     ] = None,
@@ -119,6 +120,9 @@ def learn(
         raise PreflabError(f"--alpha {alpha}", "a step size above 0 and at most 1", "choose one, such as 0.5")
     if discount is not None and not 0 < discount <= 1:
         raise PreflabError(f"--discount {discount}", "a factor above 0 and at most 1", "choose one, such as 0.95")
+    if by is not Method.q:
+        unread = ("alpha", "epsilon") if by is Method.ppo else ("alpha", "epsilon", "discount")
+        _refuse_unread(context, unread, f"--by {by.value}")
     with speaking(as_json) as speaker:
         loaded = open_game(game)
         require_contract(loaded)
@@ -202,6 +206,7 @@ def play(
 
 
 def playouts(
+    context: typer.Context,
     game: GameArgument,
     out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("playouts.jsonl"),
     num: Annotated[int, typer.Option("--num", help="Playouts per prompt.", min=1, max=20)] = 4,
@@ -231,6 +236,9 @@ def playouts(
     from preflab.games.playouts import explore, openings, playout_rows, random_policy, with_clips
     from preflab.games.q_learning import QSettings, learn_by_q
 
+    if add_to is not None:
+        unread = ("num", "num_prompts", "most_plies", "epsilon", "num_games", "seed")
+        _refuse_unread(context, unread, "--add-to, which plays no games")
     with speaking(as_json) as speaker:
         loaded = open_game(game)
         require_contract(loaded)
@@ -245,6 +253,21 @@ def playouts(
         write_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         command = f"preflab campaign create {shown_path(out)} --name {loaded.name} --option content=playout"
         speaker.last(out, command)
+
+
+def _refuse_unread(context: typer.Context, names: Sequence[str], beside: str) -> None:
+    """Refuse options of the command line that have no effect beside another one.
+
+    Raises:
+        PreflabError: one of them was given.
+    """
+    by_name = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise PreflabError(
+                f"{by_name[name]} beside {beside}", "only options that have an effect", f"leave {by_name[name]} out"
+            )
 
 
 def _learning(
