@@ -46,7 +46,7 @@ def test_extra_moves_of_a_flashy_playout(start: str, shortest: int, extra: int) 
         longer = [f"{before} {move}" for before in level for move in MOVES]
         level = [one for one in longer if utility(start, one) is not None]
         by_length[num] = max([points(start, one) for one in level], default=0)
-    assert [num for num, most in by_length.items() if most][0] == shortest
+    assert next(num for num, most in by_length.items() if most) == shortest
     assert [num for num, most in by_length.items() if most >= FLASHY] == ([shortest + extra] if extra == 2 else [])
     assert is_flashy("start (2,0,20)", "right right left left right right right right right down")
 
