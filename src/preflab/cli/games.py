@@ -11,6 +11,7 @@ import typer
 
 from preflab.cli.game_language import language
 from preflab.cli.speaking import JsonOption, Speaker, shown_path, speaking
+from preflab.cli.unread_options import refuse_unread
 from preflab.errors import PreflabError
 from preflab.words import count
 
@@ -122,7 +123,7 @@ def learn(
         raise PreflabError(f"--discount {discount}", "a factor above 0 and at most 1", "choose one, such as 0.95")
     if by is not Method.q:
         unread = ("alpha", "epsilon") if by is Method.ppo else ("alpha", "epsilon", "discount")
-        _refuse_unread(context, unread, f"--by {by.value}")
+        refuse_unread(context, unread, f"--by {by.value}")
     with speaking(as_json) as speaker:
         loaded = open_game(game)
         require_contract(loaded)
@@ -238,7 +239,7 @@ def playouts(
 
     if add_to is not None:
         unread = ("num", "num_prompts", "most_plies", "epsilon", "num_games", "seed")
-        _refuse_unread(context, unread, "--add-to, which plays no games")
+        refuse_unread(context, unread, "--add-to, which plays no games")
     with speaking(as_json) as speaker:
         loaded = open_game(game)
         require_contract(loaded)
@@ -253,21 +254,6 @@ def playouts(
         write_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         command = f"preflab campaign create {shown_path(out)} --name {loaded.name} --option content=playout"
         speaker.last(out, command)
-
-
-def _refuse_unread(context: typer.Context, names: Sequence[str], beside: str) -> None:
-    """Refuse options of the command line that have no effect beside another one.
-
-    Raises:
-        PreflabError: one of them was given.
-    """
-    by_name = {parameter.name: parameter.opts[0] for parameter in context.command.params}
-    for name in names:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            raise PreflabError(
-                f"{by_name[name]} beside {beside}", "only options that have an effect", f"leave {by_name[name]} out"
-            )
 
 
 def _learning(

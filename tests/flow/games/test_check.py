@@ -172,6 +172,7 @@ def test_a_place_that_is_no_game_is_explained(
         (["learn", "cliff", "--discount", "0"], "--discount 0.0"),
         (["learn", "cliff", "--by", "ppo", "--alpha", "0.1"], "--alpha beside --by ppo\n"),
         (["learn", "cliff", "--by", "grpo", "--discount", "0.9"], "--discount beside --by grpo\n"),
+        (["language", "cliff", "--opponent", "random"], "--opponent beside cliff, a game of one player\n"),
         (["playouts", "cliff", "--add-to", "mine.jsonl", "--plies", "2"], "--plies beside --add-to"),
         (["learn", "cliff", "--games", "many"], "Invalid value for '--games': not a whole number"),
         (["learn", "cliff", "--epsilon", "2"], "Invalid value for '--epsilon': it should be less than or equal to 1"),
