@@ -69,6 +69,12 @@ class GymnasiumGame:
                 "an opponent in a game of two, none in a game of one",
                 'pass opponent="exact", opponent="random" or a policy' if opponent is None else "leave opponent out",
             )
+        if side not in range(game.num_players):
+            raise PreflabError(
+                f"{game.name}: side={side!r}",
+                f"the player that the agent is, {' or '.join(map(str, range(game.num_players)))}",
+                "correct side",
+            )
         self.game, self.side, self.illegal_reward, self.render_mode = game, side, illegal_reward, render_mode
         self.opponent = opponent if isinstance(opponent, str) or opponent is None else "a policy"
         self._reply = opponent_of(game, opponent) if isinstance(opponent, str) else opponent

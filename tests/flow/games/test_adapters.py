@@ -228,6 +228,9 @@ def test_a_game_of_two_needs_an_opponent() -> None:
     for place, opponent in (("tic_tac_toe", None), ("cliff", "exact")):
         with pytest.raises(PreflabError, match="an opponent in a game of two, none in a game of one"):
             as_gymnasium(load_game(place), opponent=opponent)
+    for place, opponent, side in (("tic_tac_toe", "exact", 2), ("cliff", None, 1)):
+        with pytest.raises(PreflabError, match=f"{place}: side={side}\n"):
+            as_gymnasium(load_game(place), opponent=opponent, side=side)
     with pytest.raises(PreflabError, match="no opponent 'exakt'"):
         as_gymnasium(load_game("tic_tac_toe"), opponent="exakt")
     with pytest.raises(PreflabError, match="a game of one player"):

@@ -50,6 +50,16 @@ BROKEN = {
         'def frame(state):\n    return [["a", "b"], ["c"]]\n\n\ndef show(state):',
         "frame returns rows of equal length",
     ),
+    "features of two lengths": (
+        "def show(state):",
+        "def features(state):\n    return [1.0] * state[0]\n\n\ndef show(state):",
+        "features returns finite numbers, equally many",
+    ),
+    "features that are no numbers": (
+        "def show(state):",
+        "def features(state):\n    return [str(state[0])]\n\n\ndef show(state):",
+        "features returns finite numbers, equally many",
+    ),
     "looks": ("MOVES = (1, 2, 3)", 'MOVES = (1, 2, 3)\nLOOKS = {"|": "match"}', "looks are player, goal"),
     "raises": ("return state[1]\n", "return state[2]\n", "player works in every position"),
 }
