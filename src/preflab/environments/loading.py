@@ -62,19 +62,19 @@ class EnvironmentSource:
         Raises:
             PreflabError: it has none.
         """
-        own = getattr(self.make, "prompts", None)
-        if own is None:
+        method = getattr(self.make, "prompts", None)
+        if method is None:
             raise PreflabError(
                 f"{self.name} has no `prompts()`, and the stage names no prompts",
                 "one of the two: every episode starts from a prompt",
                 "set `prompts`, or write a static method `prompts()` that returns a list of texts or prompts",
             )
-        given: Any = self.call("prompts()", own)
-        rows = [] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+        returned: Any = self.call("prompts()", method)
+        rows = [] if isinstance(returned, str) or not isinstance(returned, Iterable) else list(returned)
         prompts = [Prompt.make(text=one) if isinstance(one, str) else one for one in rows]
         if not prompts or not all(isinstance(one, Prompt) for one in prompts):
             raise PreflabError(
-                f"{self.name}: prompts() returned {given!r:.80}", "a list of texts or prompts", "correct `prompts`"
+                f"{self.name}: prompts() returned {returned!r:.80}", "a list of texts or prompts", "correct `prompts`"
             )
         return prompts
 

@@ -54,14 +54,14 @@ def check_game(game: Game, *, num_games: int = 200, seed: int = 0) -> list[Viola
         seed: seed of the moves; game number n starts from `start(n)`.
     """
     rng = random.Random(f"check {seed}")
-    found: dict[str, Violation] = {}
+    violations: dict[str, Violation] = {}
     for number in range(num_games):
         try:
             for state in _checked_states(game, number, rng):
                 _check_position(game, state)
         except _Broken as broken:
-            found.setdefault(broken.violation.expected, broken.violation)
-    return list(found.values())
+            violations.setdefault(broken.violation.expected, broken.violation)
+    return list(violations.values())
 
 
 def _checked_states(game: Game, number: int, rng: random.Random) -> Iterator[State]:
