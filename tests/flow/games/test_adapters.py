@@ -94,6 +94,11 @@ def test_moves_are_limited() -> None:
     assert game.result(state) == -4.0
 
 
+def test_a_limit_of_no_moves_is_refused() -> None:
+    with pytest.raises(PreflabError, match="Corridor: max_moves=0"):
+        game_of_gymnasium(Corridor, max_moves=0)
+
+
 def test_positions_are_actions_without_merge() -> None:
     game = game_of_gymnasium(Corridor, max_moves=5, merge=False)
     assert game.play(game.play(game.start(3), 1), 0) == (3, 1, 0)
