@@ -60,6 +60,7 @@ def language(
     from preflab.games.by_language import LanguageSettings, make_base, train_player
     from preflab.games.check import require_contract
     from preflab.games.opponents import known_game, opponent_named
+    from preflab.games.own_play import require_small_results
 
     if target > 1 and target != 2:
         raise PreflabError(
@@ -68,6 +69,7 @@ def language(
     with speaking(as_json) as speaker:
         loaded = known_game(game)
         require_contract(loaded)
+        require_small_results(loaded)
         if loaded.num_players == 1:
             refuse_unread(context, ("opponent",), f"{loaded.name}, a game of one player")
         opponent_named(opponent, game)  # refused before anything is trained
