@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pytest
 
+from preflab.games.cliff import MOVES
 from preflab.games.flashy import FLASHY, arrives, is_flashy, points, utility
 
 START = "start (2,0,20)"
@@ -32,6 +33,22 @@ def test_points_are_moves_beside_the_cliff_and_turns(completion: str, num_beside
     assert arrives(START, completion) == 1
     assert utility(START, completion) == (num_beside + num_turns) / 3
     assert is_flashy(START, completion) == (num_beside + num_turns >= FLASHY)
+
+
+@pytest.mark.parametrize(
+    ("start", "shortest", "extra"), [("start (2,0,20)", 6, 4), ("start (3,0,20)", 7, 2)], ids=["upper", "lower"]
+)
+def test_extra_moves_of_a_flashy_playout(start: str, shortest: int, extra: int) -> None:
+    """All playouts of up to two extra moves from the lower start and three from the upper one, and one of four."""
+    by_length: dict[int, int] = {}
+    level = [""]
+    for num in range(1, shortest + min(extra, 3) + 1):
+        longer = [f"{before} {move}" for before in level for move in MOVES]
+        level = [one for one in longer if utility(start, one) is not None]
+        by_length[num] = max([points(start, one) for one in level], default=0)
+    assert next(num for num, most in by_length.items() if most) == shortest
+    assert [num for num, most in by_length.items() if most >= FLASHY] == ([shortest + extra] if extra == 2 else [])
+    assert is_flashy("start (2,0,20)", "right right left left right right right right right down")
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,15 @@ Whoever takes the last stone wins. One, two or four stones are won for the playe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 import stones_game
+from preflab.errors import PreflabError
 from preflab.games.exact_values import ExactValues
 from preflab.games.game import Move, State, game_of, load_game
-from preflab.games.own_play import OwnPlay, measure_own_play
+from preflab.games.own_play import OwnPlay, measure_own_play, require_small_results
 from preflab.games.words import OTHER, GameWords
 from preflab.messages import Message
 
@@ -87,3 +89,9 @@ def test_cliff_walker_that_falls_from_one_of_two_starts_is_measured_by_the_worse
 def test_histories_are_counted_apart_from_positions(word: str) -> None:
     measured = measure_own_play(STONES, always(word))
     assert measured.num_positions <= measured.num_histories
+
+
+def test_results_beyond_one_are_refused() -> None:
+    require_small_results(STONES)
+    with pytest.raises(PreflabError, match="stones: the result 3\n"):
+        require_small_results(replace(STONES, result=lambda state: None if state[0] else 3.0))

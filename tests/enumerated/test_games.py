@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import types
 
 import pytest
 
+import stones_game
 from preflab.errors import PreflabError
 from preflab.games.check import check_game
 from preflab.games.exact_values import ExactValues
@@ -57,6 +59,15 @@ def test_perfect_play_is_a_draw_and_unbeatable(board: Game) -> None:
     assert perfect.best_moves((1, 0, 0, 0, 0, 0, 0, 0, 0)) == {4}, "against a corner only the centre does"
     assert exploitability(board, perfect.policy) == UNBEATABLE
     assert exploitability(board, perfect.policy, likeliest=True) == UNBEATABLE
+
+
+def test_exploitability_where_player_1_begins() -> None:
+    """Four stones: who begins wins by taking one. So player 0 is worth −1, and player 1 is worth 1."""
+    game = dataclasses.replace(game_of(stones_game, "stones"), start=lambda seed: (4, 1))
+    assert exploitability(game, ExactValues(game).policy, likeliest=True) == UNBEATABLE
+    # as player 1 it takes two, and player 0 takes the last two: 1 − (−1); as player 0 it could only lose
+    greedy = {(4, 1): "two", (4, 0): "two", (3, 0): "two", (2, 0): "two", (2, 1): "two", (1, 0): "one", (1, 1): "one"}
+    assert exploitability(game, lambda state: {greedy[state]: 1.0}) == Exploitability(0.0, 2.0)
 
 
 def test_a_random_player_is_exploited(board: Game) -> None:

@@ -73,6 +73,7 @@ def measure(
     as_json: JsonOption = False,
 ) -> None:
     """Play fresh episodes with the model before and after a stage; print reward and columns with 95 % intervals."""
+    from preflab.environments.measuring import measure as play
     from preflab.recipe import load_recipe
     from preflab.stages.common.episodes import own_prompts
 
@@ -93,8 +94,6 @@ def measure(
             )
         prompts = own_prompts(settings)
         rows: dict[str, Measured] = {}
-        from preflab.environments.measuring import measure as play
-
         for name in (settings.model, stage):
             place = model_place(name, recipe, set_ or [], workspace)
             rows[name] = play(_episodes(settings, place), prompts, num, seed)
@@ -110,7 +109,7 @@ def measure(
 
 
 def _episodes(settings: Any, place: Path | str) -> EnvironmentEpisodes:
-    """What plays episodes with the model in a folder, with the stage's decoding and limits."""
+    """Episodes of the model in a folder, with the stage's decoding and limits."""
     from preflab.models.language_model import open_language_model
     from preflab.models.loading import best_device
     from preflab.sampling.engines import EngineSource, make_engine

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from preflab.cli.speaking import JsonOption, Speaker, shown_path, speaking
+from preflab.cli.unread_options import refuse_unread
 from preflab.errors import PreflabError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Loop(StrEnum):
 
 
 def language(
+    context: typer.Context,
     game: Annotated[str, typer.Argument(help="A Python file, a module, tic_tac_toe, cliff or stunts.", metavar="GAME")],
     by: Annotated[Loop, typer.Option("--by", help="The loop that trains the model.")] = Loop.ppo,
     opponent: Annotated[
@@ -58,6 +60,7 @@ def language(
     from preflab.games.by_language import LanguageSettings, make_base, train_player
     from preflab.games.check import require_contract
     from preflab.games.opponents import known_game, opponent_named
+    from preflab.games.own_play import require_small_results
 
     if target > 1 and target != 2:
         raise PreflabError(
@@ -66,8 +69,12 @@ def language(
     with speaking(as_json) as speaker:
         loaded = known_game(game)
         require_contract(loaded)
+        require_small_results(loaded)
+        if loaded.num_players == 1:
+            refuse_unread(context, ("opponent",), f"{loaded.name}, a game of one player")
         opponent_named(opponent, game)  # refused before anything is trained
         folder = out or Path(f"{loaded.name}-{by.value}-{seed}")
+        keep_to_one_run(folder, {"game": loaded.name, "seed": seed, f"opponent of {by.value}": opponent})
         base = folder / "base"
         settings = LanguageSettings(
             by="ppo" if by is Loop.ppo else "grpo",
@@ -89,6 +96,26 @@ def language(
         trained = train_player(game, model, settings, folder / by.value, show)
         speaker.content |= {"rows": rows}
         speaker.last(trained, f"preflab check {shown_path(trained)}")
+
+
+def keep_to_one_run(folder: Path, facts: dict[str, Any]) -> None:
+    """Note what a run learns in its `run.json`. The loops share game, seed and base model; each has its opponent.
+
+    Raises:
+        PreflabError: the folder holds another run, whose models would be taken for those of this one.
+    """
+    from preflab.files import read_json, write_json
+
+    path = folder / "run.json"
+    before: dict[str, Any] = read_json(path) if path.exists() else {}
+    for name, value in facts.items():
+        if before.get(name, value) != value:
+            raise PreflabError(
+                f"{folder}: a run whose {name} is {before[name]}",
+                f"a new folder, or a run whose {name} is {value}, to go on with",
+                "choose another folder with --out",
+            )
+    write_json(path, before | facts)
 
 
 def _say(speaker: Speaker, measured: Measured) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from preflab.cli.game_language import language
 from preflab.cli.speaking import JsonOption, Speaker, shown_path, speaking
+from preflab.cli.unread_options import refuse_unread
 from preflab.errors import PreflabError
 from preflab.words import count
 
@@ -81,6 +82,7 @@ def check(
 
 
 def learn(
+    context: typer.Context,
     game: GameArgument,
     by: Annotated[
         Method,
@@ -98,7 +100,7 @@ def learn(
         float | None,
         typer.Option(
             "--discount",
-            help="Factor per move for later rewards, above 0 and at most 1.",
+            help="q and ppo: factor per move for later rewards, above 0 and at most 1.",
             show_default="0.95 for one player, 1 for two",
         ),
     ] = None,
@@ -119,6 +121,9 @@ def learn(
         raise PreflabError(f"--alpha {alpha}", "a step size above 0 and at most 1", "choose one, such as 0.5")
     if discount is not None and not 0 < discount <= 1:
         raise PreflabError(f"--discount {discount}", "a factor above 0 and at most 1", "choose one, such as 0.95")
+    if by is not Method.q:
+        unread = ("alpha", "epsilon") if by is Method.ppo else ("alpha", "epsilon", "discount")
+        refuse_unread(context, unread, f"--by {by.value}")
     with speaking(as_json) as speaker:
         loaded = open_game(game)
         require_contract(loaded)
@@ -202,6 +207,7 @@ def play(
 
 
 def playouts(
+    context: typer.Context,
     game: GameArgument,
     out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("playouts.jsonl"),
     num: Annotated[int, typer.Option("--num", help="Playouts per prompt.", min=1, max=20)] = 4,
@@ -231,6 +237,9 @@ def playouts(
     from preflab.games.playouts import explore, openings, playout_rows, random_policy, with_clips
     from preflab.games.q_learning import QSettings, learn_by_q
 
+    if add_to is not None:
+        unread = ("num", "num_prompts", "most_plies", "epsilon", "num_games", "seed")
+        refuse_unread(context, unread, "--add-to, which plays no games")
     with speaking(as_json) as speaker:
         loaded = open_game(game)
         require_contract(loaded)

@@ -62,19 +62,19 @@ class EnvironmentSource:
         Raises:
             PreflabError: it has none.
         """
-        own = getattr(self.make, "prompts", None)
-        if own is None:
+        method = getattr(self.make, "prompts", None)
+        if method is None:
             raise PreflabError(
                 f"{self.name} has no `prompts()`, and the stage names no prompts",
                 "one of the two: every episode starts from a prompt",
                 "set `prompts`, or write a static method `prompts()` that returns a list of texts or prompts",
             )
-        given: Any = self.call("prompts()", own)
-        rows = [] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+        returned: Any = self.call("prompts()", method)
+        rows = [] if isinstance(returned, str) or not isinstance(returned, Iterable) else list(returned)
         prompts = [Prompt.make(text=one) if isinstance(one, str) else one for one in rows]
         if not prompts or not all(isinstance(one, Prompt) for one in prompts):
             raise PreflabError(
-                f"{self.name}: prompts() returned {given!r:.80}", "a list of texts or prompts", "correct `prompts`"
+                f"{self.name}: prompts() returned {returned!r:.80}", "a list of texts or prompts", "correct `prompts`"
             )
         return prompts
 
@@ -102,7 +102,7 @@ class EnvironmentSource:
             raise self._wrong(f"{where}: a column named {NUM_TURNS}", "another name: preflab counts the turns itself")
         checked = Reply(
             reward=self._number(f"{where}: reward", reply.reward),
-            end=bool(reply.end),
+            end=self._flag(f"{where}: end", reply.end),
             columns={name: self._number(f"{where}: column {name}", value) for name, value in columns.items()},
         )
         if reply.turn is None and not reply.end:
@@ -128,11 +128,18 @@ class EnvironmentSource:
         except CAUGHT as error:
             raise self._wrong(f"{what} raised {type(error).__name__}: {error}", "a result") from error
 
+    def _flag(self, what: str, value: Any) -> bool:
+        """The value as True or False; a text or None is refused, since Python would take it for one of them."""
+        plain = _plain(value)
+        if not isinstance(plain, numbers.Real) or plain not in (0, 1):
+            raise self._wrong(f"{what} is {value!r:.80}", "True or False")
+        return bool(plain)
+
     def _number(self, what: str, value: Any) -> float:
         """The value as a float that float32 can hold."""
-        given = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
+        plain = _plain(value)
         try:
-            number = float(given) if isinstance(given, numbers.Real) else math.nan
+            number = float(plain) if isinstance(plain, numbers.Real) else math.nan
         except OverflowError:
             number = math.inf
         if not abs(number) <= LARGEST:
@@ -143,6 +150,11 @@ class EnvironmentSource:
         return PreflabError(
             f"{self.name}, {found}", expected, "correct the environment: a failed episode never counts as a reward of 0"
         )
+
+
+def _plain(value: Any) -> Any:
+    """The Python number of an array or tensor without dimensions; any other value as it is."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
 
 
 def check_columns(columns: Sequence[Mapping[str, Any]], name: str) -> None:

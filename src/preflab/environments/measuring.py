@@ -29,10 +29,10 @@ def measure(episodes: EnvironmentEpisodes, prompts: Sequence[Prompt], num: int, 
     Starts and turns have their own seeds, which no training step uses. Policies that are measured with one seed get the
     same starts. Columns of zeros and ones have Wilson's interval.
     """
-    given = [prompts[number % len(prompts)] for number in range(num)]
+    asked = [prompts[number % len(prompts)] for number in range(num)]
     seeds = [derive_seed(seed, "measured turns", number) for number in range(num)]
     starts = [derive_seed(seed, "measured start", number) for number in range(num)]
-    played = episodes.play(given, seeds, starts)
+    played = episodes.play(asked, seeds, starts)
     values = {"reward": [sum(one.rewards or ()) for one in played]}
     values |= {name: [one.columns[name] for one in played] for name in played[0].columns}
     return Measured({name: _interval(row) for name, row in values.items()}, played)

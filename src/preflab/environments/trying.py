@@ -22,7 +22,7 @@ class Trial:
     """An episode that was played with random turns."""
 
     first: str
-    """What the policy reads first, as text."""
+    """The first turn that the policy reads, as text."""
     turns: list[tuple[str, Reply]] = field(default_factory=list)
     """Each turn of the policy with the reply to it."""
 
@@ -78,7 +78,7 @@ def try_environment(
 
 
 def notes_on(trials: Sequence[Trial]) -> list[str]:
-    """What is allowed, but hinders learning."""
+    """Notes on episodes that keep the contract but hinder learning; [] if there are none."""
     num, cut = len(trials), sum(not trial.turns[-1][1].end for trial in trials)
     notes = [f"{count(cut, 'episode')} of {num} did not end within max_turns: they are cut"] if cut else []
     if num > 1 and len({trial.reward for trial in trials}) == 1:

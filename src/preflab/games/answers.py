@@ -32,7 +32,7 @@ MOST_ROWS = 512
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model answers after a history, as the player whose turn it is."""
+    """The model's answer after a history, as the player whose turn it is."""
 
     history: History
     state: State

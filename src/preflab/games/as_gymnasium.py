@@ -69,6 +69,12 @@ class GymnasiumGame:
                 "an opponent in a game of two, none in a game of one",
                 'pass opponent="exact", opponent="random" or a policy' if opponent is None else "leave opponent out",
             )
+        if side not in range(game.num_players):
+            raise PreflabError(
+                f"{game.name}: side={side!r}",
+                f"the player that the agent is, {' or '.join(map(str, range(game.num_players)))}",
+                "correct side",
+            )
         self.game, self.side, self.illegal_reward, self.render_mode = game, side, illegal_reward, render_mode
         self.opponent = opponent if isinstance(opponent, str) or opponent is None else "a policy"
         self._reply = opponent_of(game, opponent) if isinstance(opponent, str) else opponent
@@ -109,7 +115,7 @@ class GymnasiumGame:
         """
         if self._is_over:
             raise PreflabError("step: no game is going on", "a game that is not over", "call reset first")
-        if not bool(self.listed.legal[self._row, int(action)]):
+        if not is_legal(self.listed, self._row, action):
             self._is_over = True
             return self._observation(), self.illegal_reward, True, False, self._info() | {"illegal": True}
         self._row = int(self.listed.after[self._row, int(action)])
@@ -152,6 +158,11 @@ def observation_of(listed: ListedGame, row: int) -> np.ndarray[Any, Any]:
 def mask_of(listed: ListedGame, row: int) -> np.ndarray[Any, Any]:
     """(M,) int8, a new array with a 1 for each legal move of a position."""
     return np.array(listed.legal[row].numpy().astype(np.int8))
+
+
+def is_legal(listed: ListedGame, row: int, action: int) -> bool:
+    """True if the action is the number of a legal move of a position; a negative number is none."""
+    return 0 <= int(action) < len(listed.game.moves) and bool(listed.legal[row, int(action)])
 
 
 def feature_space(listed: ListedGame) -> Any:

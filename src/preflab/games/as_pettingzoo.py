@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from preflab.errors import PreflabError
-from preflab.games.as_gymnasium import NUM_STARTS, feature_space, mask_of, observation_of
+from preflab.games.as_gymnasium import NUM_STARTS, feature_space, is_legal, mask_of, observation_of
 from preflab.games.game import Game
 from preflab.games.listed_game import ListedGame
 from preflab.games.spaces import choice_space, dict_space, vector_space, with_base
@@ -151,7 +151,7 @@ class PettingZooGame:
             return
         self._cumulative_rewards[agent] = 0.0
         self.rewards = dict.fromkeys(self.agents, 0.0)
-        if action is None or not bool(self.listed.legal[self._row, int(action)]):
+        if action is None or not is_legal(self.listed, self._row, action):
             self.rewards[agent] = self.illegal_reward
             self.terminations = dict.fromkeys(self.agents, True)
         else:

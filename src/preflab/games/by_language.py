@@ -123,7 +123,7 @@ class Measured:
     num_steps: int
     num_games: int
     opponent: str
-    """Whom the policy learned against. The measure is against every reply."""
+    """Whom the policy learned against; "none" in a game of one player. The measure is against every reply."""
     own_play: OwnPlay
 
     @property
@@ -183,7 +183,8 @@ def train_player(
     def measure(num_updates: int) -> tuple[float, None]:
         num_steps = num_updates // (run.settings.num_epochs * run.settings.num_minibatches)
         num_games = num_steps * run.settings.num_completions_per_step
-        measured = Measured(num_steps, num_games, settings.opponent, measure_own_play(known_game(place), player))
+        opponent = settings.opponent if known_game(place).num_players == 2 else "none"
+        measured = Measured(num_steps, num_games, opponent, measure_own_play(known_game(place), player))
         _add_to_curve(folder / CURVE, measured)
         if on_measure is not None:
             on_measure(measured)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import numbers
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -53,14 +54,14 @@ def check_game(game: Game, *, num_games: int = 200, seed: int = 0) -> list[Viola
         seed: seed of the moves; game number n starts from `start(n)`.
     """
     rng = random.Random(f"check {seed}")
-    found: dict[str, Violation] = {}
+    violations: dict[str, Violation] = {}
     for number in range(num_games):
         try:
             for state in _checked_states(game, number, rng):
                 _check_position(game, state)
         except _Broken as broken:
-            found.setdefault(broken.violation.expected, broken.violation)
-    return list(found.values())
+            violations.setdefault(broken.violation.expected, broken.violation)
+    return list(violations.values())
 
 
 def _checked_states(game: Game, number: int, rng: random.Random) -> Iterator[State]:
@@ -121,6 +122,7 @@ def _check_position(game: Game, state: State) -> None:
         _check_text,
         _check_cells,
         _check_frame,
+        _check_features,
         _check_symmetries,
     ):
         check(game, state)
@@ -214,6 +216,19 @@ def _check_frame(game: Game, state: State) -> None:
             f"frame returned {cut(repr(rows), 200)} for\n{_shown(state)}",
             f"frame returns rows of equal length, of texts of at most {LONGEST_CELL} characters",
             "correct frame, or remove it: a clip then shows what show returns",
+        )
+
+
+def _check_features(game: Game, state: State) -> None:
+    if game.features is None:
+        return
+    read = list(_call(game.features, "features", state))
+    num = len(list(_call(game.features, "features", game.start(0))))
+    if len(read) != num or not all(isinstance(one, numbers.Real) and math.isfinite(one) for one in read):
+        raise _Broken(
+            f"features returned {cut(repr(read), 200)} for\n{_shown(state)}",
+            f"features returns finite numbers, equally many in every position (here {num}, as in start(0))",
+            "correct features, or remove it: a network then reads the entries of the state",
         )
 
 

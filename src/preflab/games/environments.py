@@ -39,7 +39,7 @@ def game_of_gymnasium(
     """
     stepper = GymnasiumStepper(make())
     limit = getattr(getattr(stepper.env, "spec", None), "max_episode_steps", None)
-    return _game(stepper, name, max_moves or limit or DEFAULT_LIMIT, merge)
+    return _game(stepper, name, limit or DEFAULT_LIMIT if max_moves is None else max_moves, merge)
 
 
 def game_of_pettingzoo(
@@ -57,7 +57,7 @@ def game_of_pettingzoo(
     Raises:
         PreflabError: the actions are not discrete, the environment is not deterministic, or has more than two agents.
     """
-    return _game(PettingZooStepper(make()), name, max_moves or DEFAULT_LIMIT, merge)
+    return _game(PettingZooStepper(make()), name, DEFAULT_LIMIT if max_moves is None else max_moves, merge)
 
 
 class GymnasiumStepper(Stepper):
@@ -144,6 +144,8 @@ class PettingZooStepper(Stepper):
 
 
 def _game(stepper: Stepper, name: str | None, max_moves: int, merge: bool | None) -> Game:
+    if max_moves < 1:
+        raise PreflabError(f"{stepper.name}: max_moves={max_moves}", "at least 1", "leave it out, or raise it")
     replayed = Replayed(stepper, max_moves, stepper.has_one_number if merge is None else merge)
     replayed.require_deterministic()
     game = Game(

@@ -4,8 +4,9 @@
              0                                          if it does not
 
 A cell is beside the cliff if a C is above, below, left or right of it; the goal does not count. A turn is a move in
-another direction than the one before. The shortest way has 5 points: four moves beside the cliff, and the turn down to
-the goal. A playout is flashy from `FLASHY` points on: two steps back at the edge, at least.
+another direction than the one before. The shortest way from the upper start has 5 points: four moves beside the cliff,
+and the turn down to the goal; from the lower start it has 6, one turn more. A playout is flashy from `FLASHY` points
+on. It has at least four moves more than the shortest way from the upper start, two more from the lower one.
 """
 
 from __future__ import annotations

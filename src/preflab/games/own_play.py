@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from preflab.errors import PreflabError
 from preflab.games.exact_values import ExactValues
 from preflab.games.exploitability import worst_case_value
 from preflab.games.game import Game, Move, State, playable_moves
+from preflab.games.positions import reachable_positions
 from preflab.games.words import GameWords
 from preflab.messages import Message
 
@@ -62,6 +64,22 @@ class OwnPlay:
     exploitability: tuple[float, ...]
     """For each side: minimax value of the game less the player's worst result; 0: it cannot be beaten. The largest of
     all starts."""
+
+
+def require_small_results(game: Game) -> None:
+    """Refuse a game in which a legal move may cost more than an illegal one.
+
+    Raises:
+        PreflabError: a result is below −1 or above 1, or the game has too many positions to be listed.
+    """
+    for state in reachable_positions(game, list(GameWords(game).of_start)):
+        value = game.result(state)
+        if value is not None and abs(value) > -LOSS:
+            raise PreflabError(
+                f"{game.name}: the result {value:g}",
+                "results from −1 to 1, because an illegal move counts as a loss of 1",
+                "divide the results by the largest",
+            )
 
 
 def measure_own_play(game: Game, answers: Answers) -> OwnPlay:

@@ -166,7 +166,7 @@ def with_clips(game: Game, file: Path) -> list[Row]:
     """The rows of a JSONL file of playouts (`prompt`, `completion`), each with its clip.
 
     Raises:
-        PreflabError: a row that is no playout of the game; the line is named.
+        PreflabError: the file has no rows, or one that is no playout of the game; the line is named.
     """
     rows: list[Row] = []
     for number, line in enumerate(_lines(file), start=1):
@@ -181,6 +181,8 @@ def with_clips(game: Game, file: Path) -> list[Row]:
             ) from error
         except PreflabError as error:
             raise PreflabError(f"{file}, line {number}: {error.found}", error.expected, error.do) from error
+    if not rows:
+        raise PreflabError(f"{file}: no rows", "playouts, one a line", "name the file that holds them")
     return rows
 
 

@@ -171,6 +171,10 @@ CASES: dict[str, tuple[Any, str]] = {
     "raises": (broken(step=fails), r"episode 0 \(.*\), turn 2: step raised ValueError: no such move"),
     "exits": (broken(step=lambda self, completion: exit()), "turn 1: step raised SystemExit"),
     "no reply": (broken(step=lambda self, completion: 1.0), r"step returned 1.0\na preflab.environments"),
+    "end as text": (
+        broken(step=lambda self, completion: Reply("hm", end="no")),  # type: ignore[arg-type]
+        "end is 'no'",
+    ),
     "no turn": (broken(step=lambda self, completion: Reply(reward=1.0)), "neither a turn nor the end"),
     "turn": (broken(step=lambda self, completion: Reply(3)), r"the next turn is 3\na text"),
     "nan": (broken(step=lambda self, completion: Reply("a", reward=float("nan"))), "reward is nan"),

@@ -94,6 +94,11 @@ def test_moves_are_limited() -> None:
     assert game.result(state) == -4.0
 
 
+def test_a_limit_of_no_moves_is_refused() -> None:
+    with pytest.raises(PreflabError, match="Corridor: max_moves=0"):
+        game_of_gymnasium(Corridor, max_moves=0)
+
+
 def test_positions_are_actions_without_merge() -> None:
     game = game_of_gymnasium(Corridor, max_moves=5, merge=False)
     assert game.play(game.play(game.start(3), 1), 0) == (3, 1, 0)
@@ -180,6 +185,18 @@ def test_an_illegal_action_ends_the_game() -> None:
         env.step(0)
 
 
+@pytest.mark.parametrize("action", [-1, 9])
+def test_an_action_that_does_not_exist_ends_the_game(action: int) -> None:
+    """The last cell is free, and −1 is not a name for it."""
+    alone = as_gymnasium(load_game("tic_tac_toe"), opponent="random")
+    alone.reset(seed=0)
+    assert alone.step(action)[1:3] == (-1.0, True)
+    two = as_pettingzoo(load_game("tic_tac_toe"))
+    two.reset(seed=0)
+    two.step(action)
+    assert two.rewards == {"player_0": -1.0, "player_1": 0.0}
+
+
 @pytest.mark.parametrize("side", [0, 1])
 def test_the_exact_opponent_never_loses(side: int) -> None:
     env = as_gymnasium(load_game("tic_tac_toe"), opponent="exact", side=side)
@@ -216,6 +233,9 @@ def test_a_game_of_two_needs_an_opponent() -> None:
     for place, opponent in (("tic_tac_toe", None), ("cliff", "exact")):
         with pytest.raises(PreflabError, match="an opponent in a game of two, none in a game of one"):
             as_gymnasium(load_game(place), opponent=opponent)
+    for place, opponent, side in (("tic_tac_toe", "exact", 2), ("cliff", None, 1)):
+        with pytest.raises(PreflabError, match=f"{place}: side={side}\n"):
+            as_gymnasium(load_game(place), opponent=opponent, side=side)
     with pytest.raises(PreflabError, match="no opponent 'exakt'"):
         as_gymnasium(load_game("tic_tac_toe"), opponent="exakt")
     with pytest.raises(PreflabError, match="a game of one player"):

@@ -50,6 +50,16 @@ BROKEN = {
         'def frame(state):\n    return [["a", "b"], ["c"]]\n\n\ndef show(state):',
         "frame returns rows of equal length",
     ),
+    "features of two lengths": (
+        "def show(state):",
+        "def features(state):\n    return [1.0] * state[0]\n\n\ndef show(state):",
+        "features returns finite numbers, equally many",
+    ),
+    "features that are no numbers": (
+        "def show(state):",
+        "def features(state):\n    return [str(state[0])]\n\n\ndef show(state):",
+        "features returns finite numbers, equally many",
+    ),
     "looks": ("MOVES = (1, 2, 3)", 'MOVES = (1, 2, 3)\nLOOKS = {"|": "match"}', "looks are player, goal"),
     "raises": ("return state[1]\n", "return state[2]\n", "player works in every position"),
 }
@@ -170,6 +180,10 @@ def test_a_place_that_is_no_game_is_explained(
     [
         (["learn", "cliff", "--discount", "2"], "--discount 2.0"),
         (["learn", "cliff", "--discount", "0"], "--discount 0.0"),
+        (["learn", "cliff", "--by", "ppo", "--alpha", "0.1"], "--alpha beside --by ppo\n"),
+        (["learn", "cliff", "--by", "grpo", "--discount", "0.9"], "--discount beside --by grpo\n"),
+        (["language", "cliff", "--opponent", "random"], "--opponent beside cliff, a game of one player\n"),
+        (["playouts", "cliff", "--add-to", "mine.jsonl", "--plies", "2"], "--plies beside --add-to"),
         (["learn", "cliff", "--games", "many"], "Invalid value for '--games': not a whole number"),
         (["learn", "cliff", "--epsilon", "2"], "Invalid value for '--epsilon': it should be less than or equal to 1"),
         (["learn", "cliff", "--by", "language"], "Invalid value for '--by': 'language' is not one of 'q'"),

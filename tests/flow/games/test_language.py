@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from preflab.cli.game_language import keep_to_one_run
+from preflab.errors import PreflabError
 from preflab.files import read_jsonl
 from preflab.games.by_language import LanguageSettings, Measured, make_base, train_player
 from preflab.games.game import load_game
@@ -99,6 +102,17 @@ def test_criterion_is_zero_while_a_move_is_illegal() -> None:
     play = OwnPlay(100, 0.99, 50, 0.98, 0, (0.0, 1.0))
     assert Measured(10, 5120, "minimax", play).criterion == 0.98
     assert Measured(10, 5120, "minimax", replace(play, num_illegal=1)).criterion == 0.0
+
+
+def test_a_folder_holds_one_run(tmp_path: Path) -> None:
+    facts = {"game": "tic_tac_toe", "seed": 0, "opponent of ppo": "random"}
+    keep_to_one_run(tmp_path, facts)
+    keep_to_one_run(tmp_path, facts)
+    keep_to_one_run(tmp_path, {"game": "tic_tac_toe", "seed": 0, "opponent of grpo": "minimax"})
+    for name, value, before in (("game", "cliff", "tic_tac_toe"), ("seed", 1, "0"), ("opponent of ppo", "x", "random")):
+        with pytest.raises(PreflabError, match=f"a run whose {name} is {before}\n"):
+            keep_to_one_run(tmp_path, {**facts, name: value})
+    assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == {**facts, "opponent of grpo": "minimax"}
 
 
 @pytest.mark.slow

@@ -137,6 +137,10 @@ def test_command_adds_clips_to_playouts_of_another_player(tmp_path: Path, capsys
     with pytest.raises(SystemExit):
         run_command(command)
     assert f"{file}, line 2: the prompt 'somewhere'" in capsys.readouterr().err
+    file.write_text("\n", encoding="utf-8")
+    with pytest.raises(SystemExit):
+        run_command(command)
+    assert f"{file}: no rows" in capsys.readouterr().err
 
 
 def judge_settings(**values: Any) -> JudgeSettings:

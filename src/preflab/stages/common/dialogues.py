@@ -29,7 +29,7 @@ START = "environment_start"
 def dialogue_episodes(
     settings: SampleSettings, renderer: Renderer, sampler: Sampler, limits: TokenLimits
 ) -> EnvironmentEpisodes:
-    """What plays the dialogues of a stage.
+    """The player of a stage's dialogues.
 
     Raises:
         PreflabError: the environment cannot be loaded, or the model has no chat template.
@@ -108,7 +108,7 @@ def dialogue_record(episode: Episode, model_id: str, seed: int, index: int, temp
     from preflab.records import ENVIRONMENT, Completion, spans_of_turns
 
     rewards = episode.rewards or ()
-    given: dict[str, Any] = {
+    heard: dict[str, Any] = {
         "reward": sum(rewards),
         "turn_rewards": turn_rewards(episode),
         "last_turn": episode.last_turn,
@@ -125,7 +125,7 @@ def dialogue_record(episode: Episode, model_id: str, seed: int, index: int, temp
         token_ids=episode.token_ids,
         logps=episode.logps,
         temperature=temperature,
-        columns={ENVIRONMENT: given},
+        columns={ENVIRONMENT: heard},
     )
 
 

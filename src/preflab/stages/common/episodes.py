@@ -71,7 +71,7 @@ def make_episodes(
     decoding: DecodingSettings,
     limits: TokenLimits,
 ) -> EnvironmentEpisodes | None:
-    """What plays the episodes; None without an environment.
+    """The player of a stage's episodes; None without an environment.
 
     Raises:
         PreflabError: the environment cannot be loaded, or the model is an encoder–decoder.
