@@ -49,16 +49,16 @@ class SimulatedCustomer:
     def step(self, completion: str) -> Reply:
         """The customer's answer to a sentence of the shop, and how satisfied it is with it."""
         self.turn += 1
-        said = completion.strip()
-        offer = OFFER.fullmatch(said)
+        words = completion.strip()
+        offer = OFFER.fullmatch(words)
         if offer:
             right = (offer[1] == self.colour) + (offer[2] == self.day)
             answer = " thank you for your help." if right == 2 else " i do not like it."
             return self._reply(answer, (0.0, 0.1, 1.0)[right], end=True, offered=True, as_wished=right == 2)
-        if said in RUDE:
+        if words in RUDE:
             return self._reply(" i do not like your shop.", -COST_OF_RUDENESS, end=True, rude=True)
-        if said in (ASK_COLOUR, ASK_DAY):
-            self.asked.add(said)
+        if words in (ASK_COLOUR, ASK_DAY):
+            self.asked.add(words)
         return self._reply(self.wish(), -COST_OF_A_TURN, end=self.turn == NUM_TURNS)
 
     def wish(self) -> str:

@@ -39,8 +39,8 @@ class Trial:
     def shown(self) -> str:
         """The dialogue, one turn a line, with the rewards."""
         lines = [f"environment: {self.first.strip()}"]
-        for said, reply in self.turns:
-            lines += [f"policy:      {said.strip()}    (reward {reply.reward:g})"]
+        for words, reply in self.turns:
+            lines += [f"policy:      {words.strip()}    (reward {reply.reward:g})"]
             lines += [f"environment: {reply.turn.strip()}"] if reply.turn is not None else []
         return "\n".join(lines)
 
@@ -64,7 +64,7 @@ def try_environment(
         prompt, start = prompts[number % len(prompts)], derive_seed(seed, "try", number)
         place = f"episode {number}"
         trial = _play(source, prompt, start, place, [_draw(rng, says, list(words)) for _ in range(max_turns)])
-        again = _play(source, prompt, start, place, [said for said, _ in trial.turns])
+        again = _play(source, prompt, start, place, [words for words, _ in trial.turns])
         if again != trial:
             raise PreflabError(
                 f"{source.name}, {place}: two episodes with the same prompt, seed and turns differ",
@@ -95,10 +95,10 @@ def _draw(rng: random.Random, says: Sequence[str], words: Sequence[str]) -> str:
     return " ".join(rng.choice(words) for _ in range(rng.randrange(4) if words else 0))
 
 
-def _play(source: EnvironmentSource, prompt: Prompt, start: int, place: str, said: Sequence[str]) -> Trial:
+def _play(source: EnvironmentSource, prompt: Prompt, start: int, place: str, says: Sequence[str]) -> Trial:
     environment: Environment = source.start(place)
     trial = Trial(_text(prompt, source.reset(environment, prompt, start, place)))
-    for turn, words in enumerate(said, 1):
+    for turn, words in enumerate(says, 1):
         reply = source.step(environment, words, f"{place}, turn {turn}")
         trial.turns.append((words, reply))
         if reply.end:

@@ -1,4 +1,4 @@
-"""What a language model answers in every game that a person can play against it, by the moves so far.
+"""The answers of a language model in every game that a person can play against it, by the moves so far.
 
 The model reads the order of the moves, not the board, so its answers belong to histories, not to positions. A person
 who plays one side against its likeliest moves can reach the histories of its own play (`games.own_play`) and, one move

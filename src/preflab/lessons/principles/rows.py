@@ -71,7 +71,7 @@ def customer(rng: random.Random) -> str:
 
 def exchanges(rng: random.Random, num: int) -> list[Row]:
     """Customers and the answers they get."""
-    return [{"prompt": said, "completion": critiques.reply(rng, said)} for said in (customer(rng) for _ in range(num))]
+    return [{"prompt": one, "completion": critiques.reply(rng, one)} for one in (customer(rng) for _ in range(num))]
 
 
 def lessons(rng: random.Random, constitution: Constitution, num: int) -> list[Row]:
@@ -82,7 +82,7 @@ def lessons(rng: random.Random, constitution: Constitution, num: int) -> list[Ro
 
 def distinct(write: Callable[[], str], num: int) -> list[str]:
     """Different texts, in the order in which they came."""
-    found: dict[str, None] = {}
-    while len(found) < num:
-        found[write()] = None
-    return list(found)
+    texts: dict[str, None] = {}
+    while len(texts) < num:
+        texts[write()] = None
+    return list(texts)
