@@ -79,6 +79,9 @@ stages:
   talk:
     {kind: ppo, model: MODEL, environment: {source: "preflab.environments.guessing:GuessingGame", max_turns: 2},
      num_steps: 1, num_completions_per_step: 4, num_minibatches: 1, decoding: {max_new_tokens: 2}, lora: {rank: 2}}
+  ilql:
+    {kind: ilql, model: MODEL, completions: answers, rewards: *ones, prompts: prompts, num_completions: 2,
+     num_epochs: 1, max_new_tokens: 6, lora: {rank: 2}}
   best: {kind: best_of_n, model: MODEL, prompts: prompts, rewards: *ones, num_completions: 2, max_new_tokens: 6}
   revised: {kind: revise, model: MODEL, prompts: prompts, max_new_tokens: 6}
   probe: {kind: probe, models: [MODEL], sycophancy: questions, decoding: {max_new_tokens: 6}}
@@ -261,6 +264,9 @@ def _games(shell: Shell) -> None:
     assert shell.said("game", "learn", "cliff", "--games", "20")["rows"]
     page = shell.folder / shell.said("game", "play", "tic_tac_toe", "--games", "20", "--out", "game.html")["result"]
     assert "</html>" in page.read_text(encoding="utf-8")
+    playouts = shell.said("game", "playouts", "cliff", "--num", "2", "--prompts", "2", "--games", "20")
+    assert (shell.folder / playouts["result"]).is_file()
+    assert shell.said("game", "language", "tic_tac_toe", "--steps", "1", "--target", "2")["rows"]
     assert shell.said("learn", "1")["differing"] == []
     assert shell.said("learn", "1", "--answer", "2 1 -1")["right"]
 
@@ -277,7 +283,7 @@ def _a_second_recipe(shell: Shell) -> None:
     (shell.folder / "more.yaml").write_text(MORE.replace("MODEL", str(model)), encoding="utf-8")
     for words in ("ai-judge", "best-of-n", "revise", "probe", "report"):
         assert shell.said(words, "--recipe", "more.yaml")["stages"][-1]["state"] == "done"
-    for words in ("classifier", "rating", "dpo", "grpo", "online-dpo", "ppo"):
+    for words in ("classifier", "rating", "dpo", "grpo", "online-dpo", "ppo", "ilql"):
         assert shell.said("train", words, "--recipe", "more.yaml")["stages"][-1]["state"] == "done"
 
 
