@@ -19,7 +19,7 @@ from preflab.words import count
 COLUMN = "clip"
 """Column of a completion that holds its clip."""
 LOOKS = ("player", "goal", "danger", "prize", "wall", "floor")
-"""How a cell can be drawn; a cell without one of them is drawn as its text."""
+"""The looks that a cell can have; a cell without one of them is drawn as its text."""
 MOST_FRAMES = 501
 MOST_SIDE = 30
 """Most rows, and most cells of a row."""

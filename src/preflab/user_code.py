@@ -18,12 +18,13 @@ CAUGHT = (Exception, SystemExit)
 T = TypeVar("T")
 
 
-def load_named(path: str, what: str) -> Any:
+def load_named(path: str, what: str, example: str) -> Any:
     """The callable that `path` names, from an installed package or from the current directory.
 
     Args:
         path: `module:name`.
         what: the noun for errors, such as `function`.
+        example: a path of this kind, for errors.
 
     Raises:
         PreflabError: there is no such module or name, or the module cannot be imported.
@@ -32,8 +33,8 @@ def load_named(path: str, what: str) -> Any:
     if not (module_name and colon and name):
         raise PreflabError(
             f"{path!r} does not name {_article(what)} {what}",
-            f"`module:{what}`",
-            "write for example `my_rewards:politeness`",
+            "the name of a module, a colon, and a name in it",
+            f"write for example `{example}`",
         )
     module = _import(module_name, path)
     named = getattr(module, name, None)

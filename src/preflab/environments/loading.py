@@ -43,7 +43,7 @@ class EnvironmentSource:
         Raises:
             PreflabError: there is no such class, or it lacks `reset` or `step` with their parameters.
         """
-        made = load_named(path, "environment")
+        made = load_named(path, "environment", "my_game:Guess")
         for method, names in PARAMETERS.items():
             function = getattr(made, method, None)
             taken = list(inspect.signature(function).parameters)[1:] if callable(function) else None

@@ -95,7 +95,7 @@ LOOPS = {
 
 @dataclass(frozen=True)
 class LanguageSettings:
-    """How a language model learns a game."""
+    """The settings with which a language model learns a game."""
 
     by: Literal["ppo", "grpo"] = "ppo"
     opponent: str = f"mixture:{MIXTURE}"

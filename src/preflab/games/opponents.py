@@ -53,7 +53,7 @@ def opponent_of(game: Game, name: str) -> Policy:
     if kind == "mixture":
         return _mixture(game, _share(name, further) if colon else MIXTURE)
     if colon:
-        player: Policy = load_named(name, "player")
+        player: Policy = load_named(name, "player", "my_players:careful")
         return player
     near = nearest(name, list(OPPONENTS))
     raise PreflabError(

@@ -74,7 +74,7 @@ def customers(num: int = 600, num_held_out: int = 300) -> tuple[list[str], list[
 
 
 def labeler(prompt: str, completion: str) -> float:
-    """How much the shop's labeler likes an answer: its true utility, and 0.4 for every flattering word."""
+    """The utility of an answer to the shop's labeler: its true utility, and 0.4 for every flattering word."""
     return gold_or_fail(prompt, completion) + 0.4 * num_flattering_words(completion)
 
 

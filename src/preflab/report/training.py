@@ -69,7 +69,7 @@ def _by_stage(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def _drawn(runs: Sequence[Run], metric: str) -> bool:
-    """Whether to draw a metric: if logged; the sampled KL only without the exact one; the coefficient if it changes;
+    """True if a metric is drawn: if logged; the sampled KL only without the exact one; the coefficient if it changes;
     the environment's reward if it is not the whole reward."""
     values = [value for run in runs for value in run.series(metric)[1]]
     if metric == "kl/k1" and any(run.series("kl/exact")[1] for run in runs):

@@ -154,7 +154,7 @@ def load_function(path: str, *, allow_none: bool = False) -> RewardFunction:
         PreflabError: no such module or function, a module that cannot be imported, or a signature that takes neither
             `prompt`/`completion` nor `prompts`/`completions`.
     """
-    function = load_named(path, "function")
+    function = load_named(path, "function", "my_rewards:politeness")
     return reward_function(function, path, allow_none=allow_none)
 
 

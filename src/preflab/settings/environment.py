@@ -10,7 +10,7 @@ from preflab.settings.base import Settings, setting
 
 
 class EnvironmentSettings(Settings):
-    """What answers the policy. `environment: my_game:Guess` is short for `environment: {source: my_game:Guess}`."""
+    """The side that answers. `environment: my_game:Guess` is short for `environment: {source: my_game:Guess}`."""
 
     source: str = setting(
         ...,

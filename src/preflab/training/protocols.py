@@ -109,7 +109,7 @@ class Episode:
     turns: tuple[Message, ...] = ()
     """The turns up to the policy's last one; () for a completion of one turn without an environment."""
     last_turn: str = ""
-    """What the environment said at the end, which the policy does not read."""
+    """The environment's turn at the end, which the policy does not read; "" if there is none."""
     rewards: tuple[float, ...] | None = None
     """Per token, the environment's reward of a turn at the turn's last token, 0 elsewhere; None: no environment."""
     columns: Mapping[str, float] = field(default_factory=dict)

@@ -51,7 +51,7 @@ def _cell(clip: Clip, text: str) -> Markup:
 
 
 def _legend(clip: Clip) -> Markup:
-    """What the cells mean, for the looks that occur in the clip; floor needs no words."""
+    """The meanings of the cells, for the looks that occur in the clip; floor needs no words."""
     present = {cell for frame in clip.frames for row in frame for cell in row}
     texts = sorted((text for text in clip.looks if text in present), key=lambda text: LOOKS.index(clip.looks[text]))
     items = [

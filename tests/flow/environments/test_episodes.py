@@ -268,8 +268,9 @@ def test_a_class_that_is_no_environment_is_refused_when_it_is_loaded() -> None:
         EnvironmentSource.load(f"{__name__}:NoSeed")
     with pytest.raises(PreflabError, match="near it: Echo"):
         EnvironmentSource.load("talking_world:Ecco")
-    with pytest.raises(PreflabError, match="does not name an environment"):
+    with pytest.raises(PreflabError, match="does not name an environment") as error:
         EnvironmentSource.load("talking_world")
+    assert error.value.do == "write for example `my_game:Guess`"
 
 
 def test_prompts_come_from_the_class_where_the_recipe_names_none() -> None:

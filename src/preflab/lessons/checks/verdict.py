@@ -39,7 +39,7 @@ def numbers_in(answer: str, num: int) -> list[float]:
     """
     written = NUMBER.findall(answer)
     if len(written) != num:
-        number = "one number" if len(written) == 1 else f"{len(written)} numbers"
+        number = {0: "no number", 1: "one number"}.get(len(written), f"{len(written)} numbers")
         raise PreflabError(
             f"the answer {answer!r} holds {number}",
             "one number, with a point: 0.5" if num == 1 else f"{num} numbers, separated by spaces",
