@@ -6,7 +6,6 @@ stages that are not `distributed`, while the others wait. All processes take par
 
 from __future__ import annotations
 
-import atexit
 import os
 from typing import Any
 
@@ -31,16 +30,7 @@ class Processes:
 
         from preflab.training.processes import make_accelerator
 
-        atexit.register(_leave)
         make_accelerator().wait_for_everyone()  # a broadcast alone does not make its sender wait
         box = [value]
         broadcast_object_list(box, from_process=0)
         return box[0]
-
-
-def _leave() -> None:
-    """Leave the process group before the interpreter exits, because its threads would otherwise crash the process."""
-    from torch import distributed
-
-    if distributed.is_initialized():
-        distributed.destroy_process_group()

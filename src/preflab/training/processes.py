@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import os
@@ -25,7 +26,7 @@ def make_accelerator(*, log_with: tuple[str, ...] = (), folder: Path | None = No
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
     _say_unused(os.environ.get("ACCELERATE_MIXED_PRECISION", "no"))
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=cpu,
         mixed_precision="no",
         gradient_accumulation_steps=1,
@@ -33,6 +34,22 @@ def make_accelerator(*, log_with: tuple[str, ...] = (), folder: Path | None = No
         project_dir=str(folder) if folder else None,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    if accelerator.num_processes > 1:
+        _leave_at_exit()
+    return accelerator
+
+
+@functools.cache
+def _leave_at_exit() -> None:
+    """Leave the process group before the interpreter exits, because its threads would otherwise crash the process."""
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 @functools.cache
