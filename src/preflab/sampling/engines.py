@@ -6,10 +6,11 @@ explains how to add one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from preflab.settings.recipe import EngineName
 from preflab.training.protocols import Sampler
@@ -62,7 +63,7 @@ def make_engine(source: EngineSource, name: EngineName = "transformers") -> Samp
     return ENGINES[name](source)
 
 
-def _transformers(source: EngineSource) -> Sampler:
+def _transformers(source: EngineSource, capture: Literal["auto", "on", "off"] = "auto") -> Sampler:
     from preflab.sampling.engine import TransformersEngine
 
     return TransformersEngine(
@@ -72,11 +73,14 @@ def _transformers(source: EngineSource) -> Sampler:
         tokenizer=source.tokenizer,
         role=source.role,
         keep_states=source.keep_states,
+        capture=capture,
     )
 
 
 ENGINES: dict[EngineName, Callable[[EngineSource], Sampler]] = {
     "transformers": _transformers,
+    "captured": functools.partial(_transformers, capture="on"),
+    "plain": functools.partial(_transformers, capture="off"),
 }
 """Name in the settings → function that builds the engine. Each function imports its engine's module itself, so that
 unused engines are not loaded."""

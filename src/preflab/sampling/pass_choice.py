@@ -20,8 +20,11 @@ from preflab.models.encoder_decoders import EncoderDecoder
 from preflab.models.facts import context_length
 from preflab.models.families import Decoder, Family, token_logits
 from preflab.models.kinds import family_of
-from preflab.sampling.encoder_decoder_pass import ways_of_encoder_decoders
+from preflab.sampling.buckets import Buckets
+from preflab.sampling.encoder_decoder_pass import EncoderDecoderPass, ways_of_encoder_decoders
 from preflab.sampling.passes import CachedPass, OwnCachePass, Pass, PlainPass
+from preflab.sampling.static_encoder_decoder import StaticEncoderDecoderPass
+from preflab.sampling.static_pass import StaticPass
 from preflab.training.batches import TokenSequence
 
 logger = logging.getLogger(__name__)
@@ -47,6 +50,24 @@ def fitting_pass(model: PreTrainedModel, pad_id: int) -> Pass:
         type(model).__name__,
     )
     return PlainPass(model)
+
+
+def fixed_pass(way: Pass, model: PreTrainedModel, buckets: Buckets) -> StaticPass | StaticEncoderDecoderPass | None:
+    """The same way over fixed buffers, if that gives the model's own logits; else None, and one line says so."""
+    fixed: StaticPass | StaticEncoderDecoderPass | None = None
+    if isinstance(way, CachedPass):
+        fixed = StaticPass(way, buckets)
+    elif isinstance(way, EncoderDecoderPass):
+        fixed = StaticEncoderDecoderPass(way, buckets)
+    if fixed is not None and reproduces(fixed, model):
+        fixed.release()
+        return fixed
+    logger.warning(
+        "%s (%s) cannot be decoded over fixed buffers: its decode steps are launched one by one",
+        type(model).__name__,
+        way.name,
+    )
+    return None
 
 
 def _no_ways(model: PreTrainedModel, pad_id: int) -> Iterator[Pass]:

@@ -26,7 +26,7 @@ from preflab.settings.sampling import SampleSettings
 from preflab.settings.simulate import SimulateSettings
 from preflab.settings.text_classifier import TextClassifierSettings
 
-EngineName = Literal["transformers"]
+EngineName = Literal["transformers", "captured", "plain"]
 """Engines of `sampling.engines.ENGINES`."""
 
 STAGE_SETTINGS: dict[str, type[StageSettings]] = {
@@ -150,7 +150,9 @@ class DeviceSettings(Settings):
     )
     engine: EngineName = setting(
         "transformers",
-        "Engine that samples completions; `transformers`: preflab's own decode loop with the trained model itself.",
+        "Engine that samples completions; all decode with the trained model itself. `captured`: over fixed buffers, "
+        "each step captured as a graph where the device can. `plain`: each step launched operation by operation. "
+        "`transformers`: captured on a CUDA device, else plain.",
         "choice: no second copy of the weights",
     )
 
