@@ -18,6 +18,7 @@ from preflab.models.precision import computing_dtype, without_gradients
 from preflab.models.rotary import RowLengths
 from preflab.models.vocabulary import Vocabulary, fitting_vocabulary
 from preflab.sampling.draw import draw, exact_dtype
+from preflab.sampling.mask_record import MaskRecord
 from preflab.sampling.pass_choice import fitting_pass
 from preflab.sampling.passes import Pass, moved
 from preflab.sampling.randomness import uniforms
@@ -51,6 +52,7 @@ class TransformersEngine:
         tokenizer: PreTrainedTokenizerBase | None = None,
         role: Callable[[], AbstractContextManager[object]] = nullcontext,
         keep_states: bool = False,
+        keep_masks: bool = False,
     ) -> None:
         """
         Args:
@@ -62,6 +64,7 @@ class TransformersEngine:
             role: returns a context that activates the role to sample from (`trunk.role("policy")`).
             keep_states: whether completions carry the hidden states that their tokens were drawn from. They are kept
                 only if the model computes in float32 and the states of one call fit into `MAX_STATES`.
+            keep_masks: whether completions of truncated sampling carry the ids that their tokens were drawn from.
 
         Raises:
             PreflabError: the tokenizer has an id beyond the embedding.
@@ -71,6 +74,7 @@ class TransformersEngine:
         self.model, self.pad_id, self.tokenizer = model, pad_id, tokenizer
         self.stop_token_ids = tuple(stop_token_ids)
         self.role, self.keep_states, self.version = role, keep_states, 0
+        self.gives_masks = keep_masks
         self._pass: Pass | None = None
 
     @property
@@ -112,8 +116,9 @@ class TransformersEngine:
             for batch in self._batches(requests, decoding, mixed_lengths=forward.pads):
                 rows = _Rows([requests[i] for i in batch], decoding, table, strings)
                 with self._watching(rows, len(requests)):
-                    _decode(forward, rows, decoding, self.vocabulary, on_done)
-                by_request.update(zip(batch, rows.completions(self.version), strict=True))
+                    masks = MaskRecord(len(batch), decoding if self.gives_masks else None)
+                    _decode(forward, rows, decoding, self.vocabulary, on_done, masks)
+                by_request.update(zip(batch, masks.added_to(rows.completions(self.version)), strict=True))
             forward.release()
         return [by_request[i] for i in range(len(requests))]
 
@@ -266,13 +271,16 @@ def _decode(
     decoding: DecodingSettings,
     vocabulary: Vocabulary | None,
     on_done: Callable[[int], None] | None,
+    masks: MaskRecord,
 ) -> None:
     """Decode token by token until every row has ended or has max_new_tokens tokens."""
     logits = forward.start(rows.prompts, rows.prompt_of_row)
     num_writing = len(rows.live)
     for t in range(decoding.max_new_tokens):
+        real = logits if vocabulary is None else vocabulary.cut_logits(logits)
+        masks.keep(real, rows.live)
         tokens, logps = draw(
-            logits if vocabulary is None else vocabulary.cut_logits(logits),
+            real,
             rows.uniforms[t, rows.live],
             temperature=decoding.temperature,
             top_k=decoding.top_k,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from preflab.settings.recipe import EngineName
+from preflab.settings.vllm import VllmSettings
 from preflab.training.protocols import Sampler
 
 if TYPE_CHECKING:
@@ -32,11 +33,25 @@ class EngineSource:
     keep_states: bool = False
     """Whether completions carry the hidden states that their tokens were drawn from. Only an engine that decodes with
     `model` itself can keep them."""
+    keep_masks: bool = False
+    """Whether completions of truncated sampling carry the ids that their tokens were drawn from, for a trainer."""
+    server: VllmSettings = field(default_factory=VllmSettings)
+    """Where the server of an engine in another process is."""
 
     @classmethod
-    def of_trunk(cls, trunk: Trunk, stop_token_ids: tuple[int, ...], *, keep_states: bool = False) -> EngineSource:
+    def of_trunk(
+        cls,
+        trunk: Trunk,
+        stop_token_ids: tuple[int, ...],
+        *,
+        keep_states: bool = False,
+        keep_masks: bool = False,
+        server: VllmSettings | None = None,
+    ) -> EngineSource:
         """A source that samples from the policy role of a trunk."""
-        return cls(trunk.language_model("policy"), trunk.tokenizer, stop_token_ids, trunk, keep_states)
+        server = server or VllmSettings()
+        model = trunk.language_model("policy")
+        return cls(model, trunk.tokenizer, stop_token_ids, trunk, keep_states, keep_masks, server)
 
     @property
     def pad_id(self) -> int:
@@ -72,11 +87,19 @@ def _transformers(source: EngineSource) -> Sampler:
         tokenizer=source.tokenizer,
         role=source.role,
         keep_states=source.keep_states,
+        keep_masks=source.keep_masks,
     )
+
+
+def _vllm(source: EngineSource) -> Sampler:
+    from preflab.sampling.vllm_engine import VllmEngine
+
+    return VllmEngine(source)
 
 
 ENGINES: dict[EngineName, Callable[[EngineSource], Sampler]] = {
     "transformers": _transformers,
+    "vllm": _vllm,
 }
 """Name in the settings → function that builds the engine. Each function imports its engine's module itself, so that
 unused engines are not loaded."""

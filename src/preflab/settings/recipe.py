@@ -25,8 +25,9 @@ from preflab.settings.rating import RatingSettings
 from preflab.settings.sampling import SampleSettings
 from preflab.settings.simulate import SimulateSettings
 from preflab.settings.text_classifier import TextClassifierSettings
+from preflab.settings.vllm import VllmSettings
 
-EngineName = Literal["transformers"]
+EngineName = Literal["transformers", "vllm"]
 """Engines of `sampling.engines.ENGINES`."""
 
 STAGE_SETTINGS: dict[str, type[StageSettings]] = {
@@ -150,9 +151,11 @@ class DeviceSettings(Settings):
     )
     engine: EngineName = setting(
         "transformers",
-        "Engine that samples completions; `transformers`: preflab's own decode loop with the trained model itself.",
+        "Engine that samples completions; `transformers`: preflab's own decode loop with the trained model itself; "
+        "`vllm`: a vLLM server (docs/how-to/vllm.md).",
         "choice: no second copy of the weights",
     )
+    vllm: VllmSettings = setting(VllmSettings(), "The server of the engine `vllm`.", "see its own settings")
 
 
 class RoundsSettings(Settings):
