@@ -7,6 +7,7 @@ describe the server, `/v1/load_lora_adapter` and `/v1/unload_lora_adapter` chang
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,7 @@ class VllmClient:
         self.url = url
         limits = httpx.Limits(max_connections=num_connections, max_keepalive_connections=num_connections)
         self.http = httpx.Client(base_url=url, timeout=timeout_s, limits=limits, trust_env=False)
+        weakref.finalize(self, self.http.close)
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
         """One call, repeated if the connection breaks.
