@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from preflab.errors import PreflabError
 from preflab.files import read_jsonl
 from preflab.maths.losses import clipped_policy_loss
 from preflab.models.trunk import Trunk
@@ -25,9 +26,7 @@ from tiny_worlds import PROMPT, tiny_ppo, tiny_trunk
 
 TOP_P = 0.8
 SIZE, LENGTH = 4, 3
-REWARDS = torch.linspace(-1.0, 1.0, SIZE**LENGTH)[
-    torch.randperm(SIZE**LENGTH, generator=torch.Generator().manual_seed(1))
-]
+REWARDS = torch.randn(SIZE**LENGTH, generator=torch.Generator().manual_seed(1))
 LORA = LoraSettings(rank=4, alpha=8)
 
 
@@ -87,7 +86,7 @@ def moved_trunk(lora: LoraSettings | None) -> Trunk:
 
 @pytest.mark.parametrize("lora", [LORA, None], ids=["lora", "full"])
 def test_masks_give_the_gradient_of_the_truncated_policys_objective(lora: LoraSettings | None) -> None:
-    """−∇ Σ_y π_M(y) r(y), the masks held fixed, against PPO's loss at ratio 1, each completion as often as it is drawn."""
+    """−∇ Σ_y π_M(y) r(y), masks held fixed, against PPO's loss at ratio 1, each completion as often as it is drawn."""
     trunk = moved_trunk(lora)
     sequences, logps, rewards = truncated_world(trunk)
     assert len(sequences) < SIZE**LENGTH, "some completions cannot be drawn"
@@ -129,8 +128,6 @@ def test_own_engine_gives_masks_and_ratios_are_exact(
 
 
 def test_engine_without_masks_is_refused(tmp_path: Path) -> None:
-    from preflab.errors import PreflabError
-
     trunk = tiny_trunk(("policy", "reference"), lora=LORA, vocab_size=16)
     run = tiny_grpo(tmp_path, trunk, lambda ids: 0.0, decoding={"max_new_tokens": 2, "top_p": 0.7})
     with pytest.raises(PreflabError, match="does not give the ids it kept"):

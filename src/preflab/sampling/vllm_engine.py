@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from preflab.training.kept_tokens import KeptTokens
 from preflab.training.protocols import SampledCompletion, SampleRequest
 
 if TYPE_CHECKING:
-    from preflab.sampling.engines import EngineSource
+    from preflab.sampling.engine_source import EngineSource
 
 PROBE_TOKENS = 32
 """Tokens of the probe sequence."""
@@ -158,7 +158,7 @@ class VllmEngine:
                 HOW_TO_GO_ON,
             )
         logps = answer.logps if decoding.temperature > 0 else (0.0,) * len(answer.token_ids)
-        reason = "stop" if answer.finish_reason == "stop" else "length"
+        reason: Literal["stop", "length"] = "stop" if answer.finish_reason == "stop" else "length"
         return SampledCompletion(answer.token_ids, logps, reason, self.version, kept=self._kept(answer, decoding))
 
     def _kept(self, answer: Answer, decoding: DecodingSettings) -> KeptTokens | None:

@@ -22,7 +22,7 @@ from preflab.sampling.vllm_client import VllmClient
 from preflab.training.tensor_files import system_errors
 
 if TYPE_CHECKING:
-    from preflab.sampling.engines import EngineSource
+    from preflab.sampling.engine_source import EngineSource
 
 SHARED_MEMORY = Path("/dev/shm")
 

@@ -73,7 +73,8 @@ class TokenBatch(ABC):
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(**{name: None if value is None else value.to(device) for name, value in values.items()})
+        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in values.items()}
+        return type(self)(**moved)
 
 
 Collate = Callable[[Sequence[TokenSequence]], TokenBatch]
