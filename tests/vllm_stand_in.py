@@ -61,6 +61,7 @@ class Served:
         self.first: Any = None
         self.version = "default"
         self.num_reloads = 0
+        self.sleeps = False
 
     def load_adapter(self, body: dict[str, Any]) -> str:
         from safetensors.torch import load_file
@@ -105,6 +106,8 @@ class Served:
     def generate(self, body: dict[str, Any]) -> dict[str, Any]:
         import torch
 
+        if self.sleeps:
+            raise Refused(503, "the engine is sleeping")
         model, ids, how = self.model(body.get("model")), list(body["token_ids"]), body["sampling_params"]
         if self.masks and how.get("top_k", 0) <= 0:
             raise Refused(400, "sampling distribution replay requires top_k > 0 to bound sampling mask size")
@@ -228,6 +231,9 @@ def result(served: Served, route: str, body: Any) -> Any:
     Raises:
         Refused: the request is refused, or there is no such route.
     """
+    if route in ("/wake_up", "/sleep?level=1") and served.develops:
+        served.sleeps = route != "/wake_up"
+        return {"status": "sleeping" if served.sleeps else "awake"}
     if route == "/inference/v1/generate":
         return served.generate(body)
     if route == "/v1/load_lora_adapter":
@@ -241,7 +247,7 @@ def result(served: Served, route: str, body: Any) -> Any:
     if route == "/collective_rpc" and served.develops:
         served.reload(body["kwargs"]["weights_path"])
         return {"results": [None]}
-    if route in ("/reset_prefix_cache", "/wake_up", "/sleep?level=1") and served.develops:
+    if route == "/reset_prefix_cache" and served.develops:
         return {"success": True}
     raise Refused(404, "Not Found")
 

@@ -19,7 +19,7 @@ from preflab.errors import PreflabError
 from preflab.models.precision import without_gradients
 from preflab.models.vocabulary import Vocabulary, fitting_vocabulary
 from preflab.sampling.vllm_client import Answer, VllmClient
-from preflab.sampling.vllm_probe import HOW_TO_GO_ON, Probe, Reading
+from preflab.sampling.vllm_probe import HOW_TO_GO_ON, MOST_ROUNDING, Probe, Reading
 from preflab.sampling.vllm_weights import ServedWeights, check_can_be_served
 from preflab.settings.sampling import DecodingSettings
 from preflab.training.kept_tokens import KeptTokens
@@ -34,6 +34,7 @@ MOST_BIASED = 1024
 """Most ids that vLLM's sampler can exclude in one request."""
 EXCLUDED = -100.0
 """Added to the logit of an id that does not exist: the lowest value vLLM accepts; e^−100 never wins a draw."""
+SLEEPS = "start the server with `preflab serve-engine MODEL --sleep`"
 MOST_TEMPERATURE = 2.0
 """vLLM refuses a higher temperature."""
 
@@ -64,10 +65,12 @@ class VllmEngine:
         self.excluded = _ids_without_token(source.model, self.vocabulary)
         self.probe_ids = _probe_ids(source, self.longest)
         self.weights = ServedWeights(self.client, source, self.base)
+        self._wake()
         if not self.weights.with_adapter:
             self.weights.push(0)  # the server may hold the weights of an earlier run
-        start = Reading.of(self.client.prompt_logps(self.base, self.probe_ids), self._trainer_logps(with_adapter=False))
-        self.probe = Probe(start)
+        elif self._read_base().difference > MOST_ROUNDING and self.reports_versions and not self._adapter_differs():
+            self.weights.push_base()  # an earlier stage, or another run, has replaced all weights
+        self.probe = Probe(self._read_base())
         self.sync(0)
 
     def sync(self, version: int) -> None:
@@ -76,8 +79,7 @@ class VllmEngine:
         Raises:
             PreflabError: the server refuses the weights, or does not hold them afterwards.
         """
-        if self.settings.sleep:
-            self.client.post("/wake_up", None, "start the server with `preflab serve-engine MODEL --sleep`")
+        self._wake()
         self.weights.push(version)
         self.version = version
         if self.reports_versions:
@@ -88,7 +90,7 @@ class VllmEngine:
     def release(self) -> None:
         """Put the server to sleep if the settings say so; its weights then wait in main memory."""
         if self.settings.sleep:
-            self.client.post("/sleep?level=1", None, "start the server with `preflab serve-engine MODEL --sleep`")
+            self.client.post("/sleep?level=1", None, SLEEPS)
 
     def sample(
         self,
@@ -202,6 +204,20 @@ class VllmEngine:
                     f"at least one prompt token, and together at most {self.longest}, the server's context",
                     "shorten the prompt, lower max_new_tokens, or start the server with a larger --max-length",
                 )
+
+    def _wake(self) -> None:
+        """Wake the server, which `release` of this or an earlier run may have put to sleep."""
+        if self.settings.sleep:
+            self.client.post("/wake_up", None, SLEEPS)
+
+    def _read_base(self) -> Reading:
+        """The probe without adapters."""
+        server = self.client.prompt_logps(self.base, self.probe_ids)
+        return Reading.of(server, self._trainer_logps(with_adapter=False))
+
+    def _adapter_differs(self) -> bool:
+        """Whether the policy's adapter already changes the model; a new one does not."""
+        return self._trainer_logps(with_adapter=True) != self._trainer_logps(with_adapter=False)
 
     def _trainer_logps(self, *, with_adapter: bool) -> list[float]:
         """Log-probabilities of the probe's tokens but the first by the trainer, over all rows of its head."""

@@ -75,6 +75,13 @@ class ServedWeights:
         self._forget_former(folder)
         self.model = name if self.with_adapter else self.base
 
+    def push_base(self) -> None:
+        """Replace the server's base model by the policy's, whose adapter must not change anything yet."""
+        folder = self.folder / "base"
+        with system_errors(folder):
+            self.source.merged_model().save_pretrained(folder)
+        self.client.reload_weights(str(folder))
+
     def close(self) -> None:
         """Remove the files, and the adapter from the server."""
         if self.with_adapter and self.model != self.base:

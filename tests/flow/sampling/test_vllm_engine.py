@@ -116,10 +116,34 @@ def test_probe_refuses_stale_full_weights(start: Start) -> None:
         engine.sync(1)
 
 
+def another_trunk() -> Trunk:
+    return tiny_trunk(("policy", "reference"), lora=LORA, vocab_size=SIZE, seed=1)
+
+
 def test_probe_refuses_another_base_model(start: Start) -> None:
-    trunk = tiny_trunk(("policy", "reference"), lora=LORA, vocab_size=SIZE, seed=1)
     with pytest.raises(PreflabError, match="before any training"):
-        engine_of(trunk, start())
+        engine_of(another_trunk(), start("production"))
+
+
+def test_base_model_that_another_stage_replaced_is_loaded_again(start: Start) -> None:
+    trunk = another_trunk()
+    engine = engine_of(trunk, start())
+    move(trunk)
+    engine.sync(1)
+    sampled = engine.sample(REQUESTS, DecodingSettings(max_new_tokens=4))
+    ours = trainer_logps(trunk, REQUESTS, sampled)
+    assert torch.allclose(torch.tensor([p for one in sampled for p in one.logps]), ours, atol=1e-4)
+
+
+def test_server_sleeps_between_release_and_sync(start: Start) -> None:
+    trunk = trunk_of()
+    source = EngineSource.of_trunk(trunk, (2,), server=VllmSettings(url=start(), sleep=True))
+    engine: Any = make_engine(source, "vllm")
+    engine.release()
+    with pytest.raises(PreflabError, match="sleeping"):
+        engine.sample(REQUESTS[:1], DecodingSettings(max_new_tokens=2))
+    engine.sync(1)
+    assert len(engine.sample(REQUESTS[:1], DecodingSettings(max_new_tokens=2))) == 1
 
 
 def test_rounding_of_a_server_in_bfloat16_is_no_alarm(start: Start) -> None:
