@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "words": set(),
     "user_code": {"errors"},
     "clips": {"errors", "words"},
+    "serving": {"errors"},
     "statistics": {"errors", "words"},
     "recipe": {"errors", "seeds", "settings", "words", "yaml_files"},
     **dict.fromkeys(FOUNDATION, LEAVES | FOUNDATION),

@@ -359,7 +359,8 @@ def test_rewards_that_cannot_be_stop_the_run(
     [
         (GrpoSettings, {"num_completions_per_prompt": 1}, "at least 2"),
         (OnlineDpoSettings, {"num_completions_per_prompt": 1}, "at least 2"),
-        (GrpoSettings, {"decoding": {"top_k": 5}}, "full distribution"),
+        (GrpoSettings, {"decoding": {"temperature": 0}}, "temperature above 0"),
+        (OnlineDpoSettings, {"decoding": {"top_k": 5}}, "full distribution"),
         (OnlineDpoSettings, {"decoding": {"temperature": 0}}, "full distribution"),
         (GrpoSettings, {"kl_treatment": "sequence_loss", "num_epochs": 2}, "num_epochs 1"),
         (GrpoSettings, {"kl_treatment": "exact_in_reward"}, "sequence_loss"),

@@ -27,6 +27,7 @@ from preflab.cli import (
     replaying,
     running,
     scoring,
+    serving,
     simulating,
     starting,
 )
@@ -73,6 +74,7 @@ ROOMS = (
     campaigns,
     accounts,
     models,
+    serving,
     games,
     lessons,
     environments,

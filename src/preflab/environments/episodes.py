@@ -24,6 +24,7 @@ from preflab.messages import Message, shown_turns
 from preflab.records import Prompt
 from preflab.seeds import derive_seed
 from preflab.settings.sampling import DecodingSettings
+from preflab.training.kept_tokens import KeptTokens
 from preflab.training.protocols import Episode, SampledCompletion, Sampler, SampleRequest
 from preflab.words import count
 
@@ -142,6 +143,7 @@ class _Game:
     logps: list[float] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     states: list[torch.Tensor | None] = field(default_factory=list)
+    kept: list[KeptTokens | None] = field(default_factory=list)
     turns: list[Message] = field(default_factory=list)
     columns: Mapping[str, float] = field(default_factory=dict)
     last_turn: str = ""
@@ -170,6 +172,7 @@ class _Game:
         self.logps += sampled.logps
         self.rewards += [*[0.0] * (num - 1), reward]
         self.states.append(sampled.states)
+        self.kept.append(sampled.kept)
         self.turns.append(Message("assistant", words))
         self.closed = sampled.finish_reason == "stop"
         self.was_cut |= not self.closed
@@ -185,6 +188,7 @@ class _Game:
     def episode(self) -> Episode:
         """The finished episode."""
         states = [one for one in self.states if one is not None]
+        kept = [one for one in self.kept if one is not None]
         return Episode(
             prompt=self.prompt,
             prompt_ids=self.prompt_ids,
@@ -196,6 +200,7 @@ class _Game:
             closed=self.closed,
             written=tuple(self.written),
             states=torch.cat(states) if len(states) == len(self.states) else None,
+            kept=KeptTokens.joined(kept) if len(kept) == len(self.kept) else None,
             turns=tuple(self.turns),
             last_turn=self.last_turn,
             rewards=tuple(self.rewards),

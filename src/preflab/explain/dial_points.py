@@ -29,6 +29,7 @@ from preflab.sampling.engines import EngineSource, make_engine
 from preflab.sampling.randomness import request_seed
 from preflab.settings.recipe import EngineName
 from preflab.settings.sampling import DecodingSettings
+from preflab.settings.vllm import VllmSettings
 from preflab.statistics.holm import holm
 from preflab.statistics.interval import Interval
 from preflab.training.batches import TokenSequence
@@ -53,6 +54,7 @@ class Questions:
     rewards: Callable[[Sequence[ScoringItem]], Mapping[str, Array]] = field(default=lambda items: {})
     """Scores of completions by measure: `REWARD`, and `reward/<name>` for each further reward."""
     engine: EngineName = "transformers"
+    server: VllmSettings = field(default_factory=VllmSettings)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def write(
     renderer, decoding = model.renderer(asked.decoding.stop_token_ids), asked.decoding
     fitting = fitting_prompts(renderer, chosen, max_new_tokens=decoding.max_new_tokens, limits=model.limits())
     wanted = [(prompt, ids, index) for prompt, ids in fitting.prompts for index in range(num)]
-    engine = make_engine(EngineSource(model.model, model.tokenizer, renderer.stop_token_ids), asked.engine)
+    source = EngineSource(model.model, model.tokenizer, renderer.stop_token_ids, server=asked.server)
+    engine = make_engine(source, asked.engine)
     requests = [SampleRequest(ids, request_seed(asked.seed, prompt.id, index)) for prompt, ids, index in wanted]
     with progress(name, len(requests)) as bar:
         sampled = engine.sample(requests, decoding, on_done=bar.advance)

@@ -15,9 +15,14 @@ from torch import Tensor
 
 from preflab.models.packed import packed_product
 from preflab.models.products import product
+from preflab.training.kept_tokens import KeptTokens
 
 LOGITS_PER_BLOCK = 2**20
 """Logits per block on a CPU (4 MiB in float32, which fits into its cache)."""
+
+
+HIDDEN = -1e30
+"""The logit of an id that sampling did not keep: finite, so that 0 · logit is 0."""
 
 
 class Head(NamedTuple):
@@ -64,6 +69,8 @@ class Wanted(NamedTuple):
     tokens_per_chunk: int
     cut: Callable[[Head], Head] | None = None
     """Restricts a head to the ids that exist; None: every row of the head is an id."""
+    kept: KeptTokens | None = None
+    """The ids that each token was drawn from; None: from all."""
 
     def head(self, weight: Tensor, bias: Tensor | None) -> Head:
         """The head that computes the logits, restricted to the ids that exist."""
@@ -127,10 +134,17 @@ def make_tools(hidden: Tensor, head: Head, wanted: Wanted, *, reference: bool, g
     )
 
 
-def make_chunk(hidden: Tensor, targets: Tensor, reference: Tensor | None, wanted: Wanted, tools: Tools) -> Chunk:
-    """Compute the statistics of n tokens from hidden and reference states (n, H) and targets (n,)."""
+def make_chunk(
+    hidden: Tensor, targets: Tensor, reference: Tensor | None, wanted: Wanted, tools: Tools, part: slice
+) -> Chunk:
+    """Compute the statistics of n tokens from hidden and reference states (n, H) and targets (n,).
+
+    `part` is the slice of `wanted.kept` that belongs to these tokens; the policy is restricted to it.
+    """
     num = hidden.shape[0]
     shifted = tools.policy(hidden)
+    if wanted.kept is not None:
+        shifted.masked_fill_(~wanted.kept[part].mask(shifted.shape[1]), HIDDEN)
     ratio = None if reference is None or tools.reference is None else tools.reference(reference)
     whole = tools.powers.shape[0] >= num
     target = targets[:, None]

@@ -31,6 +31,7 @@ from preflab.models.chunk import (
 from preflab.models.packed import can_pack
 from preflab.models.products import product
 from preflab.models.vocabulary import Vocabulary
+from preflab.training.kept_tokens import KeptTokens
 
 LOGITS_PER_CHUNK = 2**24
 """Logits per chunk (64 MiB in float32): enough for efficient matrix products, and small compared with any model."""
@@ -69,6 +70,7 @@ def token_statistics(
     ref_hidden: Tensor | None = None,
     ref_head: Head | None = None,
     vocabulary: Vocabulary | None = None,
+    kept: KeptTokens | None = None,
     logits_per_chunk: int | None = None,
 ) -> TokenStatistics:
     """Statistics of the next-token distribution softmax(logits / temperature) at N positions.
@@ -83,9 +85,11 @@ def token_statistics(
         ref_hidden: (N, H) states of the reference, for `kl` and `ref_logps`.
         ref_head: the reference's head; None: the policy's head.
         vocabulary: the ids that exist, whose probabilities sum to 1; None: every row of the head is an id.
+        kept: the ids that each target was drawn from, to which the policy's distribution is restricted; the
+            reference's is not. None: all.
         logits_per_chunk: logits held at once; does not change the result. None: a default that suits the head.
     """
-    wanted = _wanted(head, temperature, entropy, entropy_gradient, ref_head, vocabulary, logits_per_chunk)
+    wanted = _wanted(head, temperature, entropy, entropy_gradient, ref_head, vocabulary, kept, logits_per_chunk)
     reference = None if ref_hidden is None else ref_hidden.detach()
     outputs = _ChunkedHead.apply(hidden, head.weight, head.bias, targets, reference, wanted)
     return TokenStatistics(*outputs)
@@ -103,6 +107,7 @@ def token_loss(
     ref_hidden: Tensor | None = None,
     ref_head: Head | None = None,
     vocabulary: Vocabulary | None = None,
+    kept: KeptTokens | None = None,
     logits_per_chunk: int | None = None,
 ) -> tuple[Tensor, TokenStatistics]:
     """The sum of a loss over N tokens, 0-d, and the statistics that it was computed from, without gradient.
@@ -115,7 +120,7 @@ def token_loss(
 
     The other arguments are those of `token_statistics`. The backward pass can run only once.
     """
-    wanted = _wanted(head, temperature, entropy, entropy_gradient, ref_head, vocabulary, logits_per_chunk)
+    wanted = _wanted(head, temperature, entropy, entropy_gradient, ref_head, vocabulary, kept, logits_per_chunk)
     reference = None if ref_hidden is None else ref_hidden.detach()
     outputs = _ChunkedLoss.apply(hidden, head.weight, head.bias, targets, reference, wanted, loss)
     return outputs[0], TokenStatistics(*outputs[1:])
@@ -128,6 +133,7 @@ def _wanted(
     entropy_gradient: bool,
     ref_head: Head | None,
     vocabulary: Vocabulary | None,
+    kept: KeptTokens | None,
     logits_per_chunk: int | None,
 ) -> Wanted:
     suits = LOGITS_PER_PACKED_CHUNK if can_pack(head.weight) else LOGITS_PER_CHUNK
@@ -136,7 +142,7 @@ def _wanted(
     ref_head = ref_head or head
     with torch.no_grad():
         ref_head = ref_head if cut is None else cut(ref_head)
-    return Wanted(temperature, entropy, entropy and entropy_gradient, ref_head, per_chunk, cut)
+    return Wanted(temperature, entropy, entropy and entropy_gradient, ref_head, per_chunk, cut, kept)
 
 
 class _ChunkedHead(torch.autograd.Function):
@@ -156,7 +162,7 @@ class _ChunkedHead(torch.autograd.Function):
         kept: tuple[list[Tensor], ...] = ([], [], [])
         tools = make_tools(hidden, head, wanted, reference=reference is not None, gradients=keep_gradients)
         for part in slices(hidden.shape[0], wanted.tokens_per_chunk):
-            chunk = make_chunk(hidden[part], targets[part], _cut(reference, part), wanted, tools)
+            chunk = make_chunk(hidden[part], targets[part], _cut(reference, part), wanted, tools, part)
             for column, output in zip(outputs, chunk[:4], strict=True):
                 column.append(output)
             if keep_gradients:
@@ -183,7 +189,7 @@ class _ChunkedHead(torch.autograd.Function):
         tools = make_tools(hidden, head, wanted, reference=reference is not None, gradients=True)
         gradients = _Gradients(hidden, tools.policy.weight, weight, bias)
         for part in slices(hidden.shape[0], wanted.tokens_per_chunk):
-            chunk = make_chunk(hidden[part], targets[part], _cut(reference, part), wanted, tools)
+            chunk = make_chunk(hidden[part], targets[part], _cut(reference, part), wanted, tools, part)
             gradients.add(part, chunk, targets[part], [u[part] for u in upstream[:3]], wanted)
         return (gradients.hidden, gradients.weight, gradients.bias, *nothing)
 
@@ -207,7 +213,7 @@ class _ChunkedLoss(torch.autograd.Function):
         tools = make_tools(hidden, head, wanted, reference=reference is not None, gradients=True)
         gradients = _Gradients(hidden, tools.policy.weight, *learning)
         for part in slices(hidden.shape[0], wanted.tokens_per_chunk):
-            chunk = make_chunk(hidden[part], targets[part], _cut(reference, part), wanted, tools)
+            chunk = make_chunk(hidden[part], targets[part], _cut(reference, part), wanted, tools, part)
             value, upstream = _with_upstream(loss, TokenStatistics(*chunk[:4]), part)
             total += value
             gradients.add(part, chunk, targets[part], upstream, wanted)

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from preflab.models.chunk import Head
+from preflab.models.chunk import HIDDEN, Head
 from preflab.models.chunked import TokenStatistics
 from preflab.models.families import token_logits, token_states
 from preflab.models.kinds import family_of
 from preflab.training.batches import TokenSequence
+from preflab.training.kept_tokens import KeptTokens
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logit_scale": (None, 1, 1.0),
@@ -63,9 +64,17 @@ def head_of(model: Any) -> Head:
 
 
 def plain_statistics(
-    logits: Tensor, targets: Tensor, *, temperature: float, entropy: bool, ref_logits: Tensor | None
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    temperature: float,
+    entropy: bool,
+    ref_logits: Tensor | None,
+    kept: KeptTokens | None = None,
 ) -> TokenStatistics:
     """The same statistics as `chunked.token_statistics`, computed from logits (N, V) of the model's forward pass."""
+    if kept is not None:
+        logits = logits.masked_fill(~kept.mask(logits.shape[1]), HIDDEN)
     log_p = (logits.float() / temperature).log_softmax(-1)
     logps = log_p.gather(-1, targets[:, None]).squeeze(-1)
     zeros = torch.zeros_like(logps.detach())

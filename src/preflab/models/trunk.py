@@ -35,6 +35,7 @@ from preflab.models.text_model import freeze_towers
 from preflab.models.vocabulary import fitting_vocabulary, num_embedding_rows
 from preflab.settings.learning import LoraSettings
 from preflab.training.batches import TokenBatch, TokenSequence
+from preflab.training.kept_tokens import KeptTokens
 
 Role = Literal["policy", "reference", "value", "reward"]
 Pooling = Literal["last", "mean", "first"]
@@ -306,7 +307,7 @@ class Trunk(nn.Module):
             return {"reference": RoleOutput(logps=spread(stats.logps, mask), entropy=spread(stats.entropy, mask))}
         known = None if self.plain_because else known
         states = self.token_states(batch, "policy") if known is None else known.to(targets.device)
-        loss, stats = statistics(states, targets, "policy", reference)
+        loss, stats = statistics(states, targets, "policy", reference, batch.kept)
         policy = RoleOutput(
             logps=spread(stats.logps, mask),
             entropy=spread(stats.entropy, mask),
@@ -322,6 +323,7 @@ class Trunk(nn.Module):
         targets: Tensor,
         role: Role,
         reference: Tensor | None,
+        kept: KeptTokens | None = None,
         *,
         temperature: float,
         entropy: bool,
@@ -329,7 +331,9 @@ class Trunk(nn.Module):
         loss: TokenLoss | None,
     ) -> tuple[Tensor | None, TokenStatistics]:
         if self.plain_because:
-            plain = plain_statistics(states, targets, temperature=temperature, entropy=entropy, ref_logits=reference)
+            plain = plain_statistics(
+                states, targets, temperature=temperature, entropy=entropy, ref_logits=reference, kept=kept
+            )
             return None if loss is None else loss(plain, slice(0, len(targets))), plain
         head = head_of(self.language_model(role))
         wanted: dict[str, Any] = {
@@ -339,6 +343,7 @@ class Trunk(nn.Module):
             "ref_hidden": reference,
             "ref_head": None if reference is None else head_of(self.language_model("reference")),
             "vocabulary": self.vocabulary,
+            "kept": kept,
         }
         if loss is None:
             return None, token_statistics(states, head, targets, **wanted)

@@ -24,6 +24,7 @@ from preflab.maths.masks import masked_mean, zero_masked
 from preflab.maths.reductions import StepCounts
 from preflab.maths.sequence_ratio import clipped_ratio_loss
 from preflab.policy.completion_groups import ask_policy_and_reference, group_source, score_rollouts, with_rows
+from preflab.policy.importance import importance_statistics, weighted
 from preflab.policy.on_policy_run import OnPolicyRun, RunResult
 from preflab.policy.on_policy_setup import first_micro_batches, kl_controller, minibatches
 from preflab.policy.step_log import StepClock, StepLog
@@ -77,6 +78,7 @@ def train_grpo(run: GrpoRun) -> RunResult:
             # 5 log
             values = {
                 **group_statistics(accelerator, rollouts, gained, scores, terms, settings.num_completions_per_prompt),
+                **importance_statistics(accelerator, rollouts, settings.truncated_importance),
                 **updates,
                 "group/resampled": float(sum_over_processes(accelerator, torch.tensor(float(num_resampled)))),
                 "kl/coef": controller.kl_coef,
@@ -215,7 +217,7 @@ def policy_loss(
     policy = clipped_ratio_loss(
         outputs.logps,
         of(rollouts.old_logps),
-        of(gained),
+        of(weighted(gained, rollouts, settings.truncated_importance)),
         mask,
         weights,
         log_ratio=variant.log_ratio,

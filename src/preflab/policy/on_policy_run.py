@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from preflab.errors import PreflabError
 from preflab.models.trunk import Trunk
 from preflab.records import Prompt
 from preflab.settings.learning import OptimiserSettings, RunSettings
@@ -90,6 +91,7 @@ class OnPolicyRun(Generic[LoopSettings]):
             starts: the seed of each rollout's environment; not read without an environment.
             rows: the place of each rollout among all of the step.
         """
+        check_masks(self.sampler, self.settings.decoding)
         prompts = [prompt for prompt, _ in chosen]
         if self.episodes is not None:
             return Rollouts.of_episodes(self.episodes.play(prompts, seeds, starts), seeds=seeds, rows=rows)
@@ -97,6 +99,22 @@ class OnPolicyRun(Generic[LoopSettings]):
         sampled = self.sampler.sample(requests, self.settings.decoding)
         texts = [self.decode(one.token_ids, prompt) for one, prompt in zip(sampled, prompts, strict=True)]
         return Rollouts.start(prompts, [ids for _, ids in chosen], sampled, texts, seeds=seeds, rows=rows)
+
+
+def check_masks(sampler: Sampler, decoding: DecodingSettings) -> None:
+    """Check that the sampler gives the ids that truncated sampling keeps.
+
+    Raises:
+        PreflabError: sampling is truncated, and the engine does not.
+    """
+    if decoding.truncated and not getattr(sampler, "gives_masks", False):
+        raise PreflabError(
+            f"decoding with top_k {decoding.top_k}, top_p {decoding.top_p}, min_p {decoding.min_p} and an engine that "
+            "does not give the ids it kept",
+            "sampling masks, or the full distribution (top_k 0, top_p 1, min_p 0): without masks truncated sampling "
+            "biases the probability ratio",
+            "set top_k 0, top_p 1 and min_p 0, or an engine that gives masks (docs/decisions/engines.md)",
+        )
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from preflab.maths.masks import masked_mean
 from preflab.models.chunked import TokenStatistics
 from preflab.models.trunk import Role
 from preflab.policy.completion_groups import score_rollouts
+from preflab.policy.importance import importance_statistics, weighted
 from preflab.policy.on_policy_run import OnPolicyRun, RunResult
 from preflab.policy.on_policy_setup import first_micro_batches, kl_controller, minibatches, ppo_optimiser
 from preflab.policy.step_log import StepClock, StepLog
@@ -93,6 +94,7 @@ def train_ppo(run: PpoRun) -> RunResult:
             # 5 log
             values = {
                 **rollout_statistics(accelerator, rollouts, batch, scores, terms),
+                **importance_statistics(accelerator, rollouts, settings.truncated_importance),
                 **updates,
                 "kl/coef": controller.kl_coef,
                 "learning_rate": rate,
@@ -247,7 +249,8 @@ def policy_loss(
     settings = run.settings
     tokens, of = _rows(run, rollouts, rows)
     mask, kl_weight = tokens.completion_mask, kl_coef * batch.advantage_scale
-    old_logps, weights = of(rollouts.old_logps)[mask], of(batch.advantages)[mask]
+    gained = weighted(batch.advantages, rollouts, settings.truncated_importance)
+    old_logps, weights = of(rollouts.old_logps)[mask], of(gained)[mask]
     seen: list[dict[str, Tensor]] = []
 
     def taken_at_once(outputs: TokenStatistics, part: slice) -> Tensor:

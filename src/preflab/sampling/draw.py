@@ -72,15 +72,36 @@ def draw_without_waiting(
         certain = torch.zeros(logits.shape[0], device=logits.device)
         return logits.argmax(-1), certain, torch.ones((), dtype=torch.bool, device=logits.device)
     top = logits.amax(-1, keepdim=True).float()
-    weights = _weights(logits, top, temperature)
-    if top_k > 0 or top_p < 1.0 or min_p > 0.0:
-        smallest = kept_from(weights, top_k, top_p, min_p, search=search)
-        weights.masked_fill_(weights < smallest, 0.0)
+    weights = drawn_weights(logits, top, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, search=search)
     tokens, totals = _invert(weights, uniforms)
     tokens = tokens.clamp_max_(logits.shape[1] - 1)
     chosen = logits.gather(1, tokens).float()
     logps = (chosen - top).to(totals.dtype).div_(temperature) - totals.log()
     return tokens[:, 0], logps[:, 0].float(), torch.isfinite(totals).all()
+
+
+def drawn_weights(
+    logits: torch.Tensor,
+    top: torch.Tensor,
+    *,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    min_p: float,
+    search: bool = True,
+) -> torch.Tensor:
+    """Weights (B, V rounded up to whole blocks) that tokens are drawn with: 0 for tokens that are not kept."""
+    weights = _weights(logits, top, temperature)
+    if top_k > 0 or top_p < 1.0 or min_p > 0.0:
+        weights.masked_fill_(weights < kept_from(weights, top_k, top_p, min_p, search=search), 0.0)
+    return weights
+
+
+def kept_tokens(logits: torch.Tensor, *, temperature: float, top_k: int, top_p: float, min_p: float) -> torch.Tensor:
+    """(B, V) bool: the tokens that `draw` can return for these logits, computed exactly as it does."""
+    top = logits.amax(-1, keepdim=True).float()
+    weights = drawn_weights(logits, top, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    return weights[:, : logits.shape[1]] > 0
 
 
 def not_numbers() -> PreflabError:

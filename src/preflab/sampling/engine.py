@@ -22,6 +22,7 @@ from preflab.sampling.bucketed import BucketedDecoder
 from preflab.sampling.buckets import Buckets
 from preflab.sampling.capture import Captured
 from preflab.sampling.draw import draw, exact_dtype
+from preflab.sampling.mask_record import MaskRecord
 from preflab.sampling.pass_choice import fitting_pass, fixed_pass
 from preflab.sampling.passes import Pass, moved
 from preflab.sampling.randomness import uniforms
@@ -58,6 +59,7 @@ class TransformersEngine:
         tokenizer: PreTrainedTokenizerBase | None = None,
         role: Callable[[], AbstractContextManager[object]] = nullcontext,
         keep_states: bool = False,
+        keep_masks: bool = False,
         capture: Capture = "auto",
         buckets: Buckets | None = None,
     ) -> None:
@@ -71,6 +73,7 @@ class TransformersEngine:
             role: returns a context that activates the role to sample from (`trunk.role("policy")`).
             keep_states: whether completions carry the hidden states that their tokens were drawn from. They are kept
                 only if the model computes in float32 and the states of one call fit into `MAX_STATES`.
+            keep_masks: whether completions of truncated sampling carry the ids that their tokens were drawn from.
             capture: whether steps run over fixed buffers and are captured as graphs (`sampling.bucketed`); "auto": on a
                 CUDA device. On a CPU "on" runs the same steps without graphs. A model that cannot be decoded in this
                 way is decoded by the plain loop.
@@ -84,6 +87,7 @@ class TransformersEngine:
         self.model, self.pad_id, self.tokenizer = model, pad_id, tokenizer
         self.stop_token_ids = tuple(stop_token_ids)
         self.role, self.keep_states, self.version = role, keep_states, 0
+        self.gives_masks = keep_masks
         self.capture, self.buckets = capture, buckets or Buckets()
         self._pass: Pass | None = None
         self._decoder: BucketedDecoder | None = None
@@ -127,7 +131,7 @@ class TransformersEngine:
             keeps = self._keeps_states(len(requests) * decoding.max_new_tokens)
             for batch in self._batches(requests, decoding, mixed_lengths=forward.pads):
                 asked = [requests[i] for i in batch]
-                if decoder is not None:
+                if decoder is not None and not self._records_masks(decoding):
                     done = decoder.sample(asked, decoding, table, strings, self.version, keeps, on_done)
                 else:
                     done = self._plainly(forward, _Rows(asked, decoding, table, strings), decoding, keeps, on_done)
@@ -145,9 +149,14 @@ class TransformersEngine:
     ) -> list[SampledCompletion]:
         """Decode one batch by the plain loop."""
         head = packed_linear(self.model.get_output_embeddings(), len(rows.live))
+        masks = MaskRecord(len(rows.live), decoding if self.gives_masks else None)
         with head, self._watching(rows) if keeps else nullcontext():
-            _decode(forward, rows, decoding, self.vocabulary, on_done)
-        return rows.completions(self.version)
+            _decode(forward, rows, decoding, self.vocabulary, on_done, masks)
+        return masks.added_to(rows.completions(self.version))
+
+    def _records_masks(self, decoding: DecodingSettings) -> bool:
+        """Whether the kept ids are recorded. They differ in number from token to token, so the plain loop does it."""
+        return self.gives_masks and decoding.truncated and decoding.temperature > 0
 
     @property
     def decode_path(self) -> str:
@@ -320,13 +329,16 @@ def _decode(
     decoding: DecodingSettings,
     vocabulary: Vocabulary | None,
     on_done: Callable[[int], None] | None,
+    masks: MaskRecord,
 ) -> None:
     """Decode token by token until every row has ended or has max_new_tokens tokens."""
     logits = forward.start(rows.prompts, rows.prompt_of_row)
     num_writing = len(rows.live)
     for t in range(decoding.max_new_tokens):
+        real = logits if vocabulary is None else vocabulary.cut_logits(logits)
+        masks.keep(real, rows.live)
         tokens, logps = draw(
-            logits if vocabulary is None else vocabulary.cut_logits(logits),
+            real,
             rows.uniforms[t, rows.live],
             temperature=decoding.temperature,
             top_k=decoding.top_k,

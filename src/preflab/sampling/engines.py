@@ -1,4 +1,4 @@
-"""Builds sampling engines: the source that an engine samples from, and the table of engines.
+"""Builds sampling engines: the table of engines, by their names in the settings.
 
 An engine is a class that implements `training.protocols.Sampler`, and a row of `ENGINES`; docs/decisions/engines.md
 explains how to add one.
@@ -8,54 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
+from preflab.sampling.engine_source import EngineSource
 from preflab.settings.recipe import EngineName
 from preflab.training.protocols import Sampler
 
-if TYPE_CHECKING:
-    from preflab.models.trunk import Trunk
-
-
-@dataclass(frozen=True)
-class EngineSource:
-    """The language model that an engine samples from."""
-
-    model: Any
-    """The module itself with its adapters; in a training loop it is the module that is trained."""
-    tokenizer: Any
-    stop_token_ids: tuple[int, ...]
-    """Tokens that end a completion if the decoding settings name none."""
-    trunk: Trunk | None = None
-    """The trunk in which `model` is the policy; None: the model belongs to no trunk."""
-    keep_states: bool = False
-    """Whether completions carry the hidden states that their tokens were drawn from. Only an engine that decodes with
-    `model` itself can keep them."""
-
-    @classmethod
-    def of_trunk(cls, trunk: Trunk, stop_token_ids: tuple[int, ...], *, keep_states: bool = False) -> EngineSource:
-        """A source that samples from the policy role of a trunk."""
-        return cls(trunk.language_model("policy"), trunk.tokenizer, stop_token_ids, trunk, keep_states)
-
-    @property
-    def pad_id(self) -> int:
-        """Token that pads shorter prompts on the left; it is always masked."""
-        return int(self.tokenizer.pad_token_id) if self.trunk is None else self.trunk.pad_id
-
-    def role(self) -> AbstractContextManager[object]:
-        """A context in which `model` computes as the policy, independent of the role that was active before."""
-        return nullcontext() if self.trunk is None else self.trunk.role("policy")
-
-    def merged_model(self) -> Any:
-        """The policy as a plain model without adapter layers, for an engine that copies weights in `sync`.
-
-        With adapters this is a new float32 copy with weights W + (alpha / rank) · B A, without adapters `model` itself.
-        """
-        from preflab.models.merge import merged_language_model
-
-        return self.model if self.trunk is None else merged_language_model(self.trunk, "policy")
+__all__ = ["ENGINES", "EngineSource", "make_engine"]
 
 
 def make_engine(source: EngineSource, name: EngineName = "transformers") -> Sampler:
@@ -74,13 +33,21 @@ def _transformers(source: EngineSource, capture: Literal["auto", "on", "off"] = 
         role=source.role,
         keep_states=source.keep_states,
         capture=capture,
+        keep_masks=source.keep_masks,
     )
+
+
+def _vllm(source: EngineSource) -> Sampler:
+    from preflab.sampling.vllm_engine import VllmEngine
+
+    return VllmEngine(source)
 
 
 ENGINES: dict[EngineName, Callable[[EngineSource], Sampler]] = {
     "transformers": _transformers,
     "captured": functools.partial(_transformers, capture="on"),
     "plain": functools.partial(_transformers, capture="off"),
+    "vllm": _vllm,
 }
 """Name in the settings → function that builds the engine. Each function imports its engine's module itself, so that
 unused engines are not loaded."""

@@ -10,7 +10,7 @@ from preflab.settings.base import MOST_COMPLETIONS, StageSettings, setting
 from preflab.settings.environment import Environment, check_prompts_and_rewards
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
 from preflab.settings.rewards import RewardSource
-from preflab.settings.sampling import DecodingSettings
+from preflab.settings.sampling import DecodingSettings, check_can_learn_from
 from preflab.settings.stopping import StopSettings
 
 SHAO = "Shao et al. 2024 (arXiv 2402.03300)"
@@ -80,7 +80,7 @@ class GrpoSettings(StageSettings):
     num_minibatches: int = setting(1, "Optimiser steps per pass.", f"{SHAO}, section 4.2: one update", ge=1)
     decoding: DecodingSettings = setting(
         DecodingSettings(),
-        "How rollouts are sampled; truncated sampling is refused.",
+        "How rollouts are sampled; with top_k, top_p or min_p the policy is the truncated one.",
         "Huang et al. 2024: full distribution",
     )
 
@@ -117,6 +117,14 @@ class GrpoSettings(StageSettings):
     )
     clip_high: float | None = setting(
         None, "The ratio is clipped at 1 + clip_high; None: the algorithm's.", "the algorithm's paper", gt=0
+    )
+    truncated_importance: float | None = setting(
+        None,
+        "Cap of the weights π_trainer / π_sampler on the policy loss, for an engine that rounds differently; None: no "
+        "weights.",
+        "choice: off; Yao et al. 2025 (truncated importance sampling) use 2",
+        gt=0,
+        counts="if_set",
     )
     missing_eos_penalty: float = setting(
         0.0, "Subtracted from the score of a completion that hits the length limit.", "choice: none", ge=0
@@ -170,7 +178,7 @@ def check_group_settings(settings: StageSettings) -> None:
     """Check the settings that grpo and online_dpo share.
 
     Raises:
-        ValueError: one completion per prompt, truncated sampling, or a stop rule that lacks a setting.
+        ValueError: one completion per prompt, temperature 0, or a stop rule that lacks a setting.
     """
     num, decoding, stop = (getattr(settings, name) for name in ("num_completions_per_prompt", "decoding", "stop"))
     if num < 2:
@@ -178,11 +186,7 @@ def check_group_settings(settings: StageSettings) -> None:
             f"num_completions_per_prompt is {num}: completions of a prompt are compared with one another, "
             "so there must be at least 2"
         )
-    if decoding.truncated:
-        raise ValueError(
-            "training rollouts need the full distribution (temperature above 0, top_k 0, top_p 1, min_p 0): "
-            "truncated sampling biases the probability ratio"
-        )
+    check_can_learn_from(decoding)
     if stop.criterion is not None and getattr(settings, "held_out_prompts", None) is None:
         raise ValueError("stop.criterion needs held_out_prompts")
     if stop.threshold is not None and stop.criterion is None:

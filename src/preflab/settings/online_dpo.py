@@ -93,6 +93,11 @@ class OnlineDpoSettings(StageSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> OnlineDpoSettings:
+        if self.decoding.truncated:
+            raise ValueError(
+                "training rollouts need the full distribution (temperature above 0, top_k 0, top_p 1, min_p 0): "
+                "the loss compares log-ratios of whole policies"
+            )
         check_group_settings(self)
         if self.num_minibatches > self.num_prompts_per_step:
             raise ValueError("num_minibatches cannot exceed num_prompts_per_step: pairs stay together")

@@ -10,7 +10,7 @@ from preflab.settings.base import MOST_COMPLETIONS, StageSettings, setting
 from preflab.settings.environment import Environment, check_prompts_and_rewards
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
 from preflab.settings.rewards import RewardSource
-from preflab.settings.sampling import DecodingSettings
+from preflab.settings.sampling import DecodingSettings, check_can_learn_from
 from preflab.settings.stopping import StopSettings
 
 HUANG = "Huang et al. 2024 (arXiv 2403.17031), table of hyperparameters"
@@ -65,7 +65,7 @@ class PpoSettings(StageSettings):
     num_minibatches: int = setting(1, "Optimiser steps per pass.", HUANG, ge=1)
     decoding: DecodingSettings = setting(
         DecodingSettings(),
-        "How rollouts are sampled; truncated sampling is refused.",
+        "How rollouts are sampled; with top_k, top_p or min_p the policy is the truncated one.",
         "Huang et al. 2024: full distribution",
     )
 
@@ -112,6 +112,14 @@ class PpoSettings(StageSettings):
         "subtract the mean before and add it back after at every token, so that the sum depends on the length.",
         HUANG,
     )
+    truncated_importance: float | None = setting(
+        None,
+        "Cap of the weights π_trainer / π_sampler on the policy loss, for an engine that rounds differently; None: no "
+        "weights.",
+        "choice: off; Yao et al. 2025 (truncated importance sampling) use 2",
+        gt=0,
+        counts="if_set",
+    )
     missing_eos_penalty: float = setting(
         0.0,
         "Subtracted from the score of a completion that hits the length limit.",
@@ -150,11 +158,7 @@ class PpoSettings(StageSettings):
     @model_validator(mode="after")
     def _consistent(self) -> PpoSettings:
         check_prompts_and_rewards(self.prompts, self.rewards, self.environment)
-        if self.decoding.truncated:
-            raise ValueError(
-                "training rollouts need the full distribution (temperature above 0, top_k 0, top_p 1, min_p 0): "
-                "truncated sampling biases the probability ratio"
-            )
+        check_can_learn_from(self.decoding)
         if self.num_completions_per_step % self.num_completions_per_prompt:
             raise ValueError("num_completions_per_step must be a multiple of num_completions_per_prompt")
         if self.num_minibatches > self.num_completions_per_step:

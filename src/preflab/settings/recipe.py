@@ -25,8 +25,9 @@ from preflab.settings.rating import RatingSettings
 from preflab.settings.sampling import SampleSettings
 from preflab.settings.simulate import SimulateSettings
 from preflab.settings.text_classifier import TextClassifierSettings
+from preflab.settings.vllm import VllmSettings
 
-EngineName = Literal["transformers", "captured", "plain"]
+EngineName = Literal["transformers", "captured", "plain", "vllm"]
 """Engines of `sampling.engines.ENGINES`."""
 
 STAGE_SETTINGS: dict[str, type[StageSettings]] = {
@@ -150,11 +151,12 @@ class DeviceSettings(Settings):
     )
     engine: EngineName = setting(
         "transformers",
-        "Engine that samples completions; all decode with the trained model itself. `captured`: over fixed buffers, "
-        "each step captured as a graph where the device can. `plain`: each step launched operation by operation. "
-        "`transformers`: captured on a CUDA device, else plain.",
+        "Engine that samples completions. `captured`: decodes with the trained model itself over fixed buffers, each "
+        "step captured as a graph where the device can. `plain`: the same, each step launched operation by operation. "
+        "`transformers`: captured on a CUDA device, else plain. `vllm`: a vLLM server (docs/how-to/vllm.md).",
         "choice: no second copy of the weights",
     )
+    vllm: VllmSettings = setting(VllmSettings(), "The server of the engine `vllm`.", "see its own settings")
 
 
 class RoundsSettings(Settings):

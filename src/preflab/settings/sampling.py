@@ -47,6 +47,18 @@ class DecodingSettings(Settings):
         return self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0 or self.temperature == 0.0
 
 
+def check_can_learn_from(decoding: DecodingSettings) -> None:
+    """Check that rollouts are drawn at random.
+
+    Truncation is allowed: the loops learn from it exactly if the engine gives the ids that it kept.
+
+    Raises:
+        ValueError: temperature 0, whose completions have probability 1 and no gradient.
+    """
+    if decoding.temperature == 0.0:
+        raise ValueError("training rollouts need a temperature above 0: greedy completions have no policy gradient")
+
+
 class SampleSettings(DecodingSettings, StageSettings):
     """Stage `sample`: sample K completions for every prompt."""
 

@@ -206,7 +206,9 @@ def _engine(asked: _Asked, base: _Base) -> Sampler:
     """The engine that samples from the policy role."""
     from preflab.sampling.engines import EngineSource, make_engine
 
-    return make_engine(EngineSource.of_trunk(base.trunk, base.encoder.renderer.stop_token_ids), asked.stage.engine)
+    stop_token_ids = base.encoder.renderer.stop_token_ids
+    source = EngineSource.of_trunk(base.trunk, stop_token_ids, server=asked.stage.server)
+    return make_engine(source, asked.stage.engine)
 
 
 def _longest_row(base: _Base, settings: DpoSettings) -> int | None:

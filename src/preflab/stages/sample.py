@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from preflab.models.rotary import RowLengths
     from preflab.records import Completion, Prompt
     from preflab.settings.recipe import EngineName
+    from preflab.settings.vllm import VllmSettings
     from preflab.store.workspace import Workspace
     from preflab.training.protocols import Sampler
     from preflab.training.token_limits import TokenLimits
@@ -80,7 +81,8 @@ class SamplingAsked:
 
     def open_writer(self, settings: SamplingSettings) -> Writer:
         """The model as a writer with these settings."""
-        return Writer.load(self.model, settings, self.stage.seed, self.stage.precision, self.stage.engine)
+        stage = self.stage
+        return Writer.load(self.model, settings, stage.seed, stage.precision, stage.engine, stage.server)
 
 
 def _sample(
@@ -141,6 +143,7 @@ class Writer:
         seed: int,
         dtype: str,
         engine: EngineName = "transformers",
+        server: VllmSettings | None = None,
     ) -> Writer:
         """Loads the model in a folder or with a Hub id as a writer."""
         from preflab.models.facts import weights_hash
@@ -148,11 +151,14 @@ class Writer:
         from preflab.models.loading import best_device
         from preflab.models.rotary import RowLengths
         from preflab.sampling.engines import EngineSource, make_engine
+        from preflab.settings.vllm import VllmSettings
         from preflab.training.too_long import LongRows
 
         opened = open_language_model(ref, dtype=dtype, device=best_device())
         renderer = opened.renderer(settings.stop_token_ids)
-        sampler = make_engine(EngineSource(opened.model, opened.tokenizer, renderer.stop_token_ids), engine)
+        server = server or VllmSettings()
+        source = EngineSource(opened.model, opened.tokenizer, renderer.stop_token_ids, server=server)
+        sampler = make_engine(source, engine)
         model_id = weights_hash(ref if Path(ref).is_dir() else opened.model)
         long = LongRows(opened.limits(), settings.too_long, room=settings.max_new_tokens)
         writer = cls(sampler, RowLengths([opened.model]), renderer, model_id, opened.limits(), settings, seed, long)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import torch
+
+from preflab.training.kept_tokens import KeptTokens
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class TokenSequence:
     completion_ids: tuple[int, ...]
     policy_tokens: tuple[bool, ...] | None = None
     """Per completion token, True = the policy wrote it; None = the policy wrote all."""
+    kept: KeptTokens | None = field(default=None, compare=False, repr=False)
+    """The ids that each token of the policy was drawn from, if sampling was truncated; None: from all ids."""
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.completion_ids)
@@ -39,6 +43,8 @@ class TokenBatch(ABC):
     """(B, T) long, 0 where there is no token."""
     completion_mask: torch.Tensor
     """(B, T) bool, True = a token the policy wrote."""
+    kept: KeptTokens | None = field(default=None, kw_only=True)
+    """The ids that each of the policy's tokens was drawn from, row by row; None: from all ids."""
 
     @property
     @abstractmethod
@@ -66,7 +72,9 @@ class TokenBatch(ABC):
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
-        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in values.items()}
+        return type(self)(**moved)
 
 
 Collate = Callable[[Sequence[TokenSequence]], TokenBatch]
@@ -126,12 +134,14 @@ def padded(rows: Sequence[Sequence[float]], fill: float, width: int | None = Non
     return torch.tensor([list(row) + [fill] * (width - len(row)) for row in rows])
 
 
-def padded_completions(sequences: Sequence[TokenSequence]) -> dict[str, torch.Tensor]:
-    """The fields that batches of every layout have: `lengths`, `completion_ids` and `completion_mask`."""
+def padded_completions(sequences: Sequence[TokenSequence]) -> dict[str, Any]:
+    """The fields that batches of every layout have: `lengths`, `completion_ids`, `completion_mask` and `kept`."""
     num_tokens = max(len(s.completion_ids) for s in sequences)
     written = [s.policy_tokens or (True,) * len(s.completion_ids) for s in sequences]
+    kept = [s.kept for s in sequences if s.kept is not None]
     return {
         "lengths": torch.tensor([len(s) for s in sequences]),
         "completion_ids": padded([s.completion_ids for s in sequences], 0, num_tokens),
         "completion_mask": padded(written, False, num_tokens).bool(),
+        "kept": KeptTokens.joined(kept) if len(kept) == len(sequences) else None,
     }

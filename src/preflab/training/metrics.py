@@ -177,6 +177,18 @@ GLOSSARY: dict[str, Metric] = {
         "norm of the gradient before clipping, mean over updates", "", "steady", "grows: lower the rate"
     ),
     "learning_rate": Metric("learning rate of the first group", "", "as scheduled", ""),
+    "importance/mean": Metric(
+        "mean of the weights min(π_trainer / π_sampler, truncated_importance) over tokens",
+        "",
+        "near 1",
+        "far from 1: sampler and trainer hold different weights",
+    ),
+    "importance/num_cut": Metric(
+        "tokens of the step whose importance weight was cut at truncated_importance",
+        "tokens",
+        "few",
+        "many: sampler and trainer differ more than rounding explains",
+    ),
     "mismatch/logps": Metric(
         "largest |sampler's log-probability − trainer's|; from a sampler that keeps its states, only the head differs, "
         "and ratio/first_deviation compares whole passes",

@@ -14,6 +14,7 @@ import torch
 from preflab.errors import PreflabError
 from preflab.records import Completion, FinishReason, Message, Prompt, Span, spans_of_turns
 from preflab.settings.sampling import DecodingSettings
+from preflab.training.kept_tokens import KeptTokens
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class SampledCompletion:
     states: torch.Tensor | None = field(default=None, compare=False, repr=False)
     """(tokens, H) last hidden state before each token, from an engine that decodes with the trained module itself.
     They save the trainer a forward pass of the policy."""
+    kept: KeptTokens | None = field(default=None, compare=False, repr=False)
+    """The ids that each token was drawn from, if sampling was truncated and the engine gives them."""
 
 
 class Decode(Protocol):
@@ -106,6 +109,8 @@ class Episode:
     """Per token, True = the policy wrote it; None: it wrote all."""
     states: torch.Tensor | None = field(default=None, compare=False, repr=False)
     """(written tokens, H), as in `SampledCompletion`."""
+    kept: KeptTokens | None = field(default=None, compare=False, repr=False)
+    """Of the written tokens, as in `SampledCompletion`."""
     turns: tuple[Message, ...] = ()
     """The turns up to the policy's last one; () for a completion of one turn without an environment."""
     last_turn: str = ""

@@ -83,7 +83,16 @@ class Rollouts:
         Without `seeds` they are 0; without `rows` these are all completions of the step.
         """
         episodes = [
-            Episode(prompt, ids, one.token_ids, one.logps, text, one.finish_reason == "stop", states=one.states)
+            Episode(
+                prompt,
+                ids,
+                one.token_ids,
+                one.logps,
+                text,
+                one.finish_reason == "stop",
+                states=one.states,
+                kept=one.kept,
+            )
             for prompt, ids, one, text in zip(prompts, prompt_ids, sampled, texts, strict=True)
         ]
         return cls.of_episodes(episodes, seeds=seeds, rows=rows)
@@ -101,7 +110,7 @@ class Rollouts:
         rewards = [one.rewards or (0.0,) * len(one.token_ids) for one in episodes]
         return cls(
             prompts=[one.prompt for one in episodes],
-            sequences=[TokenSequence(one.prompt_ids, one.token_ids, one.written) for one in episodes],
+            sequences=[TokenSequence(one.prompt_ids, one.token_ids, one.written, one.kept) for one in episodes],
             texts=[one.text for one in episodes],
             finished=torch.tensor([one.finished for one in episodes]),
             terminal=torch.tensor([one.finished if one.terminal is None else one.terminal for one in episodes]),

@@ -243,6 +243,9 @@ def _from_nothing(shell: Shell) -> None:
     shell.done.add(("check",))
     assert code in (0, 1), err
     assert len(json.loads(out)["checks"]) > 10
+    code, _, err = shell.ended("serve-engine", "sft", "--folder", "no-environment", *sets)
+    shell.done.add(("serve-engine",))
+    assert (code, "preflab serve-engine --install" in err) == (2, True), err
 
 
 def _what_a_run_did(shell: Shell) -> None:

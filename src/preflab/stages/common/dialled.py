@@ -80,6 +80,7 @@ def ask(ctx: StageContext, run: FinishedRun, others: Sequence[FinishedRun], wish
         num_completions=settings.num_completions,
         judges=[load_judge(judge, path) for judge, path in settings.judges.items()],
         engine=ctx.device.engine,
+        server=ctx.device.vllm,
     )
     dialogues = [note for each in (run, *others) for note in single_answers_note(each.name, each.settings)]
     return Asked(beside, ctx, questions, notes + _reference_note(run) + dialogues)

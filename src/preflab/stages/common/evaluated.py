@@ -73,7 +73,8 @@ class Loaded:
         """`num` adjacent completions per prompt, and their tokens; a seed depends on the stage's, prompt and index."""
         opened, renderer = self.opened, self.opened.renderer(decoding.stop_token_ids)
         fitting = fitting_prompts(renderer, prompts, max_new_tokens=decoding.max_new_tokens, limits=opened.limits())
-        engine = make_engine(EngineSource(opened.model, opened.tokenizer, renderer.stop_token_ids), stage.engine)
+        source = EngineSource(opened.model, opened.tokenizer, renderer.stop_token_ids, server=stage.server)
+        engine = make_engine(source, stage.engine)
         wanted = [(prompt, tokens, index) for prompt, tokens in fitting.prompts for index in range(num)]
         seeds = [request_seed(stage.seed, prompt.id, index) for prompt, _, index in wanted]
         requests = [SampleRequest(tokens, seed) for (_, tokens, _), seed in zip(wanted, seeds, strict=True)]

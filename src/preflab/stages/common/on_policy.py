@@ -127,7 +127,13 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
         rows = [range(longest_episode(environment, limits) - num_new)]
     longest = fix_row_lengths(trunk.row_lengths, rows, num_new)
     num_written = num_new if environment is None else longest_episode(environment, limits)
-    source = EngineSource.of_trunk(trunk, renderer.stop_token_ids, keep_states=trunk.plain_because is None)
+    source = EngineSource.of_trunk(
+        trunk,
+        renderer.stop_token_ids,
+        keep_states=trunk.plain_because is None,
+        keep_masks=True,
+        server=asked.stage.server,
+    )
     engine = make_engine(source, asked.stage.engine)
     run = OnPolicyRun(
         trunk=trunk,

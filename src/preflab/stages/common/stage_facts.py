@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from preflab.settings.vllm import VllmSettings
 from preflab.stages.base import StageContext
 
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ class StageFacts:
     precision: str
     """The precision of computations: `float32`, `bfloat16` or `float16`."""
     engine: EngineName
+    server: VllmSettings = field(default_factory=VllmSettings)
+    """Where the server of the engine `vllm` is."""
 
     @classmethod
     def of(cls, ctx: StageContext) -> StageFacts:
         """The facts in a context, with `device.precision` resolved for this machine."""
-        return cls(ctx.name, ctx.seed, ctx.folder, ctx.precision, ctx.device.engine)
+        return cls(ctx.name, ctx.seed, ctx.folder, ctx.precision, ctx.device.engine, ctx.device.vllm)
