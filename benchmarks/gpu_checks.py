@@ -184,23 +184,23 @@ def memory_checks(device: str, num_tokens: int = 2048, vocabulary: int = 32768, 
     return [Check("memory", "the head, as a share of all its logits", of_logits, 0.5)]
 
 
-def every_check(name: str, device: str) -> list[Callable[[], list[Check]]]:
-    """All checks of a model on a device, each a function, so that one that raises does not end the others."""
-    halves: list[Callable[[], list[Check]]] = []
-    if torch.device(device).type == "cuda":
-        halves = [lambda: packing_checks(name, device, "bfloat16")]
-    tokens = 16384 if torch.device(device).type == "cuda" else 2048
-    return [
-        lambda: decoding_checks(name, device),
-        lambda: logps_checks(name, device, "float32"),
-        lambda: logps_checks(name, device, "bfloat16"),
-        lambda: first_ratio_checks(name, device, "float32"),
-        lambda: first_ratio_checks(name, device, "bfloat16"),
-        lambda: packing_checks(name, device, "float32"),
-        *halves,
-        lambda: precision_checks(name, device),
-        lambda: memory_checks(device, tokens),
+def every_check(name: str, device: str) -> list[tuple[str, Callable[[], list[Check]]]]:
+    """All checks of a model on a device: the group of each, and a function, so that one can fail alone."""
+    on_gpu = torch.device(device).type == "cuda"
+    tokens = 16384 if on_gpu else 2048
+    checks: list[tuple[str, Callable[[], list[Check]]]] = [
+        ("decoding", lambda: decoding_checks(name, device)),
+        ("logps", lambda: logps_checks(name, device, "float32")),
+        ("logps", lambda: logps_checks(name, device, "bfloat16")),
+        ("logps", lambda: first_ratio_checks(name, device, "float32")),
+        ("logps", lambda: first_ratio_checks(name, device, "bfloat16")),
+        ("packing", lambda: packing_checks(name, device, "float32")),
+        ("precision", lambda: precision_checks(name, device)),
+        ("memory", lambda: memory_checks(device, tokens)),
     ]
+    if on_gpu:  # the kernel of packed rows exists in half precision only
+        checks.append(("packing", lambda: packing_checks(name, device, "bfloat16")))
+    return checks
 
 
 def gradient(trunk: Trunk, batch: TokenBatch) -> Tensor:

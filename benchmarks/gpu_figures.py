@@ -12,9 +12,10 @@ Decoding reads all matrices once per token step, and each row's keys and values 
 
 An update multiplies each token with each matrix once forwards and, backwards, once for the gradient of its input and
 once for that of the weights. With adapters the matrices are frozen, which saves the last. The head multiplies N
-completion tokens only. Logits that are computed again and attention scores are not counted as useful:
+completion tokens only, and each of the passes that score rollouts multiplies once. Logits that are computed again,
+attention scores and the adapters' own products are not counted as useful:
 
-    operations = f · (M · tokens + V · H · N),   f = 6 with full fine-tuning, 4 with adapters
+    operations = f · (M · tokens + V · H · N),   f = 6 with full fine-tuning, 4 with adapters, 2 in a pass for scoring
     MFU        = operations / (seconds · F)
 """
 
@@ -66,6 +67,11 @@ def update_operations(shape: Shape, tokens: int, completion_tokens: int, *, lora
     """Useful operations of forward and backward passes over `tokens`, of which N reach the head."""
     factor = 4 if lora else 6
     return float(factor * (shape.layer_weights * tokens + shape.head_weights * completion_tokens))
+
+
+def pass_operations(shape: Shape, tokens: int, head_rows: int) -> float:
+    """Operations of a pass without gradient over `tokens`, with logits for `head_rows` of them."""
+    return float(2 * (shape.layer_weights * tokens + shape.head_weights * head_rows))
 
 
 def seconds_by_bytes(num_bytes: float, speeds: Speeds) -> float:
