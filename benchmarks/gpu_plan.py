@@ -131,8 +131,7 @@ def _learn_work(job: Planned, result: Mapping[str, Any]) -> Work:
 
 
 def _on_policy_work(job: Planned, result: Mapping[str, Any], *, per_prompt: int, passes: int) -> Work:
-    """`passes`: roles that read all rollouts before the update, the policy not among them: the sampler keeps its states
-    where it computes in float32, and its pass is not counted where it does not."""
+    """`passes` roles read all rollouts before the update; the policy's own pass can be avoided."""
     num_bytes, decoding = _sampling(job, max(1, job.size.rows // per_prompt))
     shape, rows = SHAPES[job.model], job.size.rows
     scored = pass_operations(shape, passes * rows * (job.size.prompt + job.size.new), 2 * rows * job.size.new)

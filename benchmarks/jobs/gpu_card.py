@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from gpu_common import emit, median_of, parser
 
 
@@ -11,6 +13,8 @@ def main() -> None:
     import torch
 
     on_gpu = args.device.startswith("cuda")
+    if on_gpu and not torch.cuda.is_available():
+        sys.exit("error: torch sees no CUDA device\n       --device cpu --model tiny tries the script without one")
     dtype = getattr(torch, args.dtype)
     numbers, side = (2**29, 8192) if on_gpu else (2**24, 512)
     source = torch.zeros(numbers, dtype=dtype, device=args.device)

@@ -115,6 +115,15 @@ def test_jobs_beyond_the_time_are_left_out(gpu: Any) -> None:
     assert report.status == 0
 
 
+def test_nothing_is_tried_on_a_device_that_is_not_there(gpu: Any) -> None:
+    def run(job: Any, seconds: float) -> Any:
+        return gpu.script.Outcome(job, why_not="failed with exit status 1", failed=True)
+
+    report = gpu.script.run_all(gpu.plan.planned("", "", ()), run, 480)
+    assert [one.job.name for one in report.outcomes] == ["card"]
+    assert report.status == 1
+
+
 def test_a_process_that_takes_too_long_is_ended(gpu: Any) -> None:
     status, _ = gpu.script.process([sys.executable, "-c", "import time; time.sleep(60)"], 1.0, {})
     assert status is None
