@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from smoke_worlds import BATCH, Batch
+from smoke_worlds import BATCH, HAS_FIXED_BUFFERS, Batch
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ def _encoder_decoder_sampling(world: str) -> list[Expected]:
     ]
 
 
-def _waits_per_token(world: str, formula: Formula, because: str) -> list[Expected]:
-    return [Expected(world, "host waits per decoded token", formula, because)]
+def _waits_per_8_tokens(world: str, formula: Formula, because: str) -> list[Expected]:
+    return [Expected(world, "host waits per 8 decoded tokens", formula, because)]
 
 
 def _one_step(world: str, phase: str = "other") -> list[Expected]:
@@ -239,11 +239,11 @@ def _waits(world: str, formula: Formula, because: str, trunk_tokens: Formula) ->
 
 EVERY = [
     *_sampling("sampling"),
-    *_waits_per_token("sampling", lambda s: 2, "are the logits finite; how many rows are unfinished"),
+    *_waits_per_8_tokens("sampling", lambda s: 8 * 2, "per token: are the logits finite; how many rows are unfinished"),
     *_encoder_decoder_sampling("sampling, encoder–decoder"),
     Expected("sampling, encoder–decoder", "prompts encoded, sampling", lambda s: s.U, "each distinct prompt once"),
-    *_waits_per_token(
-        "sampling, encoder–decoder", lambda s: 3, "as a decoder's; and how many rows the largest prompt group has"
+    *_waits_per_8_tokens(
+        "sampling, encoder–decoder", lambda s: 8 * 3, "as a decoder's; and how many rows the largest prompt group has"
     ),
     *_sft("SFT, LoRA", passes=1),
     *_waits(
@@ -299,8 +299,20 @@ EVERY = [
 ]
 """All expected numbers. A number of a world that is counted and is not listed here is expected to be 0."""
 
+LOOK = "one look every 8 steps at how many rows are unfinished; the logits are checked at the end"
+
+FIXED_BUFFERS = [
+    *_sampling("sampling over fixed buffers"),
+    *_waits_per_8_tokens("sampling over fixed buffers", lambda s: 1, LOOK),
+    *_encoder_decoder_sampling("sampling over fixed buffers, encoder–decoder"),
+    Expected("sampling over fixed buffers, encoder–decoder", "prompts encoded, sampling", lambda s: s.U, "as without"),
+    *_waits_per_8_tokens("sampling over fixed buffers, encoder–decoder", lambda s: 1, LOOK),
+]
+"""The numbers of an engine over fixed buffers. Its rows are those of a bucket: the batch's 8 rows fill one."""
+
 
 def expected(batch: Batch = BATCH) -> dict[tuple[str, str], tuple[int, str]]:
     """(world, number) → its expected value and the reasoning."""
     sizes = Sizes(batch)
-    return {(one.world, one.number): (one.formula(sizes), one.because) for one in EVERY}
+    rows = [*EVERY, *(FIXED_BUFFERS if HAS_FIXED_BUFFERS else [])]
+    return {(one.world, one.number): (one.formula(sizes), one.because) for one in rows}

@@ -6,6 +6,7 @@ No token ends a completion, so every completion has all its tokens and each coun
 from __future__ import annotations
 
 import functools
+import inspect
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,8 @@ from unittest.mock import patch
 import torch
 from smoke_counter import Counting, Counts
 
+from preflab.models.encoder_decoders import EncoderDecoder
+from preflab.models.families import Decoder
 from preflab.models.trunk import Role, Trunk
 from preflab.policy import dpo, grpo, ppo, sft
 from preflab.policy.dpo_groups import Group
@@ -92,32 +95,43 @@ def make_trunk(model: Any, roles: tuple[Role, ...], lora: LoraSettings | None) -
     return Trunk(model, SimpleNamespace(pad_token_id=0), lora=lora, roles=roles)
 
 
-def make_engine(trunk: Trunk) -> TransformersEngine:
+HAS_FIXED_BUFFERS = "capture" in inspect.signature(TransformersEngine.__init__).parameters
+"""Whether this version's engine can decode over fixed buffers, as a GPU's graphs need it."""
+
+
+def make_engine(trunk: Trunk, *, fixed_buffers: bool = False) -> TransformersEngine:
     """Samples from the policy. Its pass through the model is chosen now, so that the choice is not counted."""
+    how: dict[str, Any] = {"capture": "on"} if fixed_buffers else {}
     engine = TransformersEngine(
         trunk.language_model("policy"),
         pad_id=0,
         stop_token_ids=(),
         role=functools.partial(trunk.role, "policy"),
         keep_states=True,
+        **how,
     )
     assert engine.decode_path
     return engine
 
 
+HOST = "host"
+"""The phase of what is computed before a batch is copied to the device: a GPU is not waited for there."""
+
+
 @contextmanager
 def counted(counting: Counting, trunk: Trunk, *patches: tuple[Any, str, str]) -> Any:
     """Count inside the block; `patches` are (object, attribute, phase) of functions that are phases of a step."""
+    collating = ((Decoder, "collate", HOST), (EncoderDecoder, "collate", HOST), (dpo, "share_rows", HOST))
     with ExitStack() as stack:
-        for owner, name, phase in patches:
+        for owner, name, phase in (*patches, *collating):
             stack.enter_context(patch.object(owner, name, counting.in_phase(phase, getattr(owner, name))))
         yield stack.enter_context(counting.on(list(trunk.models.values())))
 
 
-def sampling(batch: Batch, model: Callable[[], Any] = decoder, lora: LoraSettings | None = None) -> Counts:
+def sampling(batch: Batch, model: Callable[[], Any] = decoder, *, fixed_buffers: bool = False) -> Counts:
     """Completions of shared prompts."""
-    counting, trunk = Counting(), make_trunk(model(), ("policy",), lora)
-    engine = make_engine(trunk)
+    counting, trunk = Counting(), make_trunk(model(), ("policy",), None)
+    engine = make_engine(trunk, fixed_buffers=fixed_buffers)
     requests = [
         SampleRequest(tokens(num, place), seed=place * batch.per_prompt + k)
         for place, num in enumerate(batch.prompts)

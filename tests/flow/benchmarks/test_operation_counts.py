@@ -50,13 +50,13 @@ def test_derived_numbers_of_the_batch_are_those_of_this_arithmetic(benchmarks: A
     assert numbers["DPO, LoRA", "trunk tokens, reference"] == 44
 
 
-def test_a_step_that_does_more_is_named(benchmarks: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_step_that_does_more_is_named(benchmarks: Any) -> None:
     counted = {key: value for key, (value, _) in benchmarks.table.expected().items()}
     counted["GRPO, LoRA", "head rows, update"] = 96
     counted["reward, LoRA", "head rows, update"] = 1
     assert [row[:4] for row in benchmarks.smoke.differences(counted)] == [
-        ["GRPO, LoRA", "head rows, update", "48", "96"],
-        ["reward, LoRA", "head rows, update", "0", "1"],
+        ("GRPO, LoRA", "head rows, update", 48, 96),
+        ("reward, LoRA", "head rows, update", 0, 1),
     ]
 
 
@@ -68,7 +68,7 @@ def test_main_exits_with_1_if_a_number_differs(
     monkeypatch.setattr("sys.argv", ["smoke.py"])
     assert smoke.main() == 1
     printed = capsys.readouterr()
-    assert "head rows, update" in printed.out
+    assert "GRPO, full: head rows, update: 0, expected 96" in printed.out
     assert "change the formula" in printed.err
 
 
