@@ -92,7 +92,7 @@ models: $(STAMP)  ## try a tiny model of every architecture and write docs/refer
 bench: $(STAMP)  ## timings against the peers (see benchmarks/README.md)
 	$(OFFLINE) $(BIN)/python benchmarks/peers.py $(ARGS)
 
-bench-smoke: $(STAMP)  ## does a step of every loop compute what it is to compute: operation counts, exactly
+bench-smoke: $(STAMP)  ## operation counts of one step of every loop, compared with derived numbers
 	$(OFFLINE) $(BIN)/python benchmarks/smoke.py $(ARGS)
 
 bench-gpu: $(STAMP)  ## correctness and timings on a GPU; try it without: ARGS="--device cpu --model tiny"

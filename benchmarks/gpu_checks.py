@@ -81,25 +81,25 @@ class Check:
 
 def decoding_checks(name: str, device: str) -> list[Check]:
     """Every engine with a pass over the whole sequence, and with smaller batches, token by token in float32."""
-    trunk = _policy(name, device, "float32")
+    trunk = learned_policy(name, device, "float32")
     asked = requests(NUM_PROMPTS, PER_PROMPT, PROMPT_TOKENS, uneven=True)
-    whole = _samples(trunk, "plain", asked, anew=True)
+    whole = samples(trunk, "plain", asked, anew=True)
     checks = []
     for engine in engine_options():
-        ours = _samples(trunk, engine, asked)
-        checks.append(Check("decoding", f"{engine} with the whole sequence, tokens", _differing(ours, whole), 0.0))
-        apart = _samples(trunk, engine, asked, rows=5)
-        checks.append(Check("decoding", f"{engine} in other batches, tokens", _differing(ours, apart), 0.0))
+        ours = samples(trunk, engine, asked)
+        checks.append(Check("decoding", f"{engine} with the whole sequence, tokens", num_differing(ours, whole), 0.0))
+        apart = samples(trunk, engine, asked, rows=5)
+        checks.append(Check("decoding", f"{engine} in other batches, tokens", num_differing(ours, apart), 0.0))
     return checks
 
 
 def logps_checks(name: str, device: str, precision: str) -> list[Check]:
     """The log-probabilities that each engine sampled with, compared with the trainer's pass over the same rows."""
-    trunk = _policy(name, device, precision)
+    trunk = learned_policy(name, device, precision)
     asked = requests(NUM_PROMPTS, PER_PROMPT, PROMPT_TOKENS)
     checks = []
     for engine in engine_options():
-        sampled = _samples(trunk, engine, asked)
+        sampled = samples(trunk, engine, asked)
         rows = [TokenSequence(r.prompt_ids, one.token_ids) for r, one in zip(asked, sampled, strict=True)]
         with torch.no_grad():
             batch = trunk.collate(rows)
@@ -131,7 +131,12 @@ def packing_checks(name: str, device: str, precision: str) -> list[Check]:
     padded = gradient(padded_trunk, padded_trunk.collate(rows))
     together = gradient(padded_trunk, share_rows(rows, 0, 4096).to(device))
     checks = [
-        Check("packing", f"shared prompts with padded rows, {precision}, gradient", _far(together, padded), bound)
+        Check(
+            "packing",
+            f"shared prompts with padded rows, {precision}, gradient",
+            relative_distance(together, padded),
+            bound,
+        )
     ]
     if can_pack():
         trunk = make_trunk(name, device, ("policy",), precision=precision, lora=LORA, packing="on",
@@ -139,7 +144,7 @@ def packing_checks(name: str, device: str, precision: str) -> list[Check]:
         move_adapters(trunk)
         batch = trunk.collate(rows)
         layout = type(batch).__name__
-        far = _far(gradient(trunk, batch), padded)
+        far = relative_distance(gradient(trunk, batch), padded)
         checks.append(Check("packing", f"packed rows ({layout}) with padded rows, {precision}, gradient", far, bound))
     return checks
 
@@ -214,7 +219,7 @@ def _policy_model(name: str, device: str, precision: str) -> Any:
     return sharpened(make_model(name, weights_dtype(precision, learns=False), device))
 
 
-def _policy(name: str, device: str, precision: str) -> Trunk:
+def learned_policy(name: str, device: str, precision: str) -> Trunk:
     """A policy whose adapters have learned something."""
     model = _policy_model(name, device, precision)
     trunk = make_trunk(name, device, ("policy",), precision=precision, lora=LORA, model=model)
@@ -222,7 +227,7 @@ def _policy(name: str, device: str, precision: str) -> Trunk:
     return trunk
 
 
-def _samples(
+def samples(
     trunk: Trunk, engine: str, asked: Sequence[Any], *, rows: int = 64, anew: bool = False
 ) -> list[SampledCompletion]:
     """Samples of an engine; `anew`: from a pass over the whole sequence for every token, without a cache."""
@@ -232,7 +237,7 @@ def _samples(
     return sampler.sample(asked, decoding(NEW, rows))
 
 
-def _differing(ours: Sequence[SampledCompletion], theirs: Sequence[SampledCompletion]) -> float:
+def num_differing(ours: Sequence[SampledCompletion], theirs: Sequence[SampledCompletion]) -> float:
     """Tokens that differ, counted place by place."""
     pairs = zip(ours, theirs, strict=True)
     return float(sum(a != b for x, y in pairs for a, b in zip(x.token_ids, y.token_ids, strict=True)))
@@ -245,7 +250,7 @@ def _most_nats(name: str, precision: str) -> float:
     return 0.15 if name == "tiny" else 0.5
 
 
-def _far(ours: Tensor, theirs: Tensor) -> float:
+def relative_distance(ours: Tensor, theirs: Tensor) -> float:
     """Length of the difference, as a share of the length of `theirs`."""
     return float((ours - theirs).norm() / theirs.norm())
 

@@ -12,7 +12,8 @@ from running import table
 PARTS = {"sampling": "sampling_seconds", "rollout passes": "rollout_seconds", "scoring": "scoring_seconds",
          "update": "update_seconds"}  # fmt: skip
 
-RATES = {"tokens_per_s": "tokens", "pairs_per_s": "pairs"}
+RATES = {"tokens_per_s": "tokens", "sampled_tokens_per_s": "sampled", "pairs_per_s": "pairs"}
+"""Key of a result → its unit. `sampled`: tokens per second of the step's sampling alone."""
 
 NOT_A_MEASUREMENT = (
     "Measured on a CPU, to try the script: floors, MFU and ratios say nothing about a GPU, and memory is that of the "

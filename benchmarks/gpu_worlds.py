@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -94,6 +95,8 @@ def move_adapters(trunk: Trunk, role: str = "policy", seed: int = 1) -> None:
 
 def make_engine(trunk: Trunk, engine: str, *, keep_states: bool = False) -> TransformersEngine:
     """An engine that samples from the trunk's policy; no token ends a completion."""
+    if engine not in engine_options():
+        sys.exit(f"error: there is no engine {engine!r} here\n       choose one of: {', '.join(engine_options())}")
     return TransformersEngine(
         trunk.language_model("policy"),
         pad_id=0,

@@ -227,6 +227,7 @@ def _shares(args: Any, folder: Path, sampling: Sequence[float]) -> dict[str, Any
     return {
         "seconds": _median(rows, "time/step"),
         "sampling_seconds": sampled,
+        "sampled_tokens_per_s": args.rows * args.new / sampled,
         "rollout_seconds": max(0.0, _median(rows, "time/collect") - sampled),
         "scoring_seconds": _median(rows, "time/score"),
         "update_seconds": _median(rows, "time/update"),

@@ -60,14 +60,14 @@ def test_a_cache_that_is_one_position_off_writes_other_tokens(
         self.next_positions = self.next_positions + 1
         return right(self, tokens)
 
-    trunk = checks._policy("tiny", device, "float32")
+    trunk = checks.learned_policy("tiny", device, "float32")
     asked = checks.requests(3, 4, 12)
-    whole = checks._samples(trunk, "plain", asked, anew=True)
+    whole = checks.samples(trunk, "plain", asked, anew=True)
     sampler = checks.make_engine(trunk, "plain")
     assert sampler.decode_path == "cache"  # chosen by a test of its own, before it is broken
     monkeypatch.setattr(CachedPass, "step", one_further)
     ours = sampler.sample(asked, checks.decoding(checks.NEW, 64))
-    assert checks._differing(ours, whole) > 100
+    assert checks.num_differing(ours, whole) > 100
 
 
 def test_a_layout_that_leaks_has_another_gradient(checks: Any, device: str) -> None:
@@ -77,7 +77,7 @@ def test_a_layout_that_leaks_has_another_gradient(checks: Any, device: str) -> N
     rows = checks.sequences(3, 4, 12, 24)
     longer = [checks.TokenSequence((11, 12, *row.prompt_ids), row.completion_ids) for row in rows]
     ours, other = (checks.gradient(trunk, trunk.collate(some)) for some in (rows, longer))
-    assert checks._far(other, ours) > 0.01
+    assert checks.relative_distance(other, ours) > 0.01
 
 
 def test_a_check_of_nan_does_not_hold(checks: Any) -> None:
