@@ -222,7 +222,7 @@ def train_reward_model(
     nuisances = list(nuisance.parameters()) if nuisance else []
     trainable = [p for _, p in trunk.parameters_of("reward") if all(p is not other for other in nuisances)]
     groups = [(trainable, settings.optimiser.learning_rate), (nuisances, settings.nuisance_learning_rate)]
-    optimiser = make_optimiser(groups, settings.optimiser)
+    optimiser = make_optimiser(groups, settings.optimiser, trunk)
     model, optimiser = accelerator.prepare(trunk.to(accelerator.device), optimiser)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = RunState(trunk, optimiser)

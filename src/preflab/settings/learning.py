@@ -25,6 +25,12 @@ class LoraSettings(Settings):
         "choice: as Hugging Face peft",
         counts="if_set",
     )
+    base: Literal["as_loaded", "nf4"] = setting(
+        "as_loaded",
+        "Storage of the base's linear layers: device.precision, or 4-bit NF4 (QLoRA; needs bitsandbytes).",
+        "choice: exact; nf4 after Dettmers et al. 2023 (arXiv 2305.14314)",
+        counts="if_set",
+    )
 
 
 class OptimiserSettings(Settings):
@@ -51,6 +57,12 @@ class OptimiserSettings(Settings):
         False,
         "Recompute activations in the backward pass to save memory.",
         "choice: off, memory is small with chunked logits",
+    )
+    states: Literal["float32", "8bit"] = setting(
+        "float32",
+        "Precision of Adam's two states per weight: 8 bytes, or 2 bytes in 8 bits (needs bitsandbytes).",
+        "choice: exact; 8 bits after Dettmers et al. 2022 (arXiv 2110.02861)",
+        counts="if_set",
     )
 
 
