@@ -20,6 +20,16 @@ def is_installed() -> bool:
     return importlib.util.find_spec(NAME) is not None
 
 
+def needing_bitsandbytes(stage: Any) -> list[str]:
+    """The settings of a stage that need the package, with their values."""
+    lora, optimiser = getattr(stage, "lora", None), getattr(stage, "optimiser", None)
+    wanted = {
+        "lora.base: nf4": getattr(lora, "base", "") == "nf4",
+        "optimiser.states: 8bit": getattr(optimiser, "states", "") == "8bit",
+    }
+    return [name for name, needed in wanted.items() if needed]
+
+
 def check_installed(wanted: str) -> None:
     """Check that bitsandbytes is installed, without importing it.
 
@@ -48,6 +58,12 @@ def import_bitsandbytes(wanted: str) -> Any:
     """
     check_installed(wanted)
     return _without_downloads()
+
+
+def import_before_peft() -> None:
+    """Import bitsandbytes if it is installed; peft would import it in any case, with downloads."""
+    if is_installed():
+        _without_downloads()
 
 
 @functools.cache

@@ -23,7 +23,6 @@ class LoraSettings(Settings):
         "all",
         "Parts of an encoder–decoder with an adapter. With decoder, all roles share the encoder's pass over a prompt.",
         "choice: as Hugging Face peft",
-        counts="if_set",
     )
     base: Literal["as_loaded", "nf4"] = setting(
         "as_loaded",

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from preflab.models.bitsandbytes_import import import_bitsandbytes
+from preflab.models.bitsandbytes_import import check_installed, import_bitsandbytes
 from preflab.settings.learning import OptimiserSettings
 
 SMALLEST = 4096
@@ -37,6 +37,7 @@ def make_eight_bit_adamw(
     Raises:
         PreflabError: bitsandbytes is not installed.
     """
+    check_installed(WANTED)
     optimiser: torch.optim.Optimizer = _adamw()(
         [{"params": parameters, "lr": rate, "peak_lr": rate} for parameters, rate in groups if parameters],
         betas=(settings.adam_beta1, settings.adam_beta2),
