@@ -20,8 +20,9 @@ def merged_language_model(trunk: Trunk, role: Role) -> Any:
 
     The copy is float32 even if the base is in half precision, in which most of a small adapter's effect would be
     rounded away. If the base is quantised (`lora.base: nf4`), W is what the forward passes computed with, level times
-    scale, and not the weight before it was quantised: the merged model is the model that was trained. With full fine-tuning the result is the role's model itself, not a copy. New adapters can be added to
-    the result as to any other model.
+    scale, and not the weight before it was quantised: the merged model is the model that was trained. With full
+    fine-tuning the result is the role's model itself, not a copy. New adapters can be added to the result as to any
+    other model.
     """
     from peft.tuners.lora import LoraLayer
 

@@ -74,9 +74,9 @@ def check_before(recipe: Recipe, name: str) -> None:
     """Checks a stage's settings, optional packages, functions and model folders before anything runs.
 
     Raises:
-        PreflabError: an optional package that a setting needs is not installed, a function or an environment does not exist or takes other arguments, an environment has no
-            prompts where the stage has none, a model is of a kind that the stage cannot use, or the module's `check`
-            refuses the settings.
+        PreflabError: an optional package that a setting needs is not installed, a function or an environment does not
+            exist or takes other arguments, an environment has no prompts where the stage has none, a model is of a kind
+            that the stage cannot use, or the module's `check` refuses the settings.
     """
     for wanted in needing_bitsandbytes(recipe.stages[name]):
         check_installed(f"stages.{name}.{wanted}")
