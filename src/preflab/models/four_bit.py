@@ -65,14 +65,14 @@ def quantise_base(model: Any) -> None:
 @torch.no_grad()
 def dequantise(model: nn.Module) -> None:
     """Replace the quantised layers of a model by plain ones with the weights that those compute with, in place."""
-    quantised = [(name, module) for name, module in model.named_modules() if is_quantised(module)]
+    quantised: list[tuple[str, Any]] = [(name, m) for name, m in model.named_modules() if is_quantised(m)]
     for name, module in quantised:
         weight = plain_weight(module)
         with torch.device("meta"):
             plain = nn.Linear(weight.shape[1], weight.shape[0], bias=module.bias is not None)
         plain.weight = nn.Parameter(weight, requires_grad=False)
         if module.bias is not None:
-            plain.bias = module.bias  # type: ignore[assignment]
+            plain.bias = module.bias
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, plain.train(module.training))
 
@@ -87,7 +87,7 @@ def _layer_class() -> Any:
     """The class of the quantised layers, made when it is first needed because bitsandbytes is optional."""
     bitsandbytes = import_bitsandbytes(WANTED)
 
-    class Nf4Linear(bitsandbytes.nn.Linear4bit):  # type: ignore[misc,name-defined]
+    class Nf4Linear(bitsandbytes.nn.Linear4bit):  # type: ignore[name-defined]
         """bitsandbytes' layer with a forward pass that follows autocast and never repacks the weight in place."""
 
         @classmethod
@@ -96,8 +96,15 @@ def _layer_class() -> Any:
             """A quantised copy of a layer; the bias is shared."""
             with torch.device("meta"):
                 quantised = cls(layer.in_features, layer.out_features, bias=layer.bias is not None, quant_type="nf4")
+            # Some models read the type of a weight and convert states to it (T5). So the levels are stored in tensors
+            # of that type, two to eight in one number; nothing computes with these numbers.
             weight = bitsandbytes.nn.Params4bit(
-                layer.weight.data, requires_grad=False, quant_type="nf4", blocksize=BLOCK, compress_statistics=True
+                layer.weight.data,
+                requires_grad=False,
+                quant_type="nf4",
+                blocksize=BLOCK,
+                compress_statistics=True,
+                quant_storage=layer.weight.dtype,
             )
             quantised.weight = weight.to(layer.weight.device)  # quantises
             quantised.bias = layer.bias

@@ -22,7 +22,10 @@ def sum_before_rounding(model: nn.Module) -> None:
     from peft.tuners.lora.layer import Linear
 
     for module in model.modules():
-        if type(module) is Linear and (type(module.base_layer) in _layouts() or is_quantised(module.base_layer)):
+        if type(module) is not Linear:
+            continue
+        base: Any = module.base_layer
+        if type(base) in _layouts() or is_quantised(base):
             module.__class__ = _summing_class()
 
 
@@ -42,7 +45,7 @@ def _summing_class() -> Any:
         def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             names = [] if self.disable_adapters else [n for n in self.active_adapters if n in self.lora_A]
             casts = torch.is_autocast_enabled(x.device.type)
-            half = torch.get_autocast_dtype(x.device.type) if casts else _stored_dtype(self.base_layer)
+            half = torch.get_autocast_dtype(x.device.type) if casts else self.base_layer.weight.dtype
             special = args or kwargs or self.merged or len(names) > 1 or any(n in self.lora_variant for n in names)
             if special or half == torch.float32:
                 return super().forward(x, *args, **kwargs)
@@ -72,12 +75,6 @@ def _summed(layer: Any, x: Tensor, adapter: str | None, half: torch.dtype) -> Te
     if base.bias is not None:
         summed = (summed + base.bias).to(half)
     return summed.view(*x.shape[:-1], -1)
-
-
-def _stored_dtype(base: Any) -> torch.dtype:
-    """The type of a layer's weight; of a quantised one the type that it was made from."""
-    dtype: torch.dtype = base.weight.quant_state.dtype if is_quantised(base) else base.weight.dtype
-    return dtype
 
 
 class _QuantisedSum(torch.autograd.Function):

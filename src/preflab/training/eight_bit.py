@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -51,7 +51,7 @@ def make_eight_bit_adamw(
 
 def embedding_weights(model: nn.Module) -> list[nn.Parameter]:
     """The weights of a model's embeddings, also those that a head shares."""
-    return [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
+    return [cast(nn.Parameter, module.weight) for module in model.modules() if isinstance(module, nn.Embedding)]
 
 
 @functools.cache
@@ -59,7 +59,7 @@ def _adamw() -> Any:
     """The class of the optimiser, made when it is first needed because bitsandbytes is optional."""
     bitsandbytes = import_bitsandbytes(WANTED)
 
-    class EightBitAdamW(bitsandbytes.optim.AdamW8bit):  # type: ignore[misc,name-defined]
+    class EightBitAdamW(bitsandbytes.optim.AdamW8bit):  # type: ignore[name-defined]
         """AdamW8bit with given tensors in 32 bits.
 
         bitsandbytes' own register of such tensors is global to the process and goes by `id()`, which a later tensor
