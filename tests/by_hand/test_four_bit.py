@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +24,7 @@ from preflab.models.trunk import Trunk
 from preflab.pipeline.keys import key_content
 from preflab.settings.learning import LoraSettings, SftSettings
 from preflab.training.batches import TokenSequence
+from tiny_encoder_decoders import tiny_t5
 from tiny_models import tiny_model
 
 needs_package = pytest.mark.skipif(
@@ -34,7 +37,7 @@ LEVELS = (
 )  # fmt: skip
 """Appendix E of the paper, to 7 decimals."""
 LORA = LoraSettings(rank=2, alpha=4, base="nf4")
-ROWS = [TokenSequence((3, 1, 5), (20, 10, 41, 7)), TokenSequence((3,), (1, 60))]
+ROWS = [TokenSequence((3, 1, 5), (20, 10, 21, 7)), TokenSequence((3,), (1, 30))]
 
 
 def nf4_trunk(kind: str = "llama", roles: Any = ("policy", "value"), lora: LoraSettings = LORA, **other: Any) -> Trunk:
@@ -102,12 +105,13 @@ def test_later_adapter_with_other_targets_finds_the_quantised_layers() -> None:
 
 @needs_package
 @pytest.mark.parametrize("compute", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("kind", ["llama", "opt", "gpt_neox"])
+@pytest.mark.parametrize("kind", ["llama", "opt", "gpt_neox", "t5"])
 def test_passes_are_those_of_the_dequantised_base(kind: str, compute: str) -> None:
-    """A trunk on the plain weights that NF4 stands for computes the same bits, gradients included (opt has biases)."""
-    plain_model = tiny_model(kind)
-    torch.manual_seed(0)
-    stored = tiny_model(kind)
+    """A trunk on the plain weights that NF4 stands for computes the same bits, gradients included.
+
+    Layers of opt have biases. T5 reads the type of a weight and converts its states to it.
+    """
+    plain_model, stored = (tiny_t5() if kind == "t5" else tiny_model(kind) for _ in range(2))
     plain_model.load_state_dict(stored.state_dict())
     dtype = getattr(torch, compute)
     quantise_base(plain_model.to(dtype))
@@ -193,6 +197,24 @@ def test_model_without_linear_layers_is_refused() -> None:
     """GPT-2's layers are of transformers' class Conv1D."""
     with pytest.raises(PreflabError, match="no linear layer that can be quantised"):
         nf4_trunk("gpt2")
+
+
+@needs_package
+def test_import_asks_no_other_package_for_downloads() -> None:
+    """bitsandbytes asks `kernels` for a kernel from the Hub when it is imported on some CPUs."""
+    code = """
+import sys, types
+other = types.ModuleType("kernels")
+def get_kernel(*words, **named):
+    sys.exit(3)
+other.get_kernel = get_kernel
+sys.modules["kernels"] = other
+from preflab.models.bitsandbytes_import import import_bitsandbytes
+import_bitsandbytes("a test")
+assert sys.modules["kernels"] is other
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_trunk_without_the_package_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,12 +41,11 @@ def quantise_base(model: Any) -> None:
         return
     check_installed(WANTED)
     kind = _layer_class()
-    fitting = find_linear_layers(model).fitting
-    names = [name for name, module in fitting.items() if type(module) is nn.Linear]
+    names = _layers_to_store(model)
     if not names:
         raise PreflabError(
             f"{WANTED} for {type(model).__name__}, which has no linear layer that can be quantised",
-            "a model with layers of torch's class Linear",
+            "a model with layers of torch's class Linear (GPT-2 has transformers' Conv1D)",
             "remove lora.base",
         )
     before = _num_bytes(model)
@@ -60,6 +59,12 @@ def quantise_base(model: Any) -> None:
         _num_bytes(model) / 2**20,
         before / 2**20,
     )
+
+
+def _layers_to_store(model: Any) -> list[str]:
+    """Names of the layers to quantise: those of whole blocks. Names alone, so that each layer is freed in its turn."""
+    fitting = find_linear_layers(model).fitting
+    return [name for name, m in fitting.items() if isinstance(m, nn.Linear) and m.weight.numel() % BLOCK == 0]
 
 
 @torch.no_grad()
@@ -106,7 +111,9 @@ def _layer_class() -> Any:
                 compress_statistics=True,
                 quant_storage=layer.weight.dtype,
             )
-            quantised.weight = weight.to(layer.weight.device)  # quantises
+            # `to` quantises. A GPU does so in seconds; the other parts of the model may still be on the CPU.
+            fast = torch.device("cuda") if torch.cuda.is_available() else layer.weight.device
+            quantised.weight = weight.to(fast).to(layer.weight.device)
             quantised.bias = layer.bias
             return quantised.train(layer.training)
 
