@@ -61,6 +61,16 @@ def quantise_base(model: Any) -> None:
     )
 
 
+def check_not_quantised(model: nn.Module, wanted: str) -> None:
+    """Refuse a setting that does not work on a quantised base.
+
+    Raises:
+        PreflabError: the model has quantised layers.
+    """
+    if quantised_layers(model):
+        raise PreflabError(f"{wanted} together with {WANTED}", "one of the two", f"remove {wanted} or {WANTED}")
+
+
 def _layers_to_store(model: Any) -> list[str]:
     """Names of the layers to quantise: those of whole blocks. Names alone, so that each layer is freed in its turn."""
     fitting = find_linear_layers(model).fitting

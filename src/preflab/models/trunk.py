@@ -22,6 +22,7 @@ from preflab.models.adapter_targets import AdapterTargets, find_targets
 from preflab.models.adapters import add_adapter
 from preflab.models.bitsandbytes_import import import_before_peft
 from preflab.models.chunked import TokenLoss, TokenStatistics, token_loss, token_statistics
+from preflab.models.compiled_blocks import CompiledBlocks
 from preflab.models.dropout import switch_dropout_off
 from preflab.models.families import at_tokens
 from preflab.models.four_bit import quantise_base
@@ -112,6 +113,7 @@ class Trunk(nn.Module):
         self.targets: dict[str, AdapterTargets] = {}
         self._found: dict[LoraSettings, AdapterTargets] = {}
         self.switch = RoleSwitch(model)
+        self.blocks = CompiledBlocks()
         for number, role in enumerate(roles):
             self.add_role(role, seed=seed + number, zero=zero_value and role == "value", targets=targets)
 
@@ -367,7 +369,7 @@ class Trunk(nn.Module):
     def _asked(self, batch: TokenBatch, role: Role, ask: Callable[[Any, dict[str, Any]], Tensor]) -> Tensor:
         """(rows, L, …) states or logits of a role's model; `ask` is the family's method that computes them."""
         model = self.language_model(role)
-        with self.role(role):
+        with self.role(role), self.blocks.passes():
             inputs = self.family.inputs(batch, self.autocast_dtype or model.dtype)
             return self._rows(batch, inputs, lambda chosen: ask(model, chosen))
 

@@ -96,6 +96,8 @@ def train_dpo(run: DpoRun) -> DpoResult:
     settings, accelerator = run.settings, run.accelerator
     if settings.optimiser.gradient_checkpointing:
         run.trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        run.trunk.blocks.compile(run.trunk.models.values())
     groups, held_out = ask_reference(run)
     kept = run.kept_pairs if accelerator.is_main_process else ()
     pairs = DpoPairs(run.trunk, settings, kept, reference_role(run.trunk))

@@ -197,6 +197,8 @@ def train_sft(
     """
     if settings.optimiser.gradient_checkpointing:
         trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        trunk.blocks.compile(trunk.models.values())
     learning = [parameter for _, parameter in trunk.parameters_of("policy")]
     optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser, trunk)
     model, optimiser = accelerator.prepare(trunk.to(accelerator.device), optimiser)

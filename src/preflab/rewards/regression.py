@@ -84,6 +84,8 @@ def train_on_ratings(
     """
     if settings.optimiser.gradient_checkpointing:
         trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        trunk.blocks.compile(trunk.models.values())
     heads = CriteriaHead.beside(trunk.head("reward"), len(scales), seed)
     trunk.heads["reward"] = heads
     trainable = [parameter for _, parameter in trunk.parameters_of("reward")]

@@ -218,6 +218,8 @@ def train_reward_model(
         )
     if settings.optimiser.gradient_checkpointing:
         trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        trunk.blocks.compile(trunk.models.values())
     nuisance = add_nuisance(trunk, learned, settings)
     nuisances = list(nuisance.parameters()) if nuisance else []
     trainable = [p for _, p in trunk.parameters_of("reward") if all(p is not other for other in nuisances)]
