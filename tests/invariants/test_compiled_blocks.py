@@ -86,9 +86,9 @@ def test_trunk_without_compiled_blocks_is_left_alone(calls: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("lora", "compute"), [(None, "float32"), (LORA, "float32"), (LORA, "bfloat16")], ids=["full", "lora", "lora, half"]
-)
+@pytest.mark.filterwarnings("ignore")  # torch's own deprecated functions, which its compiler calls
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize(("lora", "compute"), [(LORA, "bfloat16"), (None, "float32")], ids=["lora, half", "full"])
 def test_compiled_passes_are_the_plain_ones(lora: LoraSettings | None, compute: str) -> None:
     """Rounding apart, and a pass without gradients is the one with them: the first ratio is 1. A second batch of other
     lengths and every role again compile nothing more."""
