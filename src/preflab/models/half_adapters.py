@@ -14,13 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from preflab.models.linear_layers import is_quantised, plain_weight
+
 
 def sum_before_rounding(model: nn.Module) -> None:
     """Make the linear LoRA layers of a model add before they round. Other layers and float32 passes do not change."""
     from peft.tuners.lora.layer import Linear
 
     for module in model.modules():
-        if type(module) is Linear and type(module.base_layer) in _layouts():
+        if type(module) is not Linear:
+            continue
+        base: Any = module.base_layer
+        if type(base) in _layouts() or is_quantised(base):
             module.__class__ = _summing_class()
 
 
@@ -55,15 +60,37 @@ def _summed(layer: Any, x: Tensor, adapter: str | None, half: torch.dtype) -> Te
     Without an adapter the same operation adds zeros, so that a fresh adapter (B = 0) changes no bit.
     """
     base = layer.base_layer
-    weight = base.weight.t() if _layouts()[type(base)] else base.weight
     rows = x.reshape(-1, x.shape[-1])
     if adapter is None:
-        added, scaling = rows.new_zeros((), dtype=half).expand(rows.shape[0], weight.shape[1]), 1.0
+        added, scaling = rows.new_zeros((), dtype=half).expand(rows.shape[0], layer.out_features), 1.0
     else:
         down, up = layer.lora_A[adapter], layer.lora_B[adapter]
         rows_given = rows if torch.is_autocast_enabled(x.device.type) else rows.to(down.weight.dtype)
         added, scaling = up(down(layer.lora_dropout[adapter](rows_given))).to(half), layer.scaling[adapter]
-    summed = torch.addmm(added, rows.to(half), weight.to(half), beta=scaling)
+    if is_quantised(base):
+        summed = _QuantisedSum.apply(added, rows.to(half), base, scaling)
+    else:
+        weight = base.weight.t() if _layouts()[type(base)] else base.weight
+        summed = torch.addmm(added, rows.to(half), weight.to(half), beta=scaling)
     if base.bias is not None:
         summed = (summed + base.bias).to(half)
     return summed.view(*x.shape[:-1], -1)
+
+
+class _QuantisedSum(torch.autograd.Function):
+    """scaling · added + rows Wᵀ, where W is frozen and quantised.
+
+    The backward pass computes W again from its levels. `addmm` would keep a whole W per layer until then.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, added: Tensor, rows: Tensor, base: Any, scaling: float) -> Tensor:
+        ctx.base, ctx.scaling = base, scaling
+        return torch.addmm(added, rows, plain_weight(base).to(rows.dtype).t(), beta=scaling)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        to_added = ctx.scaling * gradient if ctx.needs_input_grad[0] else None
+        to_rows = gradient @ plain_weight(ctx.base).to(gradient.dtype) if ctx.needs_input_grad[1] else None
+        return to_added, to_rows, None, None

@@ -20,9 +20,12 @@ from torch import Tensor, nn
 from preflab.errors import PreflabError
 from preflab.models.adapter_targets import AdapterTargets, find_targets
 from preflab.models.adapters import add_adapter
+from preflab.models.bitsandbytes_import import import_before_peft
 from preflab.models.chunked import TokenLoss, TokenStatistics, token_loss, token_statistics
+from preflab.models.compiled_blocks import CompiledBlocks
 from preflab.models.dropout import switch_dropout_off
 from preflab.models.families import at_tokens
+from preflab.models.four_bit import quantise_base
 from preflab.models.half_adapters import sum_before_rounding
 from preflab.models.heads import ScalarHead
 from preflab.models.kinds import check_same_family, family_of
@@ -49,7 +52,7 @@ class Trunk(nn.Module):
     Args:
         model: a causal model, or an encoder (no language-model head) for the reward role only.
         tokenizer: the model's tokenizer; its padding token fills batches.
-        lora: adapter settings; None gives every role its own full copy.
+        lora: adapter settings; None gives every role its own full copy. `lora.base` may quantise the model in place.
         roles: the roles that are trained or evaluated. With LoRA "reference" need not be listed.
         seed: seeds adapters and heads.
         pooling: the state that the reward head reads: of the last token, the mean over all tokens, or of the first.
@@ -75,6 +78,7 @@ class Trunk(nn.Module):
         compute: str | torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        import_before_peft()
         self.tokenizer = tokenizer
         self.autocast_dtype = half_precision(compute)
         self.pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0)
@@ -90,6 +94,8 @@ class Trunk(nn.Module):
         model.requires_grad_(lora is None)
         if lora is None:
             freeze_towers(model)
+        elif lora.base == "nf4":
+            quantise_base(model)
         self.models = nn.ModuleDict({"base": model} if lora else self._copies(model, roles))
         if reference is not None:
             switch_dropout_off(reference)
@@ -108,6 +114,7 @@ class Trunk(nn.Module):
         self.targets: dict[str, AdapterTargets] = {}
         self._found: dict[LoraSettings, AdapterTargets] = {}
         self.switch = RoleSwitch(model)
+        self.blocks = CompiledBlocks()
         for number, role in enumerate(roles):
             self.add_role(role, seed=seed + number, zero=zero_value and role == "value", targets=targets)
 
@@ -367,7 +374,7 @@ class Trunk(nn.Module):
     def _asked(self, batch: TokenBatch, role: Role, ask: Callable[[Any, dict[str, Any]], Tensor]) -> Tensor:
         """(rows, L, …) states or logits of a role's model; `ask` is the family's method that computes them."""
         model = self.language_model(role)
-        with self.role(role):
+        with self.role(role), self.blocks.passes():
             inputs = self.family.inputs(batch, self.autocast_dtype or model.dtype)
             return self._rows(batch, inputs, lambda chosen: ask(model, chosen))
 

@@ -96,11 +96,13 @@ def train_dpo(run: DpoRun) -> DpoResult:
     settings, accelerator = run.settings, run.accelerator
     if settings.optimiser.gradient_checkpointing:
         run.trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        run.trunk.blocks.compile(run.trunk.models.values())
     groups, held_out = ask_reference(run)
     kept = run.kept_pairs if accelerator.is_main_process else ()
     pairs = DpoPairs(run.trunk, settings, kept, reference_role(run.trunk))
     learning = [parameter for _, parameter in run.trunk.parameters_of("policy")]
-    optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser)
+    optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser, run.trunk)
     model, optimiser = accelerator.prepare(run.trunk.to(accelerator.device), optimiser)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = RunState(run.trunk, optimiser)

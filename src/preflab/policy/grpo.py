@@ -51,8 +51,10 @@ def train_grpo(run: GrpoRun) -> RunResult:
     settings, accelerator = run.settings, run.accelerator
     if settings.optimiser.gradient_checkpointing:
         run.trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        run.trunk.blocks.compile(run.trunk.models.values())
     policy = [p for _, p in run.trunk.parameters_of("policy")]
-    optimiser = make_optimiser([(policy, settings.optimiser.learning_rate)], settings.optimiser)
+    optimiser = make_optimiser([(policy, settings.optimiser.learning_rate)], settings.optimiser, run.trunk)
     trunk, optimiser = accelerator.prepare(run.trunk.to(accelerator.device), optimiser)
     controller = kl_controller(settings)
     state = RunState(run.trunk, optimiser, {"kl_controller": controller})

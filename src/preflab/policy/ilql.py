@@ -77,8 +77,10 @@ def train_ilql(run: IlqlRun) -> list[dict[str, Any]]:
     settings, trunk, accelerator = run.settings, run.trunk, run.accelerator
     if settings.optimiser.gradient_checkpointing:
         trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        trunk.blocks.compile(trunk.models.values())
     learning = [parameter for role in ("value", "q") for _, parameter in trunk.parameters_of(role)]
-    optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser)
+    optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser, trunk)
     model, optimiser = accelerator.prepare(trunk.to(accelerator.device), optimiser)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = RunState(trunk, optimiser)

@@ -28,14 +28,14 @@ class WithKl(Protocol):
     def kl_horizon(self) -> int: ...
 
 
-def ppo_optimiser(trunk: Trunk, settings: PpoSettings) -> torch.optim.AdamW:
+def ppo_optimiser(trunk: Trunk, settings: PpoSettings) -> torch.optim.Optimizer:
     """AdamW over two parameter groups, policy and value; `value_learning_rate` may set another rate for the second."""
     rate = settings.optimiser.learning_rate
     groups = [
         ([p for _, p in trunk.parameters_of("policy")], rate),
         ([p for _, p in trunk.parameters_of("value")], settings.value_learning_rate or rate),
     ]
-    return make_optimiser(groups, settings.optimiser)
+    return make_optimiser(groups, settings.optimiser, trunk)
 
 
 def minibatches(run: OnPolicyRun[Any], lengths: Sequence[int], step: int, epoch: int) -> list[list[list[int]]]:

@@ -50,8 +50,10 @@ def train_online_dpo(run: OnlineDpoRun) -> RunResult:
     settings, accelerator = run.settings, run.accelerator
     if settings.optimiser.gradient_checkpointing:
         run.trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        run.trunk.blocks.compile(run.trunk.models.values())
     policy = [p for _, p in run.trunk.parameters_of("policy")]
-    optimiser = make_optimiser([(policy, settings.optimiser.learning_rate)], settings.optimiser)
+    optimiser = make_optimiser([(policy, settings.optimiser.learning_rate)], settings.optimiser, run.trunk)
     trunk, optimiser = accelerator.prepare(run.trunk.to(accelerator.device), optimiser)
     state = RunState(run.trunk, optimiser)
     state.load(run.folder / "checkpoint", num_steps=settings.num_steps)

@@ -69,6 +69,8 @@ def train_ppo(run: PpoRun) -> RunResult:
     settings, accelerator = run.settings, run.accelerator
     if settings.optimiser.gradient_checkpointing:
         run.trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        run.trunk.blocks.compile(run.trunk.models.values())
     optimiser = ppo_optimiser(run.trunk, settings)
     trunk, optimiser = accelerator.prepare(run.trunk.to(accelerator.device), optimiser)
     controller = kl_controller(settings)

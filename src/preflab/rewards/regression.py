@@ -84,10 +84,12 @@ def train_on_ratings(
     """
     if settings.optimiser.gradient_checkpointing:
         trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        trunk.blocks.compile(trunk.models.values())
     heads = CriteriaHead.beside(trunk.head("reward"), len(scales), seed)
     trunk.heads["reward"] = heads
     trainable = [parameter for _, parameter in trunk.parameters_of("reward")]
-    optimiser = make_optimiser([(trainable, settings.optimiser.learning_rate)], settings.optimiser)
+    optimiser = make_optimiser([(trainable, settings.optimiser.learning_rate)], settings.optimiser, trunk)
     model, optimiser = accelerator.prepare(trunk.to(accelerator.device), optimiser)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = RunState(trunk, optimiser)

@@ -218,11 +218,13 @@ def train_reward_model(
         )
     if settings.optimiser.gradient_checkpointing:
         trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        trunk.blocks.compile(trunk.models.values())
     nuisance = add_nuisance(trunk, learned, settings)
     nuisances = list(nuisance.parameters()) if nuisance else []
     trainable = [p for _, p in trunk.parameters_of("reward") if all(p is not other for other in nuisances)]
     groups = [(trainable, settings.optimiser.learning_rate), (nuisances, settings.nuisance_learning_rate)]
-    optimiser = make_optimiser(groups, settings.optimiser)
+    optimiser = make_optimiser(groups, settings.optimiser, trunk)
     model, optimiser = accelerator.prepare(trunk.to(accelerator.device), optimiser)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = RunState(trunk, optimiser)
