@@ -156,4 +156,4 @@ def token_logits(family: Family, model: Any, sequences: Sequence[TokenSequence],
 
 def at_tokens(states: Tensor, batch: TokenBatch) -> Tensor:
     """(N, …) the entries of states or logits (rows, L, …) from which the policy's completion tokens are predicted."""
-    return states[batch.token_rows, batch.state_index[batch.completion_mask]]
+    return states[batch.token_rows, batch.of_tokens(batch.state_index)]

@@ -261,12 +261,12 @@ class Trunk(nn.Module):
             )
             outputs |= self._language(batch, "policy" in roles, with_reference, statistics, policy_states)
         if "value" in roles:
-            hidden, head, mask = self._hidden(batch, "value"), self.head("value"), batch.completion_mask
+            hidden, head = self._hidden(batch, "value"), self.head("value")
             before_tokens = at_tokens(hidden, batch).float()
             last_values = head(hidden[batch.last_places].float())
             of_tokens = cast(Any, self.heads["q"]).outputs(before_tokens, batch) if "q" in self.heads else {}
             outputs["value"] = RoleOutput(
-                values=spread(head(before_tokens), mask), last_values=last_values, **of_tokens
+                values=spread(head(before_tokens), batch), last_values=last_values, **of_tokens
             )
         if "reward" in roles:
             outputs["reward"] = RoleOutput(rewards=self.head("reward")(self.pooled(batch)))
@@ -294,26 +294,26 @@ class Trunk(nn.Module):
 
         `known` holds the policy's states if the sampler kept them; they replace the policy's forward pass.
         """
-        mask, targets = batch.completion_mask, batch.completion_ids[batch.completion_mask]
+        targets = batch.of_tokens(batch.completion_ids)
         if self.vocabulary is not None:
-            self.vocabulary.check(targets, num_embedding_rows(self.model))
+            self.vocabulary.check(batch.largest_id, num_embedding_rows(self.model))
         reference = None
         if with_reference:
             with torch.no_grad():
                 reference = self.token_states(batch, "reference")
         if not with_policy:
             _, stats = statistics(reference, targets, "reference", None)
-            return {"reference": RoleOutput(logps=spread(stats.logps, mask), entropy=spread(stats.entropy, mask))}
+            return {"reference": RoleOutput(logps=spread(stats.logps, batch), entropy=spread(stats.entropy, batch))}
         known = None if self.plain_because else known
         states = self.token_states(batch, "policy") if known is None else known.to(targets.device)
         loss, stats = statistics(states, targets, "policy", reference)
         policy = RoleOutput(
-            logps=spread(stats.logps, mask),
-            entropy=spread(stats.entropy, mask),
-            kl=spread(stats.kl, mask) if with_reference else None,
+            logps=spread(stats.logps, batch),
+            entropy=spread(stats.entropy, batch),
+            kl=spread(stats.kl, batch) if with_reference else None,
             loss=loss,
         )
-        reference_said = {"reference": RoleOutput(logps=spread(stats.ref_logps, mask))} if with_reference else {}
+        reference_said = {"reference": RoleOutput(logps=spread(stats.ref_logps, batch))} if with_reference else {}
         return {"policy": policy, **reference_said}
 
     def _statistics(

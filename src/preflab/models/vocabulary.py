@@ -61,15 +61,15 @@ class Vocabulary:
         bias[torch.tensor(self.holes, device=weight.device)] = NEVER
         return Head(weight, bias)
 
-    def check(self, ids: Tensor, num_rows: int) -> None:
-        """Check that token ids to be trained on or scored exist.
+    def check(self, largest_id: int, num_rows: int) -> None:
+        """Check that the largest token id to be trained on or scored exists.
 
         Raises:
             PreflabError: an id is larger than the tokenizer's largest, although the model has rows for such ids.
         """
-        if self.num_ids < num_rows and ids.numel() and int(ids.max()) >= self.num_ids:
+        if self.num_ids < num_rows and largest_id >= self.num_ids:
             raise PreflabError(
-                f"a completion contains the token {int(ids.max())}",
+                f"a completion contains the token {largest_id}",
                 f"the tokenizer's ids, 0 to {self.num_ids - 1}",
                 "sample it again: it was written with another tokenizer or an old version of preflab",
             )

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import torch
+
+from preflab.training.transfers import to_device
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,27 @@ class TokenBatch(ABC):
     """(B, T) long, 0 where there is no token."""
     completion_mask: torch.Tensor
     """(B, T) bool, True = a token the policy wrote."""
+    token_places: torch.Tensor = field(default=None, kw_only=True)  # type: ignore[assignment]
+    """(N,) long: places of the policy's tokens in a flattened (B, T) tensor, ascending. Made with the batch on the CPU:
+    to select by the mask on a GPU, the host would wait for the number of tokens."""
+    largest_id: int = field(default=-1, kw_only=True)
+    """The largest id among the policy's tokens; −1 without tokens. It is read on the CPU as well."""
+
+    def __post_init__(self) -> None:
+        if self.token_places is None:
+            places = self.completion_mask.flatten().nonzero()[:, 0]
+            object.__setattr__(self, "token_places", places)
+            largest = int(self.completion_ids.flatten()[places].max()) if len(places) else -1
+            object.__setattr__(self, "largest_id", largest)
+
+    @property
+    def token_sequences(self) -> torch.Tensor:
+        """(N,) which of the B sequences each of the policy's tokens belongs to."""
+        return self.token_places // self.completion_mask.shape[1]
+
+    def of_tokens(self, values: torch.Tensor) -> torch.Tensor:
+        """(N,) entries of a (B, T) tensor at the policy's tokens; the same as `values[completion_mask]`."""
+        return values.flatten()[self.token_places]
 
     @property
     @abstractmethod
@@ -66,7 +89,9 @@ class TokenBatch(ABC):
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
-        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved = {n: to_device(v, device) if isinstance(v, torch.Tensor) else v for n, v in values.items()}
+        return type(self)(**moved)
 
 
 Collate = Callable[[Sequence[TokenSequence]], TokenBatch]
