@@ -233,6 +233,7 @@ class Trunk(nn.Module):
         entropy_gradient: bool = True,
         exact_kl: bool = False,
         loss: TokenLoss | None = None,
+        whole_loss: bool = False,
         policy_states: Tensor | None = None,
     ) -> dict[str, RoleOutput]:
         """Compute each role's output for the completions of a batch.
@@ -245,7 +246,8 @@ class Trunk(nn.Module):
             entropy_gradient: whether a loss will contain the entropy; False saves memory and a matrix product.
             exact_kl: whether to compute the exact KL(policy ‖ reference) per position, which evaluates the reference.
             loss: a loss of the policy's statistics, computed while the logits are in memory. It is called for each
-                chunk; its slices index completion tokens row by row, in the order of `tensor[batch.completion_mask]`.
+                chunk; its slices index completion tokens row by row, in the order of `batch.of_tokens`.
+            whole_loss: whether the loss needs all tokens of the batch at once; it is then called once.
             policy_states: (N, H) the policy's states before the completion tokens, if the sampler kept them. They
                 replace the policy's forward pass and carry no gradient. Ignored if the model's own logits are needed.
         """
@@ -258,6 +260,7 @@ class Trunk(nn.Module):
                 entropy=entropy,
                 entropy_gradient=entropy_gradient,
                 loss=loss if "policy" in roles else None,
+                whole_loss=whole_loss,
             )
             outputs |= self._language(batch, "policy" in roles, with_reference, statistics, policy_states)
         if "value" in roles:
@@ -327,6 +330,7 @@ class Trunk(nn.Module):
         entropy: bool,
         entropy_gradient: bool,
         loss: TokenLoss | None,
+        whole_loss: bool,
     ) -> tuple[Tensor | None, TokenStatistics]:
         if self.plain_because:
             plain = plain_statistics(states, targets, temperature=temperature, entropy=entropy, ref_logits=reference)
@@ -342,7 +346,7 @@ class Trunk(nn.Module):
         }
         if loss is None:
             return None, token_statistics(states, head, targets, **wanted)
-        return token_loss(states, head, targets, loss=loss, **wanted)
+        return token_loss(states, head, targets, loss=loss, whole=whole_loss, **wanted)
 
     def token_states(self, batch: TokenBatch, role: Role) -> Tensor:
         """(N, H) hidden states before the completion tokens, or (N, n) logits if the model's own logits are needed.
