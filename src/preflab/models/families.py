@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from preflab.models.encoder_decoders import EncoderDecoder
+from preflab.models.known_positions import one_sequence_per_row
 from preflab.models.text_model import decoder_of
 from preflab.training.batches import TokenBatch, TokenSequence
 from preflab.training.joined_rows import JoinedRows, join_rows
@@ -85,11 +86,13 @@ class Decoder:
 
     def states(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """(rows, L, H) last hidden states of the text model."""
-        return self.without_head(model)(**inputs, use_cache=False).last_hidden_state
+        with one_sequence_per_row(inputs):
+            return self.without_head(model)(**inputs, use_cache=False).last_hidden_state
 
     def logits(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """(rows, L, V) logits of the model, with the scaling or soft cap that its configuration sets."""
-        return model(**inputs, use_cache=False).logits
+        with one_sequence_per_row(inputs):
+            return model(**inputs, use_cache=False).logits
 
     def read_by_head(self, model: Any, states: Tensor) -> Tensor:
         """The states themselves; models that scale them are found by `models.logit_path`."""

@@ -208,7 +208,9 @@ def policy_loss(
     tokens = run.trunk.collate([rollouts.sequences[i] for i in rows])
     mask = tokens.completion_mask
     names = ("old_logps", "ref_logps", "gained", "weights")
-    tables = [to_device(t[rows, : mask.shape[1]], mask.device) for t in (rollouts.old_logps, rollouts.ref_logps, gained)]
+    tables = [
+        to_device(t[rows, : mask.shape[1]], mask.device) for t in (rollouts.old_logps, rollouts.ref_logps, gained)
+    ]
     columns = dict(zip(names, (*tables, variant.reduction(mask, counts)), strict=True))
     of_tokens = variant.is_of_tokens and settings.kl_treatment not in KL_OF_COMPLETIONS
     if of_tokens:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from preflab.errors import PreflabError
 from preflab.maths.bradley_terry import bradley_terry_loss
+from preflab.maths.masks import masked_sum
 from preflab.models.trunk import Trunk
 from preflab.progress import progress
 from preflab.rewards.objectives import OBJECTIVES, Nuisance, Objective, bradley_terry_nll, pair_columns
@@ -37,6 +38,7 @@ from preflab.training.optimiser import clip_gradients, learning_rate_factor, mak
 from preflab.training.processes import sum_over_processes
 from preflab.training.row_order import own_micro_batches, rows_of_step
 from preflab.training.state import RunState
+from preflab.training.transfers import to_device
 from preflab.words import count
 
 
@@ -138,7 +140,7 @@ def _backward(
         parts = [raw_scores(model, [sequences[i] for i in s], collate) for s in slices]
     scores = torch.empty(len(sequences), device=accelerator.device)
     for places, values in zip(slices, parts, strict=True):
-        scores[places] = values
+        scores[to_device(torch.tensor(places), scores.device)] = values
     scores.requires_grad_()
     loss = loss_of(scores, rankings)
     (factor * loss).backward()  # this also accumulates the gradients of the nuisance parameters
@@ -146,7 +148,7 @@ def _backward(
     assert score_gradients is not None
     for places in slices:
         slice_scores = raw_scores(model, [sequences[i] for i in places], collate)
-        accelerator.backward((score_gradients[places] * slice_scores).sum())
+        accelerator.backward((score_gradients[to_device(torch.tensor(places), scores.device)] * slice_scores).sum())
     return scores.detach(), loss.detach()
 
 
@@ -159,10 +161,10 @@ def pair_statistics(scores: Tensor, rankings: Sequence[Ranking]) -> Tensor:
     first, second, labels, weights = pair_columns(rankings, scores.device)
     nll = bradley_terry_loss(scores[first], scores[second], labels=labels, weights=weights, denominator=1.0)
     decided = labels != 0.5
-    margins = (torch.where(labels > 0.5, 1.0, -1.0) * (scores[first] - scores[second]))[decided]
-    right = ((margins.sign() + 1) / 2).sum()
-    sums = [nll, weights.sum(), right, decided.sum(), margins.sum(), scores.sum(), scores.square().sum()]
-    return torch.stack([value.double() for value in [*sums, scores.new_tensor(len(scores))]])
+    margins = torch.where(labels > 0.5, 1.0, -1.0) * (scores[first] - scores[second])
+    right, margin = masked_sum((margins.sign() + 1) / 2, decided), masked_sum(margins, decided)
+    sums = [nll, weights.sum(), right, decided.sum(), margin, scores.sum(), scores.square().sum()]
+    return torch.stack([value.double() for value in [*sums, scores.new_full((), len(scores))]])
 
 
 def step_figures(sums: Tensor) -> dict[str, float]:
