@@ -88,13 +88,11 @@ def counted_waits() -> Iterator[Counter[str]]:
         return counted
 
     with ExitStack() as stack:
-        for name in READS:
-            stack.enter_context(patch.object(Tensor, name, counting(getattr(Tensor, name), name, lambda *a, **k: True)))
+        for name in (*READS, "new_tensor"):
+            always = counting(getattr(Tensor, name), name, lambda *a, **k: True)
+            stack.enter_context(patch.object(Tensor, name, always))
         stack.enter_context(patch.object(Tensor, "to", counting(Tensor.to, "to", _is_copy_of_preflab)))
         stack.enter_context(patch.object(torch, "tensor", counting(torch.tensor, "tensor", _names_device)))
-        stack.enter_context(
-            patch.object(Tensor, "new_tensor", counting(Tensor.new_tensor, "new_tensor", lambda *a, **k: True))
-        )
         stack.enter_context(waits)
         yield waits.counts
 

@@ -67,13 +67,7 @@ def groups_of_two() -> list[Group]:
 
 def dpo_step(folder: Path, lora: LoraSettings | None, kind: str = "dpo") -> Callable[[int], Any]:
     def step(num: int) -> Any:
-        settings = DpoSettings(
-            model="m",
-            preferences="p",
-            losses=[{"kind": kind}],
-            optimiser=optimiser(num),
-            lora=lora and lora.model_dump(),
-        )
+        settings = DpoSettings(model="m", preferences="p", losses=[{"kind": kind}], optimiser=optimiser(num), lora=lora)
         made = trunk("policy", "reference", lora=lora)
         cache = ReferenceCache(folder / "cache", "weights", "float32")
         run = dpo.DpoRun(
@@ -119,7 +113,9 @@ def ilql_step(folder: Path, lora: LoraSettings | None) -> Callable[[int], Any]:
     add_q_head(made)
 
     def step(num: int) -> Any:
-        settings = IlqlSettings(model="m", prompts="p", completions="c", optimiser=optimiser(num))
+        settings = IlqlSettings(
+            model="m", prompts="p", completions="c", rewards=[{"function": "a:b"}], optimiser=optimiser(num)
+        )
         run = ilql.IlqlRun(made, settings, ROWS, torch.arange(NUM_ROWS) / 4, 1, folder, 0)
         return ilql.accumulate(run, made, range(NUM_ROWS))
 

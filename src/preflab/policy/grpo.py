@@ -207,11 +207,9 @@ def policy_loss(
     settings, variant = run.settings, VARIANTS[run.settings.algorithm]
     tokens = run.trunk.collate([rollouts.sequences[i] for i in rows])
     mask = tokens.completion_mask
-    names = ("old_logps", "ref_logps", "gained", "weights")
-    tables = [
-        to_device(t[rows, : mask.shape[1]], mask.device) for t in (rollouts.old_logps, rollouts.ref_logps, gained)
-    ]
-    columns = dict(zip(names, (*tables, variant.reduction(mask, counts)), strict=True))
+    tables = {"old_logps": rollouts.old_logps, "ref_logps": rollouts.ref_logps, "gained": gained}
+    columns = {name: to_device(table[rows, : mask.shape[1]], mask.device) for name, table in tables.items()}
+    columns["weights"] = variant.reduction(mask, counts)
     of_tokens = variant.is_of_tokens and settings.kl_treatment not in KL_OF_COMPLETIONS
     if of_tokens:
         columns = {name: tokens.of_tokens(table) for name, table in columns.items()}
