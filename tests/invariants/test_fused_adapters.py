@@ -13,7 +13,7 @@ from torch import Tensor
 from preflab.models import fused_adapters
 from preflab.models.adapters import adapter_parameters
 from preflab.models.fused_adapters import fused_product
-from preflab.models.half_adapters import needs_own_layers, use_own_layers
+from preflab.models.half_adapters import needs_own_layers, sum_before_rounding
 from preflab.models.precision import weights_dtype
 from preflab.models.trunk import Trunk
 from preflab.settings.learning import LoraSettings
@@ -35,7 +35,7 @@ def made(kind: str, precision: str = "float32") -> Trunk:
         for role in ("policy", "value"):
             for number, p in enumerate(adapter_parameters(trunk.model, role).values()):
                 p.copy_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(number + len(role))))
-    use_own_layers(trunk.model)
+    sum_before_rounding(trunk.model)
     return trunk
 
 

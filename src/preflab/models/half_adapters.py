@@ -20,11 +20,11 @@ from preflab.models.fused_adapters import fused_product, is_fused
 
 
 def needs_own_layers(compute: torch.dtype | None) -> bool:
-    """Whether adapters need `use_own_layers`: in half precision, or if this machine has a GPU, which fuses them."""
+    """Whether adapters need `sum_before_rounding`: in half precision, or if this machine has a GPU, which fuses them."""
     return compute is not None or torch.cuda.is_available()
 
 
-def use_own_layers(model: nn.Module) -> None:
+def sum_before_rounding(model: nn.Module) -> None:
     """Make the linear LoRA layers of a model add before they round, and fuse them on a GPU.
 
     Other layers do not change, nor do float32 passes on a CPU.
@@ -66,8 +66,9 @@ def _summing_class() -> Any:
 
 def _can_fuse(layer: Any, x: Tensor, adapter: str) -> bool:
     """Whether the adapter is plain, without dropout and bias, and the device fuses."""
-    no_dropout = isinstance(layer.lora_dropout[adapter], nn.Identity)
-    return no_dropout and layer.lora_B[adapter].bias is None and is_fused(x, layer.base_layer.weight)
+    if type(layer.base_layer) not in _layouts() or not isinstance(layer.lora_dropout[adapter], nn.Identity):
+        return False
+    return layer.lora_B[adapter].bias is None and is_fused(x, layer.base_layer.weight)
 
 
 def _fused(layer: Any, x: Tensor, adapter: str, dtype: torch.dtype) -> Tensor:

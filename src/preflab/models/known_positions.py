@@ -20,9 +20,12 @@ _known: ContextVar[bool] = ContextVar("known_positions", default=False)
 
 @contextmanager
 def one_sequence_per_row(inputs: dict[str, Any]) -> Iterator[None]:
-    """Inside, position ids are not searched if the inputs of a forward pass hold no positions of their own."""
+    """Inside, position ids are not searched if the inputs of a forward pass hold no positions of their own.
+
+    Nor are they if the inputs say where sequences begin, because then the attention keeps them apart.
+    """
     _install()
-    token = _known.set("position_ids" not in inputs)
+    token = _known.set("position_ids" not in inputs or "cu_seq_lens_q" in inputs)
     try:
         yield
     finally:

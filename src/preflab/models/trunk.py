@@ -23,7 +23,7 @@ from preflab.models.adapters import add_adapter
 from preflab.models.chunked import TokenLoss, TokenStatistics, token_loss, token_statistics
 from preflab.models.dropout import switch_dropout_off
 from preflab.models.families import at_tokens
-from preflab.models.half_adapters import needs_own_layers, use_own_layers
+from preflab.models.half_adapters import needs_own_layers, sum_before_rounding
 from preflab.models.heads import ScalarHead
 from preflab.models.kinds import check_same_family, family_of
 from preflab.models.logit_path import head_of, plain_statistics, why_not_chunked
@@ -145,7 +145,7 @@ class Trunk(nn.Module):
             self.targets[role] = targets or self._find_targets(lora)
             add_adapter(self.model, role, lora, seed, self.targets[role])
             if needs_own_layers(self.autocast_dtype):
-                use_own_layers(self.model)
+                sum_before_rounding(self.model)
             self.switch.refresh()
         if role in HEADED:
             with torch.random.fork_rng(devices=[]):

@@ -17,6 +17,9 @@ import torch
 
 from preflab.training.transfers import to_device
 
+UNREAD = -2
+"""`TokenBatch.largest_id` before the ids were read; the places of tokens are found then too."""
+
 
 @dataclass(frozen=True)
 class TokenSequence:
@@ -44,11 +47,11 @@ class TokenBatch(ABC):
     token_places: torch.Tensor = field(default=None, kw_only=True)  # type: ignore[assignment]
     """(N,) long: places of the policy's tokens in a flattened (B, T) tensor, ascending. Made with the batch on the CPU:
     to select by the mask on a GPU, the host would wait for the number of tokens."""
-    largest_id: int = field(default=-1, kw_only=True)
+    largest_id: int = field(default=UNREAD, kw_only=True)
     """The largest id among the policy's tokens; −1 without tokens. It is read on the CPU as well."""
 
     def __post_init__(self) -> None:
-        if self.token_places is None:
+        if self.largest_id == UNREAD:
             places = self.completion_mask.flatten().nonzero()[:, 0]
             object.__setattr__(self, "token_places", places)
             largest = int(self.completion_ids.flatten()[places].max()) if len(places) else -1
@@ -90,7 +93,9 @@ class TokenBatch(ABC):
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved = {n: to_device(v, device) if isinstance(v, torch.Tensor) else v for n, v in values.items()}
+        moved: dict[str, Any] = {
+            n: to_device(v, device) if isinstance(v, torch.Tensor) else v for n, v in values.items()
+        }
         return type(self)(**moved)
 
 
@@ -151,7 +156,7 @@ def padded(rows: Sequence[Sequence[float]], fill: float, width: int | None = Non
     return torch.tensor([list(row) + [fill] * (width - len(row)) for row in rows])
 
 
-def padded_completions(sequences: Sequence[TokenSequence]) -> dict[str, torch.Tensor]:
+def padded_completions(sequences: Sequence[TokenSequence]) -> dict[str, Any]:
     """The fields that batches of every layout have: `lengths`, `completion_ids` and `completion_mask`."""
     num_tokens = max(len(s.completion_ids) for s in sequences)
     written = [s.policy_tokens or (True,) * len(s.completion_ids) for s in sequences]
