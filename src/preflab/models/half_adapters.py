@@ -20,7 +20,7 @@ from preflab.models.fused_adapters import fused_product, is_fused
 
 
 def needs_own_layers(compute: torch.dtype | None) -> bool:
-    """Whether adapters need `sum_before_rounding`: in half precision, or if this machine has a GPU, which fuses them."""
+    """Whether to call `sum_before_rounding`: in half precision, or on a machine with a GPU, which fuses layers."""
     return compute is not None or torch.cuda.is_available()
 
 

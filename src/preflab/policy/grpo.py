@@ -36,6 +36,7 @@ from preflab.settings.grpo import GrpoSettings
 from preflab.training.freed_memory import give_back
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.processes import own_share, sum_over_processes
+from preflab.training.prompt_sharing import micro_batches
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
 from preflab.training.transfers import to_device
@@ -103,7 +104,7 @@ def collect(run: GrpoRun, step: int) -> Rollouts:
     chosen = [group_source(run).prompt(step * settings.num_prompts_per_step + group) for group in groups]
     run.sampler.sync(run.num_updates)
     rollouts = group_source(run).draw(chosen, *((step, group) for group in groups))
-    return _asked(run, rollouts, first_micro_batches(run, rollouts.lengths, step))
+    return _asked(run, rollouts, first_micro_batches(run, rollouts.lengths, step, rollouts.sequences))
 
 
 def score(run: GrpoRun, rollouts: Rollouts) -> tuple[Tensor, dict[str, Tensor]]:
@@ -176,7 +177,7 @@ def update(
     updates: list[list[dict[str, Tensor]]] = []
     norms: list[float] = []
     for epoch in range(settings.num_epochs):
-        for parts in minibatches(run, rollouts.lengths, step, epoch):
+        for parts in minibatches(run, rollouts.lengths, step, epoch, rollouts.sequences):
             rows = [row for part in parts for row in part]
             counts_here = torch.tensor([len(rows), int(rollouts.completion_mask[rows].sum())])
             num_sequences, num_tokens = sum_over_processes(accelerator, counts_here).tolist()
@@ -205,7 +206,7 @@ def policy_loss(
     all tokens at once (`chunked.token_loss`).
     """
     settings, variant = run.settings, VARIANTS[run.settings.algorithm]
-    tokens = run.trunk.collate([rollouts.sequences[i] for i in rows])
+    tokens = run.batch([rollouts.sequences[i] for i in rows])
     mask = tokens.completion_mask
     tables = {"old_logps": rollouts.old_logps, "ref_logps": rollouts.ref_logps, "gained": gained}
     columns = {name: to_device(table[rows, : mask.shape[1]], mask.device) for name, table in tables.items()}
@@ -280,12 +281,14 @@ def clipped_losses(
 def _asked(run: GrpoRun, rollouts: Rollouts, parts: list[list[int]] | None = None) -> Rollouts:
     """Fill in what `ask_policy_and_reference` computes, with the settings of the run."""
     settings = run.settings
+    budget, everything = settings.optimiser.tokens_per_micro_batch, range(len(rollouts))
     return ask_policy_and_reference(
         run.trunk,
         rollouts,
         temperature=settings.decoding.temperature,
-        tokens_per_batch=settings.optimiser.tokens_per_micro_batch,
+        tokens_per_batch=budget,
         exact=run.sampler.exact,
         entropy=settings.num_kept_rollouts > 0,
-        parts=parts,
+        parts=parts or micro_batches(rollouts.sequences, everything, budget, run.sharing),
+        collate=run.batch,
     )

@@ -36,6 +36,7 @@ from preflab.settings.online_dpo import OnlineDpoSettings
 from preflab.training.freed_memory import give_back
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.processes import own_share, sum_over_processes
+from preflab.training.prompt_sharing import micro_batches
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
 from preflab.training.transfers import to_device
@@ -99,14 +100,17 @@ def collect(run: OnlineDpoRun, step: int) -> Rollouts:
     run.sampler.sync(run.num_updates)
     rollouts = group_source(run).draw(chosen, *((step, group) for group in groups))
     first = first_micro_batches(run, _group_lengths(run, rollouts), step)
+    budget, everything = settings.optimiser.tokens_per_micro_batch, range(len(rollouts))
+    whole = micro_batches(rollouts.sequences, everything, budget, run.sharing)
     return ask_policy_and_reference(
         run.trunk,
         rollouts,
         temperature=settings.decoding.temperature,
-        tokens_per_batch=settings.optimiser.tokens_per_micro_batch,
+        tokens_per_batch=budget,
         exact=run.sampler.exact,
         entropy=settings.num_kept_rollouts > 0,
-        parts=None if first is None else [_rows_of(run, part) for part in first],
+        parts=whole if first is None else [_rows_of(run, part) for part in first],
+        collate=run.batch,
     )
 
 
@@ -178,7 +182,7 @@ def pair_loss(
     """DPO's loss on all pairs of some groups, divided by `num_pairs`; each completion passes through the model once."""
     settings, num = run.settings, run.settings.num_completions_per_prompt
     rows = _rows_of(run, groups)
-    tokens = run.trunk.collate([rollouts.sequences[i] for i in rows])
+    tokens = run.batch([rollouts.sequences[i] for i in rows])
     mask = tokens.completion_mask
     width, device = mask.shape[1], mask.device
     old_logps, all_ref_logps = (to_device(t[rows, :width], device) for t in (rollouts.old_logps, rollouts.ref_logps))
@@ -233,8 +237,11 @@ def _rows_of_pairs(num_groups: int, num_completions: int) -> tuple[list[int], li
 
 
 def _group_lengths(run: OnlineDpoRun, rollouts: Rollouts) -> list[int]:
-    """Padded size of each group in tokens: K × its longest row."""
-    num = run.settings.num_completions_per_prompt
+    """Padded size of each group in tokens: the number of its rows × the longest."""
+    num, sharing = run.settings.num_completions_per_prompt, run.sharing
+    if sharing is not None:
+        groups = [rollouts.sequences[start : start + num] for start in range(0, len(rollouts), num)]
+        return [num_rows * longest for num_rows, longest in map(sharing.size, groups)]
     return (torch.tensor(rollouts.lengths).view(-1, num).amax(1) * num).tolist()
 
 
