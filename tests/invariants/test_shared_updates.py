@@ -197,3 +197,22 @@ def test_which_models_share() -> None:
     assert find_sharing(reward, "reward", **wanted) == PromptSharing(40, 0)
     reward.pooling = "mean"
     assert find_sharing(reward, "reward", **wanted) is None, "the mean over a row is no score of one completion"
+
+
+@pytest.mark.parametrize("loop", ["grpo", "online_dpo"])
+def test_first_ratio_is_one_in_half_precision(loop: str, tmp_path: Path) -> None:
+    """π_old is computed in the shared rows of the update, so it is rounded in the same way."""
+    torch.manual_seed(0)
+    roles: Any = ("policy", "reference")
+    made = tiny_trunk(roles, lora=LORA, model=tiny_model("llama"), sharpen=1.0, precision="bfloat16")
+    make: Any = tiny_grpo if loop == "grpo" else tiny_online_dpo
+    run = make(tmp_path, made, lambda ids: float(ids[0] % 5), num_epochs=1, num_minibatches=1)
+    run.sharing = PromptSharing(13, 0)
+    run.sampler.exact = False
+    module: Any = grpo if loop == "grpo" else online_dpo
+    rollouts = module.collect(run, 0)
+    scores = module.score(run, rollouts)[0]
+    learned = grpo.advantages(run, rollouts, scores, 0.1) if loop == "grpo" else online_dpo.label(run, scores, 0)
+    descent = torch.optim.SGD([p for _, p in made.parameters_of("policy")], lr=1.0)
+    metrics = module.update(run, made, descent, rollouts, learned, 0, *((0.1,) if loop == "grpo" else ()))
+    assert metrics["ratio/first_deviation"] == 0
