@@ -26,7 +26,7 @@ from preflab.models.compiled_blocks import CompiledBlocks
 from preflab.models.dropout import switch_dropout_off
 from preflab.models.families import at_tokens
 from preflab.models.four_bit import quantise_base
-from preflab.models.half_adapters import sum_before_rounding
+from preflab.models.half_adapters import needs_own_layers, sum_before_rounding
 from preflab.models.heads import ScalarHead
 from preflab.models.kinds import check_same_family, family_of
 from preflab.models.logit_path import head_of, plain_statistics, why_not_chunked
@@ -152,7 +152,7 @@ class Trunk(nn.Module):
             lora = lora or self.lora
             self.targets[role] = targets or self._find_targets(lora)
             add_adapter(self.model, role, lora, seed, self.targets[role])
-            if self.autocast_dtype is not None:
+            if needs_own_layers(self.autocast_dtype):
                 sum_before_rounding(self.model)
             self.switch.refresh()
         if role in HEADED:
@@ -241,6 +241,7 @@ class Trunk(nn.Module):
         entropy_gradient: bool = True,
         exact_kl: bool = False,
         loss: TokenLoss | None = None,
+        whole_loss: bool = False,
         policy_states: Tensor | None = None,
     ) -> dict[str, RoleOutput]:
         """Compute each role's output for the completions of a batch.
@@ -253,7 +254,8 @@ class Trunk(nn.Module):
             entropy_gradient: whether a loss will contain the entropy; False saves memory and a matrix product.
             exact_kl: whether to compute the exact KL(policy ‖ reference) per position, which evaluates the reference.
             loss: a loss of the policy's statistics, computed while the logits are in memory. It is called for each
-                chunk; its slices index completion tokens row by row, in the order of `tensor[batch.completion_mask]`.
+                chunk; its slices index completion tokens row by row, in the order of `batch.of_tokens`.
+            whole_loss: whether the loss needs all tokens of the batch at once; it is then called once.
             policy_states: (N, H) the policy's states before the completion tokens, if the sampler kept them. They
                 replace the policy's forward pass and carry no gradient. Ignored if the model's own logits are needed.
         """
@@ -266,15 +268,16 @@ class Trunk(nn.Module):
                 entropy=entropy,
                 entropy_gradient=entropy_gradient,
                 loss=loss if "policy" in roles else None,
+                whole_loss=whole_loss,
             )
             outputs |= self._language(batch, "policy" in roles, with_reference, statistics, policy_states)
         if "value" in roles:
-            hidden, head, mask = self._hidden(batch, "value"), self.head("value"), batch.completion_mask
+            hidden, head = self._hidden(batch, "value"), self.head("value")
             before_tokens = at_tokens(hidden, batch).float()
             last_values = head(hidden[batch.last_places].float())
             of_tokens = cast(Any, self.heads["q"]).outputs(before_tokens, batch) if "q" in self.heads else {}
             outputs["value"] = RoleOutput(
-                values=spread(head(before_tokens), mask), last_values=last_values, **of_tokens
+                values=spread(head(before_tokens), batch), last_values=last_values, **of_tokens
             )
         if "reward" in roles:
             outputs["reward"] = RoleOutput(rewards=self.head("reward")(self.pooled(batch)))
@@ -302,26 +305,26 @@ class Trunk(nn.Module):
 
         `known` holds the policy's states if the sampler kept them; they replace the policy's forward pass.
         """
-        mask, targets = batch.completion_mask, batch.completion_ids[batch.completion_mask]
+        targets = batch.of_tokens(batch.completion_ids)
         if self.vocabulary is not None:
-            self.vocabulary.check(targets, num_embedding_rows(self.model))
+            self.vocabulary.check(batch.largest_id, num_embedding_rows(self.model))
         reference = None
         if with_reference:
             with torch.no_grad():
                 reference = self.token_states(batch, "reference")
         if not with_policy:
             _, stats = statistics(reference, targets, "reference", None)
-            return {"reference": RoleOutput(logps=spread(stats.logps, mask), entropy=spread(stats.entropy, mask))}
+            return {"reference": RoleOutput(logps=spread(stats.logps, batch), entropy=spread(stats.entropy, batch))}
         known = None if self.plain_because else known
         states = self.token_states(batch, "policy") if known is None else known.to(targets.device)
         loss, stats = statistics(states, targets, "policy", reference, batch.kept)
         policy = RoleOutput(
-            logps=spread(stats.logps, mask),
-            entropy=spread(stats.entropy, mask),
-            kl=spread(stats.kl, mask) if with_reference else None,
+            logps=spread(stats.logps, batch),
+            entropy=spread(stats.entropy, batch),
+            kl=spread(stats.kl, batch) if with_reference else None,
             loss=loss,
         )
-        reference_said = {"reference": RoleOutput(logps=spread(stats.ref_logps, mask))} if with_reference else {}
+        reference_said = {"reference": RoleOutput(logps=spread(stats.ref_logps, batch))} if with_reference else {}
         return {"policy": policy, **reference_said}
 
     def _statistics(
@@ -336,6 +339,7 @@ class Trunk(nn.Module):
         entropy: bool,
         entropy_gradient: bool,
         loss: TokenLoss | None,
+        whole_loss: bool,
     ) -> tuple[Tensor | None, TokenStatistics]:
         if self.plain_because:
             plain = plain_statistics(
@@ -354,7 +358,7 @@ class Trunk(nn.Module):
         }
         if loss is None:
             return None, token_statistics(states, head, targets, **wanted)
-        return token_loss(states, head, targets, loss=loss, **wanted)
+        return token_loss(states, head, targets, loss=loss, whole=whole_loss, **wanted)
 
     def token_states(self, batch: TokenBatch, role: Role) -> Tensor:
         """(N, H) hidden states before the completion tokens, or (N, n) logits if the model's own logits are needed.

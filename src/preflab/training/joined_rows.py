@@ -45,7 +45,7 @@ class JoinedRows(TokenBatch):
     @property
     def token_rows(self) -> torch.Tensor:
         """(N,) row of each completion token."""
-        return self.completion_mask.nonzero()[:, 0]
+        return self.token_sequences
 
     def model_inputs(self, dtype: torch.dtype) -> dict[str, Any]:
         """Only the token ids, because right padding needs no mask in a decoder."""
