@@ -97,11 +97,7 @@ class Expected:
     because: str
 
 
-# What waits in one pass of a decoder over right-padded rows, in the update:
-POLICY_PASS = 4  # targets by mask, `nonzero` rows, places by mask, and transformers' look for packed rows
-SHARED_PASS = POLICY_PASS - 1  # rows of several completions bring their own mask, so transformers does not look
-VALUE_PASS = POLICY_PASS - 1  # no targets
-REWARD_PASS = 1  # transformers' look for packed rows; the last places are known
+NO_WAIT = "places are made with the batch, transformers is told its mask, statistics are read once per step"
 
 
 def _sampling(world: str) -> list[Expected]:
@@ -141,7 +137,7 @@ def _one_step(world: str, phase: str = "other") -> list[Expected]:
     return [Expected(world, f"optimiser steps, {phase}", lambda s: 1, "one minibatch, one pass")]
 
 
-def _sft(world: str, passes: int) -> list[Expected]:
+def _sft(world: str) -> list[Expected]:
     return [
         Expected(
             world,
@@ -152,14 +148,14 @@ def _sft(world: str, passes: int) -> list[Expected]:
         Expected(
             world,
             "head rows, update",
-            lambda s: passes * s.demonstrated,
-            "completion tokens only" + _twice(passes),
+            lambda s: s.demonstrated,
+            "completion tokens only",
         ),
         *_one_step(world),
     ]
 
 
-def _dpo(world: str, passes: int) -> list[Expected]:
+def _dpo(world: str) -> list[Expected]:
     return [
         Expected(
             world,
@@ -174,12 +170,17 @@ def _dpo(world: str, passes: int) -> list[Expected]:
             lambda s: len(s.joined) * s.joined[0],
             "both completions of a pair in one row with their prompt, padded to the longest row",
         ),
-        Expected(world, "head rows, update", lambda s: passes * s.compared, "completion tokens only" + _twice(passes)),
+        Expected(
+            world,
+            "head rows, update",
+            lambda s: s.compared,
+            "completion tokens only; their gradient is taken in the same chunk",
+        ),
         *_one_step(world),
     ]
 
 
-def _on_policy(world: str, *, roles: int, scorers: int, passes: int) -> list[Expected]:
+def _on_policy(world: str, *, roles: int, scorers: int) -> list[Expected]:
     """Decoders: `roles` evaluated besides the policy, whose states the sampler kept, and `scorers` reward roles."""
     rows = [
         *_sampling(world),
@@ -193,7 +194,7 @@ def _on_policy(world: str, *, roles: int, scorers: int, passes: int) -> list[Exp
     ]
     if scorers:
         rows.append(Expected(world, "trunk tokens, scoring", lambda s: scorers * s.B * s.L, "the reward role, once"))
-    return [*rows, *_update(world, lambda s: s.L, scorers + 1, passes)]
+    return [*rows, *_update(world, lambda s: s.L, scorers + 1)]
 
 
 def _encoder_decoder_grpo(world: str, encoded: dict[str, Formula], because: str) -> list[Expected]:
@@ -207,11 +208,11 @@ def _encoder_decoder_grpo(world: str, encoded: dict[str, Formula], because: str)
         ),
         Expected(world, "head rows, rollouts", lambda s: 2 * s.N, "policy and reference, completion tokens only"),
         *(Expected(world, f"prompts encoded, {phase}", formula, because) for phase, formula in encoded.items()),
-        *_update(world, lambda s: 1 + s.T, 1, 1),
+        *_update(world, lambda s: 1 + s.T, 1),
     ]
 
 
-def _update(world: str, width: Formula, learning: int, passes: int) -> list[Expected]:
+def _update(world: str, width: Formula, learning: int) -> list[Expected]:
     return [
         Expected(
             world,
@@ -219,13 +220,9 @@ def _update(world: str, width: Formula, learning: int, passes: int) -> list[Expe
             lambda s: learning * s.B * width(s),
             "each learning role reads all rows once, in one micro-batch",
         ),
-        Expected(world, "head rows, update", lambda s: passes * s.N, "the policy's completion tokens" + _twice(passes)),
+        Expected(world, "head rows, update", lambda s: s.N, "the policy's completion tokens"),
         *_one_step(world, "update"),
     ]
-
-
-def _twice(passes: int) -> str:
-    return "" if passes == 1 else "; the backward pass computes the logits again, since the head learns"
 
 
 def _waits(world: str, formula: Formula, because: str, trunk_tokens: Formula) -> list[Expected]:
@@ -245,14 +242,14 @@ EVERY = [
     *_waits_per_8_tokens(
         "sampling, encoder–decoder", lambda s: 8 * 3, "as a decoder's; and how many rows the largest prompt group has"
     ),
-    *_sft("SFT, LoRA", passes=1),
+    *_sft("SFT, LoRA"),
     *_waits(
         "SFT, LoRA",
-        lambda s: POLICY_PASS,
-        "the pass; the loss is read once per step",
+        lambda s: 0,
+        NO_WAIT,
         lambda s: 2 * (s.demonstrations[0] + s.demonstrations[2]),
     ),
-    *_sft("SFT, full", passes=2),
+    *_sft("SFT, full"),
     Expected(
         "reward, LoRA",
         "trunk tokens, update",
@@ -260,32 +257,31 @@ EVERY = [
         "every completion once, padded to the longest",
     ),
     *_one_step("reward, LoRA"),
-    *_waits("reward, LoRA", lambda s: REWARD_PASS + 1, "the pass; which pairs are decided", lambda s: 2 * sum(s.sides)),
-    *_dpo("DPO, LoRA", passes=1),
+    *_waits("reward, LoRA", lambda s: 0, NO_WAIT, lambda s: 2 * sum(s.sides)),
+    *_dpo("DPO, LoRA"),
     *_waits(
         "DPO, LoRA",
-        lambda s: SHARED_PASS + 2 + 8 + 6,
-        "the pass; the total and one term of the loss; 8 statistics are read, 6 of them select with a mask",
+        lambda s: 0,
+        NO_WAIT,
         lambda s: sum(s.joined),
     ),
-    *_dpo("DPO, full", passes=2),
-    *_on_policy("PPO, LoRA", roles=2, scorers=1, passes=1),
+    *_dpo("DPO, full"),
+    *_on_policy("PPO, LoRA", roles=2, scorers=1),
     *_waits(
         "PPO, LoRA",
-        lambda s: (POLICY_PASS + 2 + 1 + 5 + 1) + (VALUE_PASS + 2 + 1),
-        "policy: the pass, old logps and advantages by mask, the ratio, 5 statistics, the loss; "
-        "value: the pass, 2 statistics, the loss",
+        lambda s: 0,
+        NO_WAIT,
         lambda s: 2 * s.K * sum(p + s.T for p in s.batch.prompts),
     ),
-    *_on_policy("PPO, full", roles=2, scorers=1, passes=1),
-    *_on_policy("GRPO, LoRA", roles=1, scorers=0, passes=1),
+    *_on_policy("PPO, full", roles=2, scorers=1),
+    *_on_policy("GRPO, LoRA", roles=1, scorers=0),
     *_waits(
         "GRPO, LoRA",
-        lambda s: POLICY_PASS + 1 + 5 + 1,
-        "the pass, the ratio, 5 statistics, the loss",
+        lambda s: 0,
+        NO_WAIT,
         lambda s: s.K * sum(p + s.T for p in s.batch.prompts),
     ),
-    *_on_policy("GRPO, full", roles=1, scorers=0, passes=2),
+    *_on_policy("GRPO, full", roles=1, scorers=0),
     *_encoder_decoder_grpo(
         "GRPO, encoder–decoder, LoRA on the decoder",
         {"sampling": lambda s: s.U},

@@ -68,7 +68,7 @@ def test_main_exits_with_1_if_a_number_differs(
     monkeypatch.setattr("sys.argv", ["smoke.py"])
     assert smoke.main() == 1
     printed = capsys.readouterr()
-    assert "GRPO, full: head rows, update: 0, expected 96" in printed.out
+    assert "GRPO, full: head rows, update: 0, expected 48" in printed.out
     assert "change the formula" in printed.err
 
 
