@@ -66,7 +66,8 @@ class TokenBatch(ABC):
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
-        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return type(self)(**{name: v.to(device) if isinstance(v, torch.Tensor) else v for name, v in values.items()})
 
 
 Collate = Callable[[Sequence[TokenSequence]], TokenBatch]
