@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,10 +22,10 @@ from preflab.models.ordinary_ids import ordinary_ids
 from preflab.models.precision import autocast
 from preflab.models.rotary import RowLengths
 from preflab.models.varlen import packed_attention, recorded_windows, why_no_kernel
+from preflab.settings.recipe import PackingName
 from preflab.training.batches import TokenBatch, TokenSequence
 from preflab.training.unpadded_rows import UnpaddedRows, join_unpadded
 
-PackingName = Literal["auto", "on", "off"]
 Ask = Callable[[Any, dict[str, Any]], Tensor]
 logger = logging.getLogger(__name__)
 

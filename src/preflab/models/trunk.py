@@ -27,7 +27,7 @@ from preflab.models.half_adapters import sum_before_rounding
 from preflab.models.heads import ScalarHead
 from preflab.models.kinds import check_same_family, family_of
 from preflab.models.logit_path import head_of, plain_statistics, why_not_chunked
-from preflab.models.packing import PackingName, RowLayout, may_pack
+from preflab.models.packing import RowLayout, may_pack
 from preflab.models.precision import HALF, autocast, half_precision, round_frozen
 from preflab.models.role_output import RoleOutput, spread
 from preflab.models.roles import RoleSwitch
@@ -36,6 +36,7 @@ from preflab.models.text_model import freeze_towers
 from preflab.models.varlen import attention_for
 from preflab.models.vocabulary import fitting_vocabulary, num_embedding_rows
 from preflab.settings.learning import LoraSettings
+from preflab.settings.recipe import PackingName
 from preflab.training.batches import TokenBatch, TokenSequence
 
 Role = Literal["policy", "reference", "value", "reward"]

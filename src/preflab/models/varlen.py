@@ -103,7 +103,7 @@ def _using(configs: tuple[Any, ...]) -> Iterator[None]:
 
 
 @functools.cache
-def find_kernel() -> Callable[..., Tensor] | str:
+def find_kernel() -> Callable[..., Any] | str:
     """The kernel of this torch, or the reason why there is none that preflab can call."""
     try:
         from torch.nn.attention.varlen import varlen_attn
@@ -179,8 +179,11 @@ def _by_kernel(
     dtype = query.dtype if query.dtype in HALF else torch.get_autocast_dtype("cuda")
     q, k, v = (states[0].transpose(0, 1).to(dtype) for states in (query, key, value))
     window_size = (-1 if window is None else window - 1, 0 if causal else -1)
-    extent = cumulative, cumulative, longest, longest
-    return kernel(q, k, v, *extent, scale=scale, window_size=window_size, enable_gqa=q.shape[1] != k.shape[1])[None]
+    gqa = q.shape[1] != k.shape[1]
+    out: Tensor = kernel(
+        q, k, v, cumulative, cumulative, longest, longest, scale=scale, window_size=window_size, enable_gqa=gqa
+    )
+    return out[None]
 
 
 def _by_loop(
@@ -217,7 +220,7 @@ def _window(length: int, window: int, device: torch.device) -> Tensor:
 
 def _no_mask(*args: Any, local_size: int | None = None, **further: Any) -> None:
     """In place of a mask. transformers passes the size of a window, or of a chunk, as `local_size`."""
-    if local_size is not None and (record := _record.get()) is not None:
+    if local_size and (record := _record.get()) is not None:
         record.of_masks.add(local_size)
 
 

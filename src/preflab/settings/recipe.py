@@ -28,6 +28,8 @@ from preflab.settings.text_classifier import TextClassifierSettings
 
 EngineName = Literal["transformers"]
 """Engines of `sampling.engines.ENGINES`."""
+PackingName = Literal["auto", "on", "off"]
+"""Choices of `models.packing`."""
 
 STAGE_SETTINGS: dict[str, type[StageSettings]] = {
     "tiny": TinySettings,
@@ -139,7 +141,7 @@ class DataSettings(Settings):
 
 
 class DeviceSettings(Settings):
-    """The device that stages compute on: threads, precision, engine."""
+    """The device that stages compute on: threads, precision, engine, packing."""
 
     threads: int = setting(1, "CPU threads that torch uses.", "choice: equal results in every run", ge=1, le=4096)
     precision: Literal["float32", "bfloat16", "float16", "auto"] = setting(
@@ -152,6 +154,14 @@ class DeviceSettings(Settings):
         "transformers",
         "Engine that samples completions; `transformers`: preflab's own decode loop with the trained model itself.",
         "choice: no second copy of the weights",
+    )
+    packing: PackingName = setting(
+        "auto",
+        "Whether learning passes join their sequences without padding, by variable-length attention; `auto`: on a CUDA "
+        "device in half precision; `on` uses a slower stand-in on a CPU. A model that gives other numbers packed keeps "
+        "its padding, and a line says why.",
+        "choice: padding is cheap on a CPU; the results are the same up to rounding",
+        counts="never",
     )
 
 

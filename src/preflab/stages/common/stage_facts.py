@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from preflab.stages.base import StageContext
 
 if TYPE_CHECKING:
-    from preflab.settings.recipe import EngineName
+    from preflab.settings.recipe import EngineName, PackingName
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class StageFacts:
     precision: str
     """The precision of computations: `float32`, `bfloat16` or `float16`."""
     engine: EngineName
+    packing: PackingName
 
     @classmethod
     def of(cls, ctx: StageContext) -> StageFacts:
         """The facts in a context, with `device.precision` resolved for this machine."""
-        return cls(ctx.name, ctx.seed, ctx.folder, ctx.precision, ctx.device.engine)
+        return cls(ctx.name, ctx.seed, ctx.folder, ctx.precision, ctx.device.engine, ctx.device.packing)
