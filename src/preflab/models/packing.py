@@ -80,13 +80,14 @@ class RowLayout:
         if self.choice == "off" or (self.choice == "auto" and device.type != "cuda"):
             return False
         if device.type not in self._decided:
-            why = self._why_not(device)
+            why = self.why_not(device)
             self._decided[device.type] = why is None
             if why is not None:
                 logger.warning("%s: learning passes keep their padding: %s", type(self.models[0]).__name__, why)
         return self._decided[device.type]
 
-    def _why_not(self, device: torch.device) -> str | None:
+    def why_not(self, device: torch.device) -> str | None:
+        """None if packed passes on this device give the models' numbers, else the reason why they do not."""
         if device.type == "cuda" and (why := why_no_kernel(device, self.half or self.models[0].dtype)) is not None:
             return why
         with autocast(self.half, device):
@@ -145,7 +146,8 @@ def why_not_packed(family: Family, model: Any, ask: Ask, *, half: bool = False) 
 def _sequences(model: Any, seed: int) -> list[TokenSequence]:
     ids = torch.tensor(ordinary_ids(model.config))
     generator = torch.Generator().manual_seed(seed)
-    most = context_length(model.config) or max(LENGTHS)
+    context = context_length(model.config) or 0
+    most = context if context > 0 else max(LENGTHS)
     rows = [ids[torch.randint(len(ids), (min(length, most),), generator=generator)].tolist() for length in LENGTHS]
     return [TokenSequence(tuple(row[:1]), tuple(row[1:])) for row in rows]
 

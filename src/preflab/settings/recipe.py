@@ -158,11 +158,17 @@ class DeviceSettings(Settings):
     packing: PackingName = setting(
         "auto",
         "Whether learning passes join their sequences without padding, by variable-length attention; `auto`: on a CUDA "
-        "device in half precision; `on` uses a slower stand-in on a CPU. A model that gives other numbers packed keeps "
-        "its padding, and a line says why.",
-        "choice: padding is cheap on a CPU; the results are the same up to rounding",
+        "device in half precision; `on`: also on a CPU, by a loop over sequences. A model that gives other numbers "
+        "packed keeps its padding, and a line says why.",
+        "measured: the loop is slower on short rows; the results are the same up to rounding",
         counts="never",
     )
+
+    @field_validator("packing", mode="before")
+    @classmethod
+    def _on_and_off_are_words(cls, packing: Any) -> Any:
+        """YAML reads the words `on` and `off` as true and false."""
+        return {True: "on", False: "off"}[packing] if isinstance(packing, bool) else packing
 
 
 class RoundsSettings(Settings):
