@@ -126,6 +126,7 @@ def test_numbers_and_gradients_of_all_roles_equal_padded_ones(
     assert relative(packed_gradient, gradient) <= 1e-6
 
 
+@pytest.mark.filterwarnings("ignore:Casting complex values to real")  # of Llama 4's tower, which text does not reach
 @pytest.mark.parametrize("kind", tiers((), [*DECODERS, *MIXTURES, *RECURRENT, *SEEING]))
 def test_every_architecture_gives_its_padded_numbers(kind: str) -> None:
     """Packed where the trial allows it, else padded. Gemma 4 does not scale its scores down, which magnifies rounding.
