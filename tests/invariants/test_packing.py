@@ -306,6 +306,7 @@ def flash(query: Tensor, key: Tensor, value: Tensor, *extent: Any, **options: An
     cumulative, again, longest, longest_key = extent
     assert torch.equal(cumulative, again)
     assert longest == longest_key == int(cumulative.diff().max())
+    assert query.shape[-1] == key.shape[-1] == value.shape[-1], "the kernel has one width"
     left, right = options["window_size"]
     assert options["enable_gqa"] == (query.shape[1] != key.shape[1])
     places = torch.arange(len(query))
@@ -320,16 +321,21 @@ def flash(query: Tensor, key: Tensor, value: Tensor, *extent: Any, **options: An
     return torch.einsum("hqk,khd->qhd", weights, value.float()).to(query.dtype)
 
 
-@pytest.mark.parametrize(("causal", "window"), [(True, None), (True, 1), (True, 3), (False, None)])
+@pytest.mark.parametrize(
+    ("causal", "window", "width", "scale"),
+    [(True, None, 8, 0.3), (True, 1, 8, 0.3), (True, 3, 8, None), (False, None, 8, 0.3), (True, None, 6, None),
+     (True, None, 16, None)],
+)  # fmt: skip
 def test_the_kernel_is_asked_for_what_the_stand_in_computes(
-    causal: bool, window: int | None, monkeypatch: pytest.MonkeyPatch
+    causal: bool, window: int | None, width: int, scale: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(varlen, "find_kernel", lambda: flash)
-    query, key, value = (torch.randn(1, heads, 51, 8).bfloat16() for heads in (4, 2, 2))
+    query, key = (torch.randn(1, heads, 51, 8).bfloat16() for heads in (4, 2))
+    value = torch.randn(1, 2, 51, width).bfloat16()
     cumulative = join_unpadded(sequences()).cumulative
-    asked = (query, key, value, cumulative, 19, 0.3, causal, window)
+    asked = (query, key, value, cumulative, 19, scale, causal, window)
     kernel, loop = varlen._by_kernel(*asked), varlen._by_loop(*(each.float() for each in asked[:3]), *asked[3:])
-    assert kernel.shape == loop.shape == (1, 51, 4, 8)
+    assert kernel.shape == loop.shape == (1, 51, 4, width)
     torch.testing.assert_close(kernel.float(), loop, atol=2**-7, rtol=2**-7)
     if window == 1:
         expected = value.float().repeat_interleave(2, 1).transpose(1, 2)

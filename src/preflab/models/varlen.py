@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from preflab.models.precision import HALF
@@ -172,18 +172,25 @@ def _by_kernel(
     causal: bool,
     window: int | None,
 ) -> Tensor:
-    """By one kernel for all sequences. A window of w tokens is the token itself and w − 1 to its left."""
+    """By one kernel for all sequences. A window of w tokens is the token itself and w − 1 to its left.
+
+    The kernel has one width of heads. Narrower ones, such as the values of latent attention, get zeros, which change
+    neither scores nor other columns; the scale is that of the narrow query.
+    """
     kernel = find_kernel()
     if isinstance(kernel, str):
         raise ValueError(kernel)
     dtype = query.dtype if query.dtype in HALF else torch.get_autocast_dtype("cuda")
-    q, k, v = (states[0].transpose(0, 1).to(dtype) for states in (query, key, value))
+    width = max(query.shape[-1], value.shape[-1])
+    narrow = (states[0].transpose(0, 1).to(dtype) for states in (query, key, value))
+    q, k, v = (states if states.shape[-1] == width else pad(states, (0, width - states.shape[-1])) for states in narrow)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
     window_size = (-1 if window is None else window - 1, 0 if causal else -1)
     gqa = q.shape[1] != k.shape[1]
     out: Tensor = kernel(
         q, k, v, cumulative, cumulative, longest, longest, scale=scale, window_size=window_size, enable_gqa=gqa
     )
-    return out[None]
+    return out[None, :, :, : value.shape[-1]]
 
 
 def _by_loop(
