@@ -121,8 +121,8 @@ class Encoder:
         return join_rows(sequences, pad_id)
 
     def inputs(self, batch: TokenBatch, dtype: torch.dtype) -> dict[str, Any]:
-        """The tokens, and the mask of real tokens."""
-        return {**batch.model_inputs(dtype), "attention_mask": batch.state_mask.long()}
+        """The tokens, and the mask of real tokens; an unpadded row has none."""
+        return {"attention_mask": batch.state_mask.long(), **batch.model_inputs(dtype)}
 
     def states(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """(rows, L, H) last hidden states of the encoder."""

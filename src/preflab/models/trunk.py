@@ -30,13 +30,16 @@ from preflab.models.half_adapters import needs_own_layers, sum_before_rounding
 from preflab.models.heads import ScalarHead
 from preflab.models.kinds import check_same_family, family_of
 from preflab.models.logit_path import head_of, plain_statistics, why_not_chunked
+from preflab.models.packing import RowLayout, may_pack
 from preflab.models.precision import HALF, autocast, half_precision, round_frozen
 from preflab.models.role_output import RoleOutput, spread
 from preflab.models.roles import RoleSwitch
 from preflab.models.rotary import RowLengths
 from preflab.models.text_model import freeze_towers
+from preflab.models.varlen import attention_for
 from preflab.models.vocabulary import fitting_vocabulary, num_embedding_rows
 from preflab.settings.learning import LoraSettings
+from preflab.settings.recipe import PackingName
 from preflab.training.batches import TokenBatch, TokenSequence
 from preflab.training.kept_tokens import KeptTokens
 
@@ -61,6 +64,7 @@ class Trunk(nn.Module):
         targets: the layers and weights of a saved adapter; None: those that `lora.target_modules` selects.
         compute: the precision of every role's passes; None or float32: the type of the weights. Half precision uses
             autocast, so trained weights have to be float32 (`models.precision`).
+        packing: whether sequences are joined without padding (`models.packing`).
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Trunk(nn.Module):
         reference: Any | None = None,
         targets: AdapterTargets | None = None,
         compute: str | torch.dtype | None = None,
+        packing: PackingName = "off",
     ) -> None:
         super().__init__()
         import_before_peft()
@@ -102,6 +107,8 @@ class Trunk(nn.Module):
             self.plain_because = self.plain_because or why_not_chunked(reference)
             self.models["reference"] = reference.requires_grad_(False)
         self.row_lengths = RowLengths(self.models.values())
+        half, plain = self.autocast_dtype, self.plain_because is not None
+        self.layout = RowLayout(self.family, self.models.values(), self.pad_id, packing, half, with_logits=plain)
         if self.autocast_dtype is not None and "reference" in self.models:
             round_frozen(self.models["reference"], self.autocast_dtype)
         if self.plain_because:
@@ -164,7 +171,8 @@ class Trunk(nn.Module):
         """H, measured by a forward pass: `hidden_size` in a configuration may be another width."""
         model: Any = self.models[role] if self.lora is None else self.model
         with torch.no_grad():
-            inputs = self.family.inputs(self.collate([TokenSequence((0, 1), (2, 3))]), model.dtype)
+            batch = self.family.collate([TokenSequence((0, 1), (2, 3))], self.pad_id).to(self.device)
+            inputs = self.family.inputs(batch, model.dtype)
             return int(self.family.states(model, inputs).shape[-1])
 
     def _find_targets(self, lora: LoraSettings) -> AdapterTargets:
@@ -196,12 +204,12 @@ class Trunk(nn.Module):
         return (self.autocast_dtype or self.model.dtype) in HALF
 
     def collate(self, sequences: Sequence[TokenSequence]) -> TokenBatch:
-        """A batch in the layout that the model's family reads, on the model's device.
+        """A batch on the model's device, packed or in the layout that the model's family reads.
 
         Raises:
             PreflabError: the family cannot read one of the sequences.
         """
-        return self.family.collate(sequences, self.pad_id).to(self.device)
+        return self.layout.collate(sequences, self.device, packs=may_pack(self.pooling, self.row_lengths))
 
     def language_model(self, role: Role) -> Any:
         """The model of a role. Call it inside `self.role(role)`, which activates its adapter and sets its precision."""
@@ -378,7 +386,7 @@ class Trunk(nn.Module):
     def _asked(self, batch: TokenBatch, role: Role, ask: Callable[[Any, dict[str, Any]], Tensor]) -> Tensor:
         """(rows, L, …) states or logits of a role's model; `ask` is the family's method that computes them."""
         model = self.language_model(role)
-        with self.role(role), self.blocks.passes():
+        with self.role(role), self.blocks.passes(), attention_for(model, batch):
             inputs = self.family.inputs(batch, self.autocast_dtype or model.dtype)
             return self._rows(batch, inputs, lambda chosen: ask(model, chosen))
 

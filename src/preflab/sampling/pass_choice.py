@@ -20,6 +20,7 @@ from preflab.models.encoder_decoders import EncoderDecoder
 from preflab.models.facts import context_length
 from preflab.models.families import Decoder, Family, token_logits
 from preflab.models.kinds import family_of
+from preflab.models.ordinary_ids import ordinary_ids
 from preflab.sampling.buckets import Buckets
 from preflab.sampling.encoder_decoder_pass import EncoderDecoderPass, ways_of_encoder_decoders
 from preflab.sampling.passes import CachedPass, OwnCachePass, Pass, PlainPass
@@ -120,13 +121,8 @@ def reproduces(way: Pass, model: PreTrainedModel) -> bool:
 
 
 def _random_ids(model: Any, longest: int) -> list[list[int]]:
-    """Four rows of random ids, without ids that the configuration uses for other purposes, such as an image token."""
-    special = {
-        value
-        for name, value in model.config.to_dict().items()
-        if name.endswith(("token_id", "token_index")) and isinstance(value, int)
-    }
-    ids = torch.tensor([i for i in range(model.config.get_text_config().vocab_size) if i not in special] or [0])
+    """Four rows of random ids."""
+    ids = torch.tensor(ordinary_ids(model.config))
     places = torch.randint(len(ids), (4, longest), generator=torch.Generator().manual_seed(0))
     return ids[places].tolist()
 

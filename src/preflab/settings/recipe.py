@@ -29,6 +29,8 @@ from preflab.settings.vllm import VllmSettings
 
 EngineName = Literal["transformers", "captured", "plain", "vllm"]
 """Engines of `sampling.engines.ENGINES`."""
+PackingName = Literal["auto", "on", "off"]
+"""Choices of `models.packing`."""
 
 STAGE_SETTINGS: dict[str, type[StageSettings]] = {
     "tiny": TinySettings,
@@ -140,7 +142,7 @@ class DataSettings(Settings):
 
 
 class DeviceSettings(Settings):
-    """The device that stages compute on: threads, precision, engine."""
+    """The device that stages compute on: threads, precision, engine, packing."""
 
     threads: int = setting(1, "CPU threads that torch uses.", "choice: equal results in every run", ge=1, le=4096)
     precision: Literal["float32", "bfloat16", "float16", "auto"] = setting(
@@ -157,6 +159,20 @@ class DeviceSettings(Settings):
         "choice: no second copy of the weights",
     )
     vllm: VllmSettings = setting(VllmSettings(), "The server of the engine `vllm`.", "see its own settings")
+    packing: PackingName = setting(
+        "auto",
+        "Whether learning passes join their sequences without padding, by variable-length attention; `auto`: on a CUDA "
+        "device in half precision; `on`: also on a CPU, by a loop over sequences. A model that gives other numbers "
+        "packed keeps its padding, and a line says why.",
+        "measured: the loop is slower on short rows; the results are the same up to rounding",
+        counts="never",
+    )
+
+    @field_validator("packing", mode="before")
+    @classmethod
+    def _on_and_off_are_words(cls, packing: Any) -> Any:
+        """YAML reads the words `on` and `off` as true and false."""
+        return {True: "on", False: "off"}[packing] if isinstance(packing, bool) else packing
 
 
 class RoundsSettings(Settings):

@@ -165,8 +165,8 @@ class _Base:
         kept = other is not None or settings.watch.num_samples > 0
         roles: tuple[Role, ...] = ("policy", "reference") if kept else ("policy",)
         facts, max_tokens = opened.facts, opened.limits(settings.max_tokens)
-        seed, compute = asked.stage.seed, asked.stage.precision
-        trunk = opened.trunk(roles, lora=settings.lora, seed=seed, reference=other, compute=compute)
+        seed, compute, packing = asked.stage.seed, asked.stage.precision, asked.stage.packing
+        trunk = opened.trunk(roles, lora=settings.lora, seed=seed, reference=other, compute=compute, packing=packing)
         encoder = Encoder(opened.tokenizer, True, 2**31, facts.stop_token_ids, opened.reads_prompts_apart)
         return cls(trunk, start_hash, reference, reference_hash, max_tokens, encoder)
 

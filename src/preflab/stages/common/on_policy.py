@@ -166,10 +166,11 @@ def _open_trunk(asked: Asked, roles: tuple[Role, ...]) -> tuple[Trunk, str]:
     from preflab.models.precision import weights_dtype
 
     lora, seed, precision = asked.settings.lora, asked.stage.seed, asked.stage.precision
+    packing = asked.stage.packing
     opened = open_language_model(asked.base, dtype=weights_dtype(precision, learns=lora is None))
     other = None if asked.reference is None else opened.another(asked.reference)
     base_hash = opened.base_hash()
-    trunk = opened.trunk(roles, lora=lora, seed=seed, reference=other, compute=precision)
+    trunk = opened.trunk(roles, lora=lora, seed=seed, reference=other, compute=precision, packing=packing)
     return trunk.to(asked.accelerator.device), base_hash
 
 
