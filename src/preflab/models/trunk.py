@@ -17,7 +17,6 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from preflab.errors import PreflabError
 from preflab.models.adapter_targets import AdapterTargets, find_targets
 from preflab.models.adapters import add_adapter
 from preflab.models.bitsandbytes_import import import_before_peft
@@ -388,26 +387,6 @@ class Trunk(nn.Module):
         model = self.language_model(role)
         with self.role(role), self.blocks.passes(), attention_for(model, batch):
             inputs = self.family.inputs(batch, self.autocast_dtype or model.dtype)
-            return self._rows(batch, inputs, lambda chosen: ask(model, chosen))
-
-    def _rows(self, batch: TokenBatch, inputs: dict[str, Any], call: Callable[[dict[str, Any]], Tensor]) -> Tensor:
-        """(rows, L, …) states or logits.
-
-        If rotary frequencies depend on row length and are not fixed, rows with other frequencies get separate passes.
-        """
-        if not self.row_lengths or self.row_lengths.longest is not None:
-            return call(inputs)
-        lengths = batch.lengths.tolist()
-        groups = self.row_lengths.groups(lengths)
-        if len(groups) > 1 and len(next(iter(inputs.values()))) != len(lengths):
-            raise PreflabError(
-                f"completions of {min(lengths)} to {max(lengths)} tokens share rows but need different frequencies",
-                "rotary frequencies fixed for the longest row",
-                "call trunk.row_lengths.fix(longest) first",
-            )
-        parts = []
-        for group in groups:
-            self.row_lengths.use(max(lengths[row] for row in group))
-            parts.append(call(inputs if len(groups) == 1 else {name: values[group] for name, values in inputs.items()}))
-        places = torch.tensor([row for group in groups for row in group], device=batch.lengths.device)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)[places.argsort()]
+            if not self.row_lengths or self.row_lengths.longest is not None:
+                return ask(model, inputs)
+            return self.row_lengths.in_groups(batch.lengths, inputs, lambda chosen: ask(model, chosen))
