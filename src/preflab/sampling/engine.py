@@ -104,7 +104,7 @@ class TransformersEngine:
         self.version = version
 
     def release(self) -> None:
-        """Do nothing: each call of `sample` frees its own cache."""
+        """Do nothing. The plain loop frees its cache after each call; fixed buffers are kept for the next one."""
 
     def sample(
         self,
