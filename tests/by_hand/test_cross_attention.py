@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from preflab.models import cross_attention
-from preflab.models.cross_attention import NAMES, PromptGroups, _additive, decoder_inputs, grouped_attention
+from preflab.models.cross_attention import NAMES, PromptGroups, additive_mask, decoder_inputs, grouped_attention
 
 ROWS = torch.tensor([1, 0, 1])
 
@@ -108,7 +108,7 @@ def test_groups_number_the_rows_of_each_prompt() -> None:
 
 
 def test_padding_gets_the_lowest_number_of_the_type() -> None:
-    mask = _additive(torch.tensor([[1, 0]]), torch.float16)
+    mask = additive_mask(torch.tensor([[1, 0]]), torch.float16)
     assert (mask.shape, mask.dtype) == ((1, 1, 1, 2), torch.float16)
     assert mask.flatten().tolist() == [0.0, -65504.0]
 
