@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ from preflab.models.prompt_sharing import why_not_shared
 from preflab.models.trunk import Trunk
 from preflab.settings.learning import LoraSettings
 from preflab.training.batches import TokenBatch, TokenSequence
-from preflab.training.joined_rows import join_rows
+from preflab.training.joined_rows import JoinedRows, join_rows
 from preflab.training.shared_prompts import PADDING, PROMPT, packed_rows, share_rows
 from tiny_models import VOCABULARY, tiny_model
 
@@ -35,6 +36,16 @@ def sequences(seed: int = 0) -> list[TokenSequence]:
         TokenSequence(second, ids(2)),
         TokenSequence(first, ids(3)),
     ]
+
+
+def test_shared_rows_keep_every_field_of_completions() -> None:
+    """What a batch knows about its completions does not depend on the rows, whatever fields there are."""
+    plain, shared = join_rows(sequences(), 0), share_rows(sequences(), 0, 100)
+    names = {field.name for field in fields(JoinedRows)} - {"input_ids"}
+    assert {"completion_ids", "completion_mask", "token_places", "largest_id"} < names
+    for name in names:
+        ours, theirs = getattr(shared, name), getattr(plain, name)
+        assert torch.equal(ours, theirs) if isinstance(theirs, Tensor) else ours == theirs
 
 
 def trunk_of(kind: str, lora: LoraSettings | None) -> Trunk:

@@ -208,7 +208,7 @@ def test_first_ratio_is_one_in_half_precision(loop: str, tmp_path: Path) -> None
     make: Any = tiny_grpo if loop == "grpo" else tiny_online_dpo
     run = make(tmp_path, made, lambda ids: float(ids[0] % 5), num_epochs=1, num_minibatches=1)
     run.sharing = PromptSharing(13, 0)
-    run.sampler.exact = False
+    assert not run.sampler.exact
     module: Any = grpo if loop == "grpo" else online_dpo
     rollouts = module.collect(run, 0)
     scores = module.score(run, rollouts)[0]

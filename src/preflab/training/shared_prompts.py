@@ -92,19 +92,8 @@ def share_rows(sequences: Sequence[TokenSequence], pad_id: int, longest_row: int
             rows[index], starts[index] = number, end
             ids = sequences[index].completion_ids
             end = _write(input_ids[number], position_ids[number], segments[number], end, ids, len(prompt), index)
-    return SharedRows(
-        input_ids=input_ids,
-        lengths=plain.lengths,
-        prompt_lengths=plain.prompt_lengths,
-        completion_ids=plain.completion_ids,
-        completion_mask=plain.completion_mask,
-        token_places=plain.token_places,
-        largest_id=plain.largest_id,
-        rows=rows,
-        starts=starts,
-        position_ids=position_ids,
-        segments=segments,
-    )
+    of_completions = {**vars(plain), "input_ids": input_ids}  # every other field has entries per completion
+    return SharedRows(**of_completions, rows=rows, starts=starts, position_ids=position_ids, segments=segments)
 
 
 def packed_rows(sequences: Sequence[TokenSequence], longest_row: int) -> list[list[int]]:
