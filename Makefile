@@ -23,10 +23,11 @@ export TOKENIZERS_PARALLELISM := false
 # Nothing here may reach for the network once it is installed.
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1 WANDB_MODE=disabled
 
-.PHONY: help install demo test slow every test-all mutants check format docs models bench clean
+.PHONY: help install demo test slow every test-all mutants check format docs models bench bench-smoke bench-gpu \
+  test-gpu clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 install: $(STAMP)  ## the virtual environment .venv with everything in it; more by EXTRAS=dev,examples,postgres
 	@for extra in $(subst $(comma), ,$(EXTRAS)); do \
@@ -62,8 +63,11 @@ slow: $(STAMP)  ## the slow tests alone
 every: $(STAMP)  ## the slow tests on every architecture, which take an hour
 	$(PYTEST) -m every $(ARGS)
 
-test-all: $(STAMP)  ## all tests
-	$(PYTEST) -m 'slow or every or not slow' $(ARGS)
+test-gpu: $(STAMP)  ## the tests on a GPU, one at a time
+	$(OFFLINE) $(BIN)/python -m pytest -n 0 -m gpu tests/gpu $(ARGS)
+
+test-all: $(STAMP)  ## all tests but those on a GPU
+	$(PYTEST) -m 'not gpu' $(ARGS)
 
 # PYTHONPATH: this checkout's modules, the tool's among them, whatever is installed.
 mutants: $(STAMP)  ## changes the source in 150 small ways and counts what the tests notice; ARGS="--num 150 --seed 0"
@@ -87,6 +91,12 @@ models: $(STAMP)  ## try a tiny model of every architecture and write docs/refer
 
 bench: $(STAMP)  ## timings against the peers (see benchmarks/README.md)
 	$(OFFLINE) $(BIN)/python benchmarks/peers.py $(ARGS)
+
+bench-smoke: $(STAMP)  ## operation counts of one step of every loop, compared with derived numbers
+	$(OFFLINE) $(BIN)/python benchmarks/smoke.py $(ARGS)
+
+bench-gpu: $(STAMP)  ## correctness and timings on a GPU; try it without: ARGS="--device cpu --model tiny"
+	$(OFFLINE) $(BIN)/python benchmarks/gpu.py $(ARGS)
 
 clean:  ## remove caches and build products (not .venv, not your runs)
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache

@@ -9,9 +9,17 @@ import gc
 import importlib.util
 import os
 import random
+import re
 import shutil
+import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+
+# `-m gpu` asks for a GPU; other tests do not see one. Processes of pytest-xdist are told by the environment.
+if any(before == "-m" and re.search(r"(?<!not )\bgpu\b", word) for before, word in pairwise(sys.argv)):
+    os.environ.setdefault("PREFLAB_TEST_DEVICE", "cuda")
+HIDDEN = {} if os.environ.get("PREFLAB_TEST_DEVICE", "").startswith("cuda") else {"CUDA_VISIBLE_DEVICES": ""}
 
 # Before torch, tokenizers or the Hub are imported by any test.
 for name, value in {
@@ -23,7 +31,7 @@ for name, value in {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "WANDB_MODE": "disabled",
-    "CUDA_VISIBLE_DEVICES": "",
+    **HIDDEN,
 }.items():
     os.environ.setdefault(name, value)
 

@@ -50,6 +50,7 @@ class PaperTrunk(nn.Module):
         entropy_gradient: bool = True,
         exact_kl: bool = False,
         loss: TokenLoss | None = None,
+        whole_loss: bool = False,
     ) -> dict[str, RoleOutput]:
         """As a real trunk answers: an entropy for logging has no gradient, a token loss is taken at once."""
         rows, mask = batch.input_ids[:, 0], batch.completion_mask

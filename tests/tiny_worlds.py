@@ -20,6 +20,7 @@ from preflab.records import Prompt
 from preflab.sampling.engine import TransformersEngine
 from preflab.settings.learning import LoraSettings
 from preflab.settings.ppo import PpoSettings
+from preflab.settings.recipe import PackingName
 from preflab.training.batches import TokenSequence
 from preflab.training.protocols import Scores, ScoringItem
 
@@ -57,15 +58,15 @@ def tiny_trunk(
     precision: str = "float32",
     model: Any = None,
     tokenizer: Any = None,
+    packing: PackingName = "off",
 ) -> Trunk:
     """A trunk on a tiny model whose distribution is clearly not uniform; None: a Llama."""
     model = tiny_llama(vocab_size, seed=seed) if model is None else model
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(sharpen)
     model.to(weights_dtype(precision, learns=lora is None))
-    return Trunk(
-        model, tokenizer or SimpleNamespace(pad_token_id=0), lora=lora, roles=roles, seed=seed, compute=precision
-    )
+    tokenizer = tokenizer or SimpleNamespace(pad_token_id=0)
+    return Trunk(model, tokenizer, lora=lora, roles=roles, seed=seed, compute=precision, packing=packing)
 
 
 def all_sequences(vocab_size: int = 4, num_tokens: int = 2) -> list[TokenSequence]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import accelerate
@@ -66,9 +67,9 @@ def test_metrics_begin_anew(tmp_path: Path) -> None:
 
 
 def test_accelerator_may_use_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accelerate, "Accelerator", lambda **settings: settings)
-    assert make_accelerator()["cpu"] is False
-    assert make_accelerator(cpu=True)["cpu"] is True
+    monkeypatch.setattr(accelerate, "Accelerator", lambda **settings: SimpleNamespace(num_processes=1, **settings))
+    assert make_accelerator().cpu is False
+    assert make_accelerator(cpu=True).cpu is True
 
 
 def test_values_of_two_groups_are_means_and_not_shares() -> None:

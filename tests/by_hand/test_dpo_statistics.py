@@ -14,6 +14,7 @@ from preflab.models.trunk import RoleOutput
 from preflab.policy.dpo_groups import Weights
 from preflab.policy.dpo_losses import ImplicitReward, Learned
 from preflab.policy.dpo_statistics import added, figures, reduced, sample_statistics, statistics
+from preflab.policy.step_statistics import read_statistics
 from preflab.training.batches import TokenSequence
 from preflab.training.joined_rows import JoinedRows, join_rows
 from preflab.training.processes import make_accelerator
@@ -63,7 +64,7 @@ def test_verdicts_count_on_their_side_of_the_kl() -> None:
 def test_pairs_and_verdicts_of_one_step_add_up() -> None:
     # A pair of 3 over 1 and a tie of rewards (half right); one good verdict at 2, two bad ones at −1 and −3.
     step = learned([1.0, 1.0], side(3, 2), side(1, 2), [1.0, 0.0, 0.0], side(2, -1, -3))
-    sums = statistics(step, HALF)
+    (sums,) = read_statistics([statistics(step, HALF)])
     assert sums == pytest.approx({
         "right": 1.5 + 3, "num": 5, "margin": 1, "num_pairs": 2, "chosen": 5 + 2, "num_chosen": 3,
         "rejected": 3 - 4, "num_rejected": 4,

@@ -51,6 +51,7 @@ def kept(folder: Path, num: int, *, values: bool = True) -> list[dict[str, Any]]
     """The rows of a step 4 whose rewards are 1/3 and 2 and whose advantages are 1/7, 2 and 3."""
     rollouts = two_rollouts()
     rollouts.visit([1, 0], torch.tensor([[-1.0 + math.log(2), NAN], [-0.5, -0.25 - math.log(4)]]))
+    rollouts.note_ratios()
     learned = {"advantages": torch.tensor([[1 / 7, 2.0], [3.0, 0.0]]) + MASKED}
     if values:
         learned |= {"values": rollouts.values, "returns": rollouts.values + 1}

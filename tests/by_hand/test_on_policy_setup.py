@@ -25,7 +25,7 @@ def run_of(folder: Path, *, exact: bool, half: bool = False) -> Any:
     optimiser = OptimiserSettings(tokens_per_micro_batch=8)
     settings = SimpleNamespace(num_steps=4, kl_budget=2.0, num_minibatches=2, optimiser=optimiser)
     sampler, trunk = SimpleNamespace(exact=exact), SimpleNamespace(in_half_precision=half)
-    return SimpleNamespace(trunk=trunk, sampler=sampler, settings=settings, folder=folder, seed=3)
+    return SimpleNamespace(trunk=trunk, sampler=sampler, settings=settings, folder=folder, seed=3, sharing=None)
 
 
 def test_minibatches_of_a_pass_have_a_seed_of_their_own(tmp_path: Path) -> None:

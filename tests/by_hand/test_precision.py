@@ -68,9 +68,9 @@ def test_optimiser_refuses_weights_in_which_steps_round_away(dtype: torch.dtype)
     assert torch.tensor(1.0, dtype=dtype) + 1e-5 == 1
     parameters = [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2, dtype=dtype))]
     with pytest.raises(PreflabError, match="1 of 2 trained parameters are b?float16") as refused:
-        make_optimiser([(parameters, 1e-5)], OptimiserSettings())
+        make_optimiser([(parameters, 1e-5)], OptimiserSettings(), nn.Module())
     assert "float32" in refused.value.expected
-    make_optimiser([(parameters[:1], 1e-5)], OptimiserSettings())
+    make_optimiser([(parameters[:1], 1e-5)], OptimiserSettings(), nn.Module())
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])

@@ -19,7 +19,7 @@ def reason(monkeypatch: pytest.MonkeyPatch, apart: float, dtype: torch.dtype = t
     """The reason for a Llama whose states are −4, ½ and 2, and with shared rows have another ½."""
     expected = torch.tensor([-4.0, 0.5, 2.0])
     both = [expected, expected - torch.tensor([0.0, 4 * apart, 0.0])]
-    monkeypatch.setattr(prompt_sharing, "_states", lambda model, batch: both.pop(0))
+    monkeypatch.setattr(prompt_sharing, "_states", lambda model, batch, family: both.pop(0))
     return why_not_shared(tiny_model("llama").to(dtype))
 
 
@@ -42,7 +42,7 @@ def test_states_may_differ_by_a_share_of_the_largest(
 @pytest.mark.parametrize("name", prompt_sharing.WINDOWS)
 def test_a_window_is_refused_unless_it_is_switched_off(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama")
-    monkeypatch.setattr(prompt_sharing, "_states", lambda model, batch: torch.ones(3))
+    monkeypatch.setattr(prompt_sharing, "_states", lambda model, batch, family: torch.ones(3))
     for value, switch, fits in ((16, None, False), (16, True, False), (16, False, True), (0, None, True)):
         setattr(model.config, name, value)
         if switch is not None:
@@ -56,7 +56,7 @@ def test_rows_of_the_trial_share_prompts_of_two_lengths(monkeypatch: pytest.Monk
     """Prompts 3 4 5 6 7 and 12 13 14, modulo the vocabulary; every completion predicts the same tokens both ways."""
     batches: list[JoinedRows] = []
 
-    def states(model: Any, batch: JoinedRows) -> torch.Tensor:
+    def states(model: Any, batch: JoinedRows, family: object) -> torch.Tensor:
         batches.append(batch)
         return torch.ones(3)
 

@@ -352,7 +352,7 @@ def test_what_explains_judgments_besides_the_scores_learns_at_its_own_rate(monke
     class Seen(Exception):
         pass
 
-    def note(given: Any, settings: OptimiserSettings) -> None:
+    def note(given: Any, settings: OptimiserSettings, model: Any) -> None:
         groups.extend(given)
         raise Seen
 

@@ -25,7 +25,7 @@ class FakeTrunk(SimpleNamespace):
 
     def __init__(self, name: str, **other: Any) -> None:
         values = {"lora": True, "heads": {}, "device": f"device of {name}", "tokenizer": "words"} | other
-        super().__init__(name=name, moved=[], **values)
+        super().__init__(name=name, moved=[], layout=SimpleNamespace(choice=f"packing of {name}"), **values)
 
     def to(self, device: str) -> FakeTrunk:
         self.moved.append(device)
@@ -69,6 +69,7 @@ def test_implicit_reward_reads_the_folder_on_the_policys_device(
     assert (others["dtype"], others["tokenizer"]) == ("bfloat16", "words")
     assert term.scorer is scorer
     assert scorer.trunk.moved == ["device of policy"]
+    assert scorer.trunk.layout.choice == "packing of policy"
     assert calls == [(scorer, PROMPTS, 7)]
     make_scorer([RewardSource(implicit="dpo")], lambda name: f"/at/{name}")
     assert scorer.trunk.moved == ["device of policy"]  # without a policy it stays
@@ -105,6 +106,7 @@ def test_reward_model_joins_the_policys_trunk_where_it_can(
     assert loaded == [(tmp_path, {"dtype": "bfloat16", **expected})]
     assert (scorer.name, scorer.takes_tokens, scorer.trunk) == ("rm", True, trunk if joins else own_trunk)
     assert own_trunk.moved == ([] if joins or trunk is None else ["device of policy"])
+    assert own_trunk.layout.choice == f"packing of {'own' if joins or trunk is None else 'policy'}"
     assert calls == ([] if joins else [(scorer, PROMPTS, 7)])
 
 

@@ -55,7 +55,7 @@ def test_warm_up_takes_its_share_of_the_steps(share: float, num_steps: int, num_
 def test_every_group_follows_its_own_peak() -> None:
     one, other = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
     settings = OptimiserSettings(adam_eps=1e-3, adam_beta1=0.5, adam_beta2=0.75, weight_decay=0.25)
-    optimiser = make_optimiser([([one], 0.5), ([], 9.0), ([other], 2.0)], settings)
+    optimiser = make_optimiser([([one], 0.5), ([], 9.0), ([other], 2.0)], settings, nn.Module())
     assert set_learning_rate(optimiser, 0.25) == 0.125
     assert [group["lr"] for group in optimiser.param_groups] == [0.125, 0.5]
     for group in optimiser.param_groups:

@@ -56,12 +56,11 @@ class QHead(nn.Module):
 
         Only the Q of the N tokens themselves is computed, never (N, V).
         """
-        mask = batch.completion_mask
-        ids = batch.completion_ids[mask]
+        ids = batch.of_tokens(batch.completion_ids)
         q = (self.tokens.weight[ids] * states).sum(-1) + self.tokens.bias[ids] + self.common(states).squeeze(-1)
         with torch.no_grad():
             target = (self.target_weight[ids] * states).sum(-1) + self.target_bias[ids]
-        return {"action_values": spread(q, mask), "target_action_values": spread(target, mask)}
+        return {"action_values": spread(q, batch), "target_action_values": spread(target, batch)}
 
     @torch.no_grad()
     def follow(self, rate: float) -> None:

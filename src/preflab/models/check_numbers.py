@@ -27,6 +27,7 @@ from preflab.models.facts import ModelFacts
 from preflab.models.families import token_logits
 from preflab.models.logit_path import plain_statistics
 from preflab.models.merge import MERGED, merge_error, merged_language_model
+from preflab.models.packing import RowLayout
 from preflab.models.role_files import load_role, save_role
 from preflab.models.trunk import Role, Trunk
 from preflab.settings.learning import LoraSettings
@@ -90,7 +91,7 @@ def check_numbers(model: Any, tokenizer: Any, facts: ModelFacts, sampler_of: Cal
         return [_failed("writing with an adapter", error)]
     checks = (
         _limits_crossed, _decode_path, _repeatable, _padding_amount, _padding_side, _batch_composition, _first_ratio,
-        _first_kl, _chunked, _split, _saved_head, _merged, _adapters,
+        _first_kl, _chunked, _split, _packed, _saved_head, _merged, _adapters,
     )  # fmt: skip
     return [_ask(check, subject) for check in checks]
 
@@ -256,6 +257,27 @@ def _split(subject: Subject) -> CheckRow:
     measured = _largest(torch.stack(parts).sum(0) - whole) / max(_largest(whole), 1e-30)
     return measured_row(
         "micro-batch split", measured, subject.allowed.share, "of the gradient", "rows are not independent"
+    )
+
+
+def _packed(subject: Subject) -> CheckRow:
+    """Compare log-probabilities and gradient of a pass without padding with those of padded rows."""
+    name, trunk = "packed passes", subject.trunk
+    plain = trunk.plain_because is not None
+    layout = RowLayout(trunk.family, [trunk.model], trunk.pad_id, "on", trunk.autocast_dtype, with_logits=plain)
+    if (why := layout.why_not(trunk.device)) is not None:
+        return CheckRow(name, True, "not used", "–", f"learning passes keep their padding: {why}")
+    padded, packed = (_logps(subject, b) for b in (subject.batch(), layout.collate(subject.sequences, trunk.device)))
+    values = _largest(packed - padded)
+    expected = _gradients(subject, padded.sum())
+    gradients = _largest(_gradients(subject, packed.sum()) - expected) / max(_largest(expected), 1e-30)
+    holds = values <= subject.allowed.nats and gradients <= subject.allowed.share
+    return CheckRow(
+        name,
+        holds,
+        f"{values:.1e} nats, gradient {gradients:.1e}",
+        f"{subject.allowed.nats:.0e} nats, gradient {subject.allowed.share:.0e}",
+        "" if holds else "set device.packing: off, and please report this architecture",
     )
 
 

@@ -3,11 +3,15 @@
 N tokens, H hidden, V vocabulary. Forward and backward passes hold the logits of one chunk of tokens at a time, never a
 (batch × length × vocabulary) tensor. The gradient is computed in one of three ways, cheapest first:
 
-- If the loss is a sum over tokens, it can be passed to `token_loss`. Its gradient is computed while the chunk's logits
-  exist.
+- A loss can be passed to `token_loss`. If it is a sum over tokens, or if all tokens fit into one chunk, its gradient is
+  computed while the chunk's logits exist.
 - If only the hidden states need a gradient (adapters), the forward pass stores each token's gradient, an H-vector, and
   the backward pass is one multiplication.
 - Otherwise the backward pass computes each chunk's logits again.
+
+Counted in products of all tokens with the head (N · H · V multiplications each), if the head is trained: 3 in the first
+way (logits, gradient of the states, gradient of the head), 4 in the last. If it is not trained: 2 in the first way, and
+in the second 2 for log-probabilities and 1 more for each gradient of entropy or KL.
 """
 
 from __future__ import annotations
@@ -56,7 +60,7 @@ class TokenStatistics(NamedTuple):
 
 TokenLoss = Callable[[TokenStatistics, slice], Tensor]
 """Maps the statistics of the tokens in a slice of 0 … N, and the slice, to the sum of their losses (0-d). The loss of a
-token must not depend on other tokens."""
+token must not depend on other tokens, unless the loss is passed as a whole (`token_loss`)."""
 
 
 def token_statistics(
@@ -101,6 +105,7 @@ def token_loss(
     targets: Tensor,
     *,
     loss: TokenLoss,
+    whole: bool = False,
     temperature: float = 1.0,
     entropy: bool = False,
     entropy_gradient: bool = True,
@@ -117,11 +122,20 @@ def token_loss(
 
     Args:
         loss: called once per chunk, with the chunk's statistics.
+        whole: whether the loss needs the statistics of all tokens at once (ratios of completions, pairs). It is then
+            called once. If the tokens fit into one chunk and the head is trained, this saves a pass over the logits
+            too. Otherwise the loss is differentiated by autograd through `token_statistics`: with several chunks, a
+            pass that finds the statistics and one that applies the loss's derivatives would compute the logits twice as
+            well; if the head is not trained, nothing is computed twice.
 
     The other arguments are those of `token_statistics`. The backward pass can run only once.
     """
     wanted = _wanted(head, temperature, entropy, entropy_gradient, ref_head, vocabulary, kept, logits_per_chunk)
     reference = None if ref_hidden is None else ref_hidden.detach()
+    num_tokens = hidden.shape[0]
+    if whole and (num_tokens > wanted.tokens_per_chunk or not head.weight.requires_grad):
+        found = TokenStatistics(*_ChunkedHead.apply(hidden, head.weight, head.bias, targets, reference, wanted))
+        return loss(found, slice(0, num_tokens)), TokenStatistics(*(column.detach() for column in found))
     outputs = _ChunkedLoss.apply(hidden, head.weight, head.bias, targets, reference, wanted, loss)
     return outputs[0], TokenStatistics(*outputs[1:])
 

@@ -67,7 +67,7 @@ def decoder_inputs(model: Any, encoded: Tensor, mask: Tensor, prompt_rows: Tenso
         return {"encoder_hidden_states": encoded[prompt_rows], "encoder_attention_mask": mask[prompt_rows]}
     return {
         "encoder_hidden_states": encoded,
-        "encoder_attention_mask": _additive(mask, encoded.dtype),
+        "encoder_attention_mask": additive_mask(mask, encoded.dtype),
         "prompt_groups": PromptGroups.of(prompt_rows),
     }
 
@@ -89,6 +89,12 @@ def places_in_groups(prompt_rows: Tensor) -> Tensor:
     """
     same = prompt_rows[:, None] == prompt_rows[None, :]
     return same.tril(-1).sum(1)
+
+
+def additive_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """(U, 1, 1, P) additive mask: 0 for real tokens, the lowest number of the type for padding."""
+    hidden = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+    return hidden.masked_fill(~mask.bool(), torch.finfo(dtype).min)[:, None, None]
 
 
 def grouped_attention(
@@ -121,12 +127,6 @@ def _sdpa(module: Any, query: Tensor, *rest: Any, **options: Any) -> tuple[Tenso
 def _eager(module: Any, query: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, Any]:
     attend = sys.modules[type(module).__module__].eager_attention_forward
     return grouped_attention(attend, module, query, *rest, **options)
-
-
-def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """(U, 1, 1, P) additive mask: 0 for real tokens, the lowest number of the type for padding."""
-    hidden = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
-    return hidden.masked_fill(~mask.bool(), torch.finfo(dtype).min)[:, None, None]
 
 
 def _switch(model: Any) -> bool:

@@ -34,6 +34,7 @@ from preflab.models.kinds import family_of
 from preflab.models.language_model import open_reader
 from preflab.models.loading import load_causal_lm
 from preflab.models.merge import MERGED, merged_language_model
+from preflab.models.role_files import base_storage
 from preflab.models.trunk import Trunk
 from preflab.settings.learning import LoraSettings
 from preflab.training.batches import TokenSequence
@@ -48,6 +49,9 @@ output (at least 1)."""
 def export_policy(base: Path | str, adapter: Path, out: Path, *, dtype: str = "float32") -> float:
     """Merge a LoRA adapter into its base model and save the model with its tokenizer in `out`.
 
+    If preflab trained the adapter on a quantised base, the base is quantised again and the adapter is merged into the
+    weights that this base computes with.
+
     Args:
         base: folder or Hub id of the model that the adapter was trained on.
         adapter: folder with adapter_model.safetensors and adapter_config.json (preflab's or peft's).
@@ -61,7 +65,9 @@ def export_policy(base: Path | str, adapter: Path, out: Path, *, dtype: str = "f
             much.
     """
     config = _read_config(adapter)
-    lora = LoraSettings(rank=config["r"], alpha=config["lora_alpha"])
+    role = adapter / "role.json"  # absent from peft's own folders, which do not say how the base was stored
+    storage: Any = base_storage(read_json(role)) if role.is_file() else "as_loaded"
+    lora = LoraSettings(rank=config["r"], alpha=config["lora_alpha"], base=storage)
     state = read_tensors(adapter / "adapter_model.safetensors")
     opened = open_reader(base, dtype=dtype, causal=True)
     targets = read_targets(opened.model, config, state)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from preflab.models.encoder_decoders import EncoderDecoder
+from preflab.models.known_positions import one_sequence_per_row
 from preflab.models.text_model import decoder_of
 from preflab.training.batches import TokenBatch, TokenSequence
 from preflab.training.joined_rows import JoinedRows, join_rows
@@ -85,11 +86,13 @@ class Decoder:
 
     def states(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """(rows, L, H) last hidden states of the text model."""
-        return self.without_head(model)(**inputs, use_cache=False).last_hidden_state
+        with one_sequence_per_row(inputs):
+            return self.without_head(model)(**inputs, use_cache=False).last_hidden_state
 
     def logits(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """(rows, L, V) logits of the model, with the scaling or soft cap that its configuration sets."""
-        return model(**inputs, use_cache=False).logits
+        with one_sequence_per_row(inputs):
+            return model(**inputs, use_cache=False).logits
 
     def read_by_head(self, model: Any, states: Tensor) -> Tensor:
         """The states themselves; models that scale them are found by `models.logit_path`."""
@@ -118,8 +121,8 @@ class Encoder:
         return join_rows(sequences, pad_id)
 
     def inputs(self, batch: TokenBatch, dtype: torch.dtype) -> dict[str, Any]:
-        """The tokens, and the mask of real tokens."""
-        return {**batch.model_inputs(dtype), "attention_mask": batch.state_mask.long()}
+        """The tokens, and the mask of real tokens; an unpadded row has none."""
+        return {"attention_mask": batch.state_mask.long(), **batch.model_inputs(dtype)}
 
     def states(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """(rows, L, H) last hidden states of the encoder."""
@@ -156,4 +159,4 @@ def token_logits(family: Family, model: Any, sequences: Sequence[TokenSequence],
 
 def at_tokens(states: Tensor, batch: TokenBatch) -> Tensor:
     """(N, …) the entries of states or logits (rows, L, …) from which the policy's completion tokens are predicted."""
-    return states[batch.token_rows, batch.state_index[batch.completion_mask]]
+    return states[batch.token_rows, batch.of_tokens(batch.state_index)]

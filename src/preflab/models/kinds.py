@@ -24,6 +24,8 @@ UNSUPPORTED = {
     "seamless_m4t_v2": "its positions skip padding tokens, which a policy may write",
 }
 """Types of encoder–decoders that transformers opens for text and preflab refuses, with the reason (transformers 5)."""
+DEQUANTISED = ("mxfp4",)
+"""Methods of quantised checkpoints whose weights transformers turns into bfloat16 while it loads them."""
 OWN_CLASSIFIERS = ("PooledClassifier", "PairClassifier")
 SCORES = "scores completions and cannot generate text"
 EXPECTED = "a language model that generates from left to right, such as Llama, Qwen, GPT-2, Mamba, T5 or BART"
@@ -154,11 +156,13 @@ def check_writes(ref: Path | str, config: Any) -> None:
 
 
 def check_reads(ref: Path | str, config: Any) -> None:
-    """Refuse models that cannot carry a reward head: some encoder–decoders.
+    """Refuse models that cannot carry a reward head: some encoder–decoders, and quantised weights.
 
     Raises:
-        PreflabError: an encoder–decoder that reads or writes other things than text, or one of `UNSUPPORTED`.
+        PreflabError: an encoder–decoder that reads or writes other things than text, one of `UNSUPPORTED`, or a
+            checkpoint whose weights are quantised.
     """
+    _check_not_quantised(ref, config)
     if not _is_encoder_decoder(config):
         return
     why = UNSUPPORTED.get(config.model_type)
@@ -169,6 +173,21 @@ def check_reads(ref: Path | str, config: Any) -> None:
             f"{ref}: {config.model_type} is an encoder–decoder that preflab does not support ({why})",
             "a decoder, an encoder, or an encoder–decoder of text such as T5 or BART",
             "choose another model",
+        )
+
+
+def _check_not_quantised(ref: Path | str, config: Any) -> None:
+    """Refuse a quantised checkpoint: adapters could not be merged into it, and it has no id of plain weights."""
+    quantised = getattr(config, "quantization_config", None)
+    if quantised is None:
+        return
+    method = quantised.get("quant_method") if isinstance(quantised, dict) else getattr(quantised, "quant_method", "")
+    method = str(getattr(method, "value", method))
+    if method not in DEQUANTISED:
+        raise PreflabError(
+            f"{ref}: its weights are quantised ({method})",
+            "weights in float32, bfloat16 or float16",
+            "name the model that it was made from; with adapters, `lora: {base: nf4}` stores that in 4 bits",
         )
 
 

@@ -27,6 +27,7 @@ from preflab.models.packages import resolve_package
 from preflab.models.trunk import Pooling, Role, Trunk
 from preflab.models.weights_id import base_hash
 from preflab.settings.learning import LoraSettings
+from preflab.settings.recipe import PackingName
 from preflab.training.token_limits import TokenLimits
 from preflab.words import count
 
@@ -108,12 +109,13 @@ class LanguageModel:
         seed: int = 0,
         pooling: Pooling = "last",
         compute: str | None = None,
+        packing: PackingName = "off",
     ) -> Trunk:
         """The model in several roles, see `models.trunk.Trunk`. Without `reference` the model is its own reference."""
         other = None if reference is None else reference.model
         return Trunk(
             self.model, self.tokenizer, lora=lora, roles=roles, seed=seed, pooling=pooling, reference=other,
-            compute=compute,
+            compute=compute, packing=packing,
         )  # fmt: skip
 
 

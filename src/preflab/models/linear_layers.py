@@ -74,6 +74,17 @@ def bare_modules(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.M
             yield name, module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
 
 
+def is_quantised(module: nn.Module) -> bool:
+    """Whether a layer's weight is stored in 4 bits (`models.four_bit`)."""
+    return hasattr(module, "dequantised")
+
+
+def plain_weight(module: Any) -> torch.Tensor:
+    """The weight that a linear layer computes with; of a quantised layer a new tensor, in the type it was made from."""
+    weight: torch.Tensor = module.dequantised() if is_quantised(module) else module.weight
+    return weight
+
+
 def _with_shared_weight(model: nn.Module, linear: dict[str, Any]) -> list[str]:
     """Names of the layers whose weight is shared with another module."""
     owners: dict[int, int] = {}
@@ -86,7 +97,7 @@ def _with_shared_weight(model: nn.Module, linear: dict[str, Any]) -> list[str]:
 @torch.no_grad()
 def _is_linear_map(module: nn.Module) -> bool:
     """Whether a layer computes x Wᵀ + b. Subclasses of `nn.Linear` with their own `forward` are tested on numbers."""
-    if type(module).forward is nn.Linear.forward or not isinstance(module, nn.Linear):
+    if type(module).forward is nn.Linear.forward or not isinstance(module, nn.Linear) or is_quantised(module):
         return True
     x = torch.linspace(-1.0, 1.0, 2 * module.in_features, dtype=module.weight.dtype, device=module.weight.device)
     x = x.view(1, 2, module.in_features)
@@ -120,7 +131,7 @@ def _ask_for_gradients(model: Any, linear: dict[str, Any], num_tokens: int) -> t
 
     A zero that requires a gradient is added to each output, so that the weights need no gradient.
     """
-    zeros = {name: module.weight.new_zeros((), requires_grad=True) for name, module in linear.items()}
+    zeros = {name: torch.zeros((), device=module.weight.device, requires_grad=True) for name, module in linear.items()}
     called: set[str] = set()
 
     def hook_of(name: str) -> Any:

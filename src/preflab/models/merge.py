@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from preflab.models.four_bit import dequantise
 from preflab.models.trunk import Role, Trunk
 
 MERGED = 1e-3
@@ -18,15 +19,19 @@ def merged_language_model(trunk: Trunk, role: Role) -> Any:
     """A copy of the role's language model without adapters, its weights W + (alpha / rank) · B A.
 
     The copy is float32 even if the base is in half precision, in which most of a small adapter's effect would be
-    rounded away. With full fine-tuning the result is the role's model itself, not a copy. New adapters can be added to
-    the result as to any other model.
+    rounded away. If the base is quantised (`lora.base: nf4`), W is what the forward passes computed with, level times
+    scale, and not the weight before it was quantised: the merged model is the model that was trained. With full
+    fine-tuning the result is the role's model itself, not a copy. New adapters can be added to the result as to any
+    other model.
     """
     from peft.tuners.lora import LoraLayer
 
     model = trunk.language_model(role)
     if trunk.lora is None:
         return model
-    model = copy.deepcopy(model).float()
+    model = copy.deepcopy(model)
+    dequantise(model)
+    model.float()
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer)]
     for name, layer in reversed(layers):
         layer.merge(adapter_names=[role])

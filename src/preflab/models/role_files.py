@@ -8,6 +8,7 @@ role.json                                         role, pooling, adapter setting
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ def load_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
     """Load a saved role. The names and shapes of the saved tensors must match the role's parameters exactly.
 
     Raises:
-        PreflabError: a file is missing or corrupted, was saved for another base, or does not fit.
+        PreflabError: a file is missing or corrupted, was saved for another base or another storage of its weights, or
+            does not fit.
     """
     card = read_json(folder / "role.json")
     if base and card["base"] and card["base"] != base:
@@ -55,11 +57,26 @@ def load_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
             f"{folder}: trained on the base {card['base']}", f"the base {base}", "load the base it was trained on"
         )
     if trunk.lora is not None:
+        _check_storage(trunk.lora.base, base_storage(card), folder)
         load_adapter_state(trunk.model, role, read_tensors(folder / "adapter_model.safetensors"), str(folder))
     else:
         fill_module(trunk.models[role], folder / "weights.safetensors")
     if role in trunk.heads:
         fill_module(trunk.heads[role], folder / "head.safetensors")
+
+
+def base_storage(card: Mapping[str, Any]) -> str:
+    """How the base was stored when an adapter was trained on it (`lora.base`), from its `role.json`."""
+    return str((card.get("lora") or {}).get("base", "as_loaded"))
+
+
+def _check_storage(stored: str, trained: str, folder: Path) -> None:
+    if stored != trained:
+        raise PreflabError(
+            f"{folder}: trained on a base with lora.base: {trained}",
+            f"an adapter for lora.base: {stored}, since a quantised base computes other numbers",
+            f"load it with lora.base: {trained}, or train it again",
+        )
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from preflab.training.batches import TokenBatch
+
 
 @dataclass(frozen=True)
 class RoleOutput:
@@ -32,6 +34,8 @@ class RoleOutput:
     """0-d sum of the token loss that the caller passed. With a loss, use logps, entropy and kl for logging only."""
 
 
-def spread(flat: Tensor, mask: Tensor) -> Tensor:
-    """Scatter (N,) values to (B, T), with 0 outside the mask; differentiable."""
-    return torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device).masked_scatter(mask, flat)
+def spread(flat: Tensor, batch: TokenBatch) -> Tensor:
+    """Scatter the (N,) values of the policy's tokens to (B, T), with 0 elsewhere; differentiable."""
+    shape = batch.completion_mask.shape
+    zeros = torch.zeros(shape.numel(), dtype=flat.dtype, device=flat.device)
+    return zeros.index_copy(0, batch.token_places, flat).view(shape)

@@ -13,6 +13,8 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from preflab.models.varlen import attention_in_use
+
 
 class RoleSwitch:
     """Sets the active adapter of a model with injected LoRA layers; None switches all adapters off."""
@@ -46,15 +48,15 @@ class RoleSwitch:
             layer._active_adapter = [] if adapter is None else [adapter]
 
     def checkpointed(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Gradient checkpointing that recomputes a block under the role of its forward pass.
+        """Gradient checkpointing that recomputes a block under the role and the attention of its forward pass.
 
         The backward pass runs outside `use`, so without this a block would be recomputed under another role. In a
         measurement this made the policy's gradient wrong by 127 %, without an error.
         """
-        adapter = self.active
+        adapter, attention = self.active, attention_in_use()
 
         def block(*inputs: Any) -> Any:
-            with self.use(adapter):
+            with self.use(adapter), attention():
                 return function(*inputs)
 
         return checkpoint(block, *args, use_reentrant=False)

@@ -13,13 +13,15 @@ own length, as if it were alone. Configurations of models are never changed, so 
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+from preflab.errors import PreflabError
 
 SET = "set by preflab"
 """Value of `rope_type` that stops transformers from updating a module's frequencies."""
@@ -112,6 +114,32 @@ class RowLengths:
         for number, length in enumerate(lengths):
             groups.setdefault(tuple(scaling.key(length) for scaling in self.scalings), []).append(number)
         return list(groups.values())
+
+    def in_groups(self, lengths: Tensor, inputs: dict[str, Any], call: Callable[[dict[str, Any]], Tensor]) -> Tensor:
+        """(rows, L, …) states or logits, where rows that need other frequencies get a pass of their own.
+
+        Args:
+            lengths: (rows,) tokens of each row.
+            inputs: the arguments of a pass over all rows.
+            call: computes the states or logits of some rows from their arguments.
+
+        Raises:
+            PreflabError: completions that need different frequencies share a row.
+        """
+        known = lengths.tolist()
+        groups = self.groups(known)
+        if len(groups) > 1 and len(next(iter(inputs.values()))) != len(known):
+            raise PreflabError(
+                f"completions of {min(known)} to {max(known)} tokens share rows but need different frequencies",
+                "rotary frequencies fixed for the longest row",
+                "call trunk.row_lengths.fix(longest) first",
+            )
+        parts = []
+        for group in groups:
+            self.use(max(known[row] for row in group))
+            parts.append(call(inputs if len(groups) == 1 else {name: values[group] for name, values in inputs.items()}))
+        places = torch.tensor([row for group in groups for row in group], device=lengths.device)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)[places.argsort()]
 
     @property
     def are_long_range(self) -> bool:

@@ -17,23 +17,28 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from preflab.errors import PreflabError
 from preflab.models.adapter_targets import AdapterTargets, find_targets
 from preflab.models.adapters import add_adapter
+from preflab.models.bitsandbytes_import import import_before_peft
 from preflab.models.chunked import TokenLoss, TokenStatistics, token_loss, token_statistics
+from preflab.models.compiled_blocks import CompiledBlocks
 from preflab.models.dropout import switch_dropout_off
 from preflab.models.families import at_tokens
-from preflab.models.half_adapters import sum_before_rounding
+from preflab.models.four_bit import quantise_base
+from preflab.models.half_adapters import needs_own_layers, sum_before_rounding
 from preflab.models.heads import ScalarHead
 from preflab.models.kinds import check_same_family, family_of
 from preflab.models.logit_path import head_of, plain_statistics, why_not_chunked
+from preflab.models.packing import RowLayout, may_pack
 from preflab.models.precision import HALF, autocast, half_precision, round_frozen
 from preflab.models.role_output import RoleOutput, spread
 from preflab.models.roles import RoleSwitch
 from preflab.models.rotary import RowLengths
 from preflab.models.text_model import freeze_towers
+from preflab.models.varlen import attention_for
 from preflab.models.vocabulary import fitting_vocabulary, num_embedding_rows
 from preflab.settings.learning import LoraSettings
+from preflab.settings.recipe import PackingName
 from preflab.training.batches import TokenBatch, TokenSequence
 from preflab.training.kept_tokens import KeptTokens
 
@@ -49,7 +54,7 @@ class Trunk(nn.Module):
     Args:
         model: a causal model, or an encoder (no language-model head) for the reward role only.
         tokenizer: the model's tokenizer; its padding token fills batches.
-        lora: adapter settings; None gives every role its own full copy.
+        lora: adapter settings; None gives every role its own full copy. `lora.base` may quantise the model in place.
         roles: the roles that are trained or evaluated. With LoRA "reference" need not be listed.
         seed: seeds adapters and heads.
         pooling: the state that the reward head reads: of the last token, the mean over all tokens, or of the first.
@@ -58,6 +63,7 @@ class Trunk(nn.Module):
         targets: the layers and weights of a saved adapter; None: those that `lora.target_modules` selects.
         compute: the precision of every role's passes; None or float32: the type of the weights. Half precision uses
             autocast, so trained weights have to be float32 (`models.precision`).
+        packing: whether sequences are joined without padding (`models.packing`).
     """
 
     def __init__(
@@ -73,8 +79,10 @@ class Trunk(nn.Module):
         reference: Any | None = None,
         targets: AdapterTargets | None = None,
         compute: str | torch.dtype | None = None,
+        packing: PackingName = "off",
     ) -> None:
         super().__init__()
+        import_before_peft()
         self.tokenizer = tokenizer
         self.autocast_dtype = half_precision(compute)
         self.pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0)
@@ -90,12 +98,16 @@ class Trunk(nn.Module):
         model.requires_grad_(lora is None)
         if lora is None:
             freeze_towers(model)
+        elif lora.base == "nf4":
+            quantise_base(model)
         self.models = nn.ModuleDict({"base": model} if lora else self._copies(model, roles))
         if reference is not None:
             switch_dropout_off(reference)
             self.plain_because = self.plain_because or why_not_chunked(reference)
             self.models["reference"] = reference.requires_grad_(False)
         self.row_lengths = RowLengths(self.models.values())
+        half, plain = self.autocast_dtype, self.plain_because is not None
+        self.layout = RowLayout(self.family, self.models.values(), self.pad_id, packing, half, with_logits=plain)
         if self.autocast_dtype is not None and "reference" in self.models:
             round_frozen(self.models["reference"], self.autocast_dtype)
         if self.plain_because:
@@ -108,6 +120,7 @@ class Trunk(nn.Module):
         self.targets: dict[str, AdapterTargets] = {}
         self._found: dict[LoraSettings, AdapterTargets] = {}
         self.switch = RoleSwitch(model)
+        self.blocks = CompiledBlocks()
         for number, role in enumerate(roles):
             self.add_role(role, seed=seed + number, zero=zero_value and role == "value", targets=targets)
 
@@ -145,7 +158,7 @@ class Trunk(nn.Module):
             lora = lora or self.lora
             self.targets[role] = targets or self._find_targets(lora)
             add_adapter(self.model, role, lora, seed, self.targets[role])
-            if self.autocast_dtype is not None:
+            if needs_own_layers(self.autocast_dtype):
                 sum_before_rounding(self.model)
             self.switch.refresh()
         if role in HEADED:
@@ -157,7 +170,8 @@ class Trunk(nn.Module):
         """H, measured by a forward pass: `hidden_size` in a configuration may be another width."""
         model: Any = self.models[role] if self.lora is None else self.model
         with torch.no_grad():
-            inputs = self.family.inputs(self.collate([TokenSequence((0, 1), (2, 3))]), model.dtype)
+            batch = self.family.collate([TokenSequence((0, 1), (2, 3))], self.pad_id).to(self.device)
+            inputs = self.family.inputs(batch, model.dtype)
             return int(self.family.states(model, inputs).shape[-1])
 
     def _find_targets(self, lora: LoraSettings) -> AdapterTargets:
@@ -189,12 +203,12 @@ class Trunk(nn.Module):
         return (self.autocast_dtype or self.model.dtype) in HALF
 
     def collate(self, sequences: Sequence[TokenSequence]) -> TokenBatch:
-        """A batch in the layout that the model's family reads, on the model's device.
+        """A batch on the model's device, packed or in the layout that the model's family reads.
 
         Raises:
             PreflabError: the family cannot read one of the sequences.
         """
-        return self.family.collate(sequences, self.pad_id).to(self.device)
+        return self.layout.collate(sequences, self.device, packs=may_pack(self.pooling, self.row_lengths))
 
     def language_model(self, role: Role) -> Any:
         """The model of a role. Call it inside `self.role(role)`, which activates its adapter and sets its precision."""
@@ -234,6 +248,7 @@ class Trunk(nn.Module):
         entropy_gradient: bool = True,
         exact_kl: bool = False,
         loss: TokenLoss | None = None,
+        whole_loss: bool = False,
         policy_states: Tensor | None = None,
     ) -> dict[str, RoleOutput]:
         """Compute each role's output for the completions of a batch.
@@ -246,7 +261,8 @@ class Trunk(nn.Module):
             entropy_gradient: whether a loss will contain the entropy; False saves memory and a matrix product.
             exact_kl: whether to compute the exact KL(policy ‖ reference) per position, which evaluates the reference.
             loss: a loss of the policy's statistics, computed while the logits are in memory. It is called for each
-                chunk; its slices index completion tokens row by row, in the order of `tensor[batch.completion_mask]`.
+                chunk; its slices index completion tokens row by row, in the order of `batch.of_tokens`.
+            whole_loss: whether the loss needs all tokens of the batch at once; it is then called once.
             policy_states: (N, H) the policy's states before the completion tokens, if the sampler kept them. They
                 replace the policy's forward pass and carry no gradient. Ignored if the model's own logits are needed.
         """
@@ -259,15 +275,16 @@ class Trunk(nn.Module):
                 entropy=entropy,
                 entropy_gradient=entropy_gradient,
                 loss=loss if "policy" in roles else None,
+                whole_loss=whole_loss,
             )
             outputs |= self._language(batch, "policy" in roles, with_reference, statistics, policy_states)
         if "value" in roles:
-            hidden, head, mask = self._hidden(batch, "value"), self.head("value"), batch.completion_mask
+            hidden, head = self._hidden(batch, "value"), self.head("value")
             before_tokens = at_tokens(hidden, batch).float()
             last_values = head(hidden[batch.last_places].float())
             of_tokens = cast(Any, self.heads["q"]).outputs(before_tokens, batch) if "q" in self.heads else {}
             outputs["value"] = RoleOutput(
-                values=spread(head(before_tokens), mask), last_values=last_values, **of_tokens
+                values=spread(head(before_tokens), batch), last_values=last_values, **of_tokens
             )
         if "reward" in roles:
             outputs["reward"] = RoleOutput(rewards=self.head("reward")(self.pooled(batch)))
@@ -295,26 +312,26 @@ class Trunk(nn.Module):
 
         `known` holds the policy's states if the sampler kept them; they replace the policy's forward pass.
         """
-        mask, targets = batch.completion_mask, batch.completion_ids[batch.completion_mask]
+        targets = batch.of_tokens(batch.completion_ids)
         if self.vocabulary is not None:
-            self.vocabulary.check(targets, num_embedding_rows(self.model))
+            self.vocabulary.check(batch.largest_id, num_embedding_rows(self.model))
         reference = None
         if with_reference:
             with torch.no_grad():
                 reference = self.token_states(batch, "reference")
         if not with_policy:
             _, stats = statistics(reference, targets, "reference", None)
-            return {"reference": RoleOutput(logps=spread(stats.logps, mask), entropy=spread(stats.entropy, mask))}
+            return {"reference": RoleOutput(logps=spread(stats.logps, batch), entropy=spread(stats.entropy, batch))}
         known = None if self.plain_because else known
         states = self.token_states(batch, "policy") if known is None else known.to(targets.device)
         loss, stats = statistics(states, targets, "policy", reference, batch.kept)
         policy = RoleOutput(
-            logps=spread(stats.logps, mask),
-            entropy=spread(stats.entropy, mask),
-            kl=spread(stats.kl, mask) if with_reference else None,
+            logps=spread(stats.logps, batch),
+            entropy=spread(stats.entropy, batch),
+            kl=spread(stats.kl, batch) if with_reference else None,
             loss=loss,
         )
-        reference_said = {"reference": RoleOutput(logps=spread(stats.ref_logps, mask))} if with_reference else {}
+        reference_said = {"reference": RoleOutput(logps=spread(stats.ref_logps, batch))} if with_reference else {}
         return {"policy": policy, **reference_said}
 
     def _statistics(
@@ -329,6 +346,7 @@ class Trunk(nn.Module):
         entropy: bool,
         entropy_gradient: bool,
         loss: TokenLoss | None,
+        whole_loss: bool,
     ) -> tuple[Tensor | None, TokenStatistics]:
         if self.plain_because:
             plain = plain_statistics(
@@ -347,7 +365,7 @@ class Trunk(nn.Module):
         }
         if loss is None:
             return None, token_statistics(states, head, targets, **wanted)
-        return token_loss(states, head, targets, loss=loss, **wanted)
+        return token_loss(states, head, targets, loss=loss, whole=whole_loss, **wanted)
 
     def token_states(self, batch: TokenBatch, role: Role) -> Tensor:
         """(N, H) hidden states before the completion tokens, or (N, n) logits if the model's own logits are needed.
@@ -367,28 +385,8 @@ class Trunk(nn.Module):
     def _asked(self, batch: TokenBatch, role: Role, ask: Callable[[Any, dict[str, Any]], Tensor]) -> Tensor:
         """(rows, L, …) states or logits of a role's model; `ask` is the family's method that computes them."""
         model = self.language_model(role)
-        with self.role(role):
+        with self.role(role), self.blocks.passes(), attention_for(model, batch):
             inputs = self.family.inputs(batch, self.autocast_dtype or model.dtype)
-            return self._rows(batch, inputs, lambda chosen: ask(model, chosen))
-
-    def _rows(self, batch: TokenBatch, inputs: dict[str, Any], call: Callable[[dict[str, Any]], Tensor]) -> Tensor:
-        """(rows, L, …) states or logits.
-
-        If rotary frequencies depend on row length and are not fixed, rows with other frequencies get separate passes.
-        """
-        if not self.row_lengths or self.row_lengths.longest is not None:
-            return call(inputs)
-        lengths = batch.lengths.tolist()
-        groups = self.row_lengths.groups(lengths)
-        if len(groups) > 1 and len(next(iter(inputs.values()))) != len(lengths):
-            raise PreflabError(
-                f"completions of {min(lengths)} to {max(lengths)} tokens share rows but need different frequencies",
-                "rotary frequencies fixed for the longest row",
-                "call trunk.row_lengths.fix(longest) first",
-            )
-        parts = []
-        for group in groups:
-            self.row_lengths.use(max(lengths[row] for row in group))
-            parts.append(call(inputs if len(groups) == 1 else {name: values[group] for name, values in inputs.items()}))
-        places = torch.tensor([row for group in groups for row in group], device=batch.lengths.device)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)[places.argsort()]
+            if not self.row_lengths or self.row_lengths.longest is not None:
+                return ask(model, inputs)
+            return self.row_lengths.in_groups(batch.lengths, inputs, lambda chosen: ask(model, chosen))

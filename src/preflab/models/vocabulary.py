@@ -16,6 +16,7 @@ from torch import Tensor
 
 from preflab.errors import PreflabError
 from preflab.models.chunk import Head
+from preflab.training.transfers import to_device
 
 NEVER = -1e30
 """The logit of an id that does not exist: far below any other logit, and finite, so that 0 · logit is 0."""
@@ -49,7 +50,7 @@ class Vocabulary:
         logits = logits[..., : self.num_ids]
         if not self.holes:
             return logits
-        return logits.index_fill(-1, torch.tensor(self.holes, device=logits.device), NEVER)
+        return logits.index_fill(-1, to_device(torch.tensor(self.holes), logits.device), NEVER)
 
     def cut_head(self, head: Head) -> Head:
         """The head restricted to ids below n: weight (n, H), a view, and bias (n,), which is `NEVER` for the holes."""
@@ -58,18 +59,18 @@ class Vocabulary:
         if not self.holes:
             return Head(weight, bias)
         bias = torch.zeros(len(weight), device=weight.device) if bias is None else bias.detach().float().clone()
-        bias[torch.tensor(self.holes, device=weight.device)] = NEVER
+        bias[to_device(torch.tensor(self.holes), weight.device)] = NEVER
         return Head(weight, bias)
 
-    def check(self, ids: Tensor, num_rows: int) -> None:
-        """Check that token ids to be trained on or scored exist.
+    def check(self, largest_id: int, num_rows: int) -> None:
+        """Check that the largest token id to be trained on or scored exists.
 
         Raises:
             PreflabError: an id is larger than the tokenizer's largest, although the model has rows for such ids.
         """
-        if self.num_ids < num_rows and ids.numel() and int(ids.max()) >= self.num_ids:
+        if self.num_ids < num_rows and largest_id >= self.num_ids:
             raise PreflabError(
-                f"a completion contains the token {int(ids.max())}",
+                f"a completion contains the token {largest_id}",
                 f"the tokenizer's ids, 0 to {self.num_ids - 1}",
                 "sample it again: it was written with another tokenizer or an old version of preflab",
             )

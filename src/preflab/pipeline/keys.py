@@ -98,13 +98,15 @@ def data_read(recipe: Recipe, num_read: Mapping[str, int], hashes: ContentHashes
 
 
 def key_content(settings: Settings) -> dict[str, Any]:
-    """The settings that are part of a key, as JSON values."""
+    """The settings that are part of a key, as JSON values; groups of settings such as `lora` by the same rule."""
     content = settings.model_dump(mode="json")
     for name, field in type(settings).model_fields.items():
         extra = field.json_schema_extra
         counts = extra.get("counts", "always") if isinstance(extra, dict) else "always"
         if counts == "never" or (counts == "if_set" and getattr(settings, name) == field.default):
             del content[name]
+        elif isinstance(group := getattr(settings, name), Settings):
+            content[name] = key_content(group)
     return content
 
 

@@ -18,7 +18,7 @@ from preflab.models.trunk import Trunk
 from preflab.policy.on_policy_run import OnPolicyRun, PromptIds
 from preflab.records import Prompt
 from preflab.seeds import derive_seed
-from preflab.training.batches import token_budget_batches
+from preflab.training.batches import Collate, token_budget_batches
 from preflab.training.protocols import Scorer, ScoringItem, check_scores
 from preflab.training.rollouts import Rollouts
 from preflab.training.row_order import row_at
@@ -80,6 +80,7 @@ def ask_policy_and_reference(
     exact: bool,
     entropy: bool = False,
     parts: Sequence[list[int]] | None = None,
+    collate: Collate | None = None,
 ) -> Rollouts:
     """Fill in the log-probabilities of policy and reference and the exact KL at every position.
 
@@ -92,12 +93,13 @@ def ask_policy_and_reference(
             computed here.
         entropy: whether the entropy of each position is filled in too.
         parts: the rows of each forward pass; None: batches of at most `tokens_per_batch` tokens.
+        collate: makes the batches; None: the trunk.
 
     Returns:
         The same rollouts.
     """
     for part in parts or token_budget_batches(rollouts.lengths, tokens_per_batch):
-        tokens = trunk.collate([rollouts.sequences[i] for i in part])
+        tokens = (collate or trunk.collate)([rollouts.sequences[i] for i in part])
         states = rollouts.states_of(part) if exact else None
         outputs = trunk(
             tokens,

@@ -23,12 +23,15 @@ import torch
 from torch import Tensor
 
 from preflab.maths.dpo import kto_kl
+from preflab.models.chunked import TokenStatistics
+from preflab.models.role_output import spread
 from preflab.models.trunk import Role, Trunk
 from preflab.policy.dpo_groups import Group, Weights, group_batches, learned, padded_tokens, with_reference
 from preflab.policy.dpo_logps import ReferenceCache, all_logps, sequence_logps
 from preflab.policy.dpo_losses import Learned, implicit_reward, summed
 from preflab.policy.dpo_pairs import DpoPairs
 from preflab.policy.dpo_statistics import Sums, added, figures, reduced, sample_statistics, statistics
+from preflab.policy.step_statistics import read_statistics
 from preflab.progress import progress
 from preflab.seeds import derive_seed
 from preflab.settings.dpo import DpoSettings
@@ -42,6 +45,7 @@ from preflab.training.protocols import Sampler, SampleRequest
 from preflab.training.row_order import own_micro_batches, rows_of_step
 from preflab.training.shared_prompts import share_rows
 from preflab.training.state import RunState
+from preflab.training.transfers import to_device
 
 
 @dataclass
@@ -96,11 +100,13 @@ def train_dpo(run: DpoRun) -> DpoResult:
     settings, accelerator = run.settings, run.accelerator
     if settings.optimiser.gradient_checkpointing:
         run.trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        run.trunk.blocks.compile(run.trunk.models.values())
     groups, held_out = ask_reference(run)
     kept = run.kept_pairs if accelerator.is_main_process else ()
     pairs = DpoPairs(run.trunk, settings, kept, reference_role(run.trunk))
     learning = [parameter for _, parameter in run.trunk.parameters_of("policy")]
-    optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser)
+    optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser, run.trunk)
     model, optimiser = accelerator.prepare(run.trunk.to(accelerator.device), optimiser)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = RunState(run.trunk, optimiser)
@@ -195,11 +201,11 @@ def accumulate(run: DpoRun, model: Any, groups: Sequence[Group], kl: float) -> d
     A group above the token budget is processed in slices, in two passes: the first, without a graph, computes the
     derivative of the loss with respect to each log-probability; the second back-propagates it. With several processes
     the group is not sliced, because `backward()` is a collective call and every process must make the same number of
-    calls.
+    calls. The metrics stay on the device until the last micro-batch.
     """
     accelerator, weights = run.accelerator, Weights.of(groups)
     budget = run.settings.optimiser.tokens_per_micro_batch
-    sums: Sums = {}
+    parts: list[dict[str, Tensor]] = []
     for indices, factor in own_micro_batches(
         group_batches(groups, budget, run.longest_row), accelerator.process_index, accelerator.num_processes
     ):
@@ -209,8 +215,8 @@ def accumulate(run: DpoRun, model: Any, groups: Sequence[Group], kl: float) -> d
         whole = fits or accelerator.num_processes > 1
         logps = _backward(run, model, part, None if whole else slices, weights, kl, factor)
         counted = part if factor else [replace(group, pairs=(), verdicts=()) for group in part]
-        sums = added(sums, _sums(run, logps, counted, weights, kl))
-    return _metrics(run, reduced(accelerator, sums), kl)
+        parts.append(_sums(run, logps, counted, weights, kl))
+    return _metrics(run, reduced(accelerator, _added_up(parts)), kl)
 
 
 def _backward(
@@ -226,22 +232,38 @@ def _backward(
     accelerator = run.accelerator
     sequences = [sequence for group in groups for sequence in group.sequences]
 
-    def logps_of(part: Sequence[TokenSequence]) -> Tensor:
-        return sequence_logps(model, run.batch(part), "policy", accelerator.device)
+    def batch_of(places: Sequence[int]) -> TokenBatch:
+        return run.batch([sequences[i] for i in places]).to(accelerator.device)
 
     if slices is None or len(slices) == 1:
-        logps = logps_of(sequences)
-        accelerator.backward(factor * _loss(run, logps, groups, weights, kl)[0])
-        return logps.detach()
-    logps = torch.empty(len(sequences), device=accelerator.device)
+        batch = batch_of(range(len(sequences)))
+
+        def taken_at_once(outputs: TokenStatistics, part: slice) -> Tensor:
+            return _loss(run, spread(outputs.logps, batch).sum(1), groups, weights, kl)[0]
+
+        policy = model(batch, ("policy",), loss=taken_at_once, whole_loss=True)["policy"]
+        accelerator.backward(factor * policy.loss)
+        return policy.logps.sum(1).detach()
+    batches = [batch_of(places) for places in slices]
     with torch.no_grad():
-        for places in slices:
-            logps[places] = logps_of([sequences[i] for i in places])
-    logps.requires_grad_()
+        in_slices = [sequence_logps(model, batch, "policy", accelerator.device) for batch in batches]
+    order = torch.tensor([i for places in slices for i in places]).argsort()
+    logps = torch.cat(in_slices)[to_device(order, accelerator.device)].requires_grad_()
     (wanted,) = torch.autograd.grad(_loss(run, logps, groups, weights, kl)[0], logps)
-    for places in slices:
-        accelerator.backward((factor * wanted[places] * logps_of([sequences[i] for i in places])).sum())
+    for places, batch in zip(slices, batches, strict=True):
+        slopes = wanted[to_device(torch.tensor(places), accelerator.device)][batch.token_sequences]
+        accelerator.backward(factor * _product_of_tokens(model, batch, slopes))
     return logps.detach()
+
+
+def _product_of_tokens(model: Any, batch: TokenBatch, slopes: Tensor) -> Tensor:
+    """Σ slopes · log π over the tokens of a batch, 0-d: its gradient is that of a loss with these slopes (N,)."""
+
+    def taken_at_once(outputs: TokenStatistics, part: slice) -> Tensor:
+        return (slopes[part] * outputs.logps).sum()
+
+    product: Tensor = model(batch, ("policy",), loss=taken_at_once)["policy"].loss
+    return product
 
 
 def _loss(
@@ -253,10 +275,18 @@ def _loss(
 
 
 @torch.no_grad()
-def _sums(run: DpoRun, logps: Tensor, groups: Sequence[Group], weights: Weights, kl: float) -> Sums:
+def _sums(run: DpoRun, logps: Tensor, groups: Sequence[Group], weights: Weights, kl: float) -> dict[str, Tensor]:
+    """Losses and statistics of some groups of a step, 0-d."""
     total, terms, learned_values = _loss(run, logps, groups, weights, kl)
-    losses = {"loss/total": float(total), **{name: float(value) for name, value in terms.items()}}
-    return {**losses, **statistics(learned_values, implicit_reward(run.settings.losses))}
+    return {"loss/total": total, **terms, **statistics(learned_values, implicit_reward(run.settings.losses))}
+
+
+def _added_up(parts: Sequence[dict[str, Tensor]]) -> Sums:
+    """The sums over the parts of a step, as floats; the host waits for the device once."""
+    sums: Sums = {}
+    for part in read_statistics(parts):
+        sums = added(sums, part)
+    return sums
 
 
 def _metrics(run: DpoRun, sums: Sums, kl: float) -> dict[str, float]:
@@ -272,7 +302,7 @@ def look_at_held_out(run: DpoRun, groups: Sequence[Group]) -> dict[str, float]:
     sequences = [sequence for group in groups for sequence in group.sequences]
     budget = run.settings.optimiser.tokens_per_micro_batch
     logps = all_logps(run.trunk, sequences, "policy", budget, run.accelerator)
-    metrics = _metrics(run, _sums(run, logps, groups, weights, kl), kl)
+    metrics = _metrics(run, _added_up([_sums(run, logps, groups, weights, kl)]), kl)
     names = {
         "loss/total": "held_out/loss",
         "accuracy/implicit": "held_out/accuracy",

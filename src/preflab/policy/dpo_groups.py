@@ -17,6 +17,7 @@ from torch import Tensor
 from preflab.maths.dpo import Pairs, Side, Verdicts
 from preflab.training.batches import TokenSequence, whole_group_batches
 from preflab.training.shared_prompts import packed_rows, row_length
+from preflab.training.transfers import to_device
 
 
 class LabelledPair(NamedTuple):
@@ -170,9 +171,9 @@ def learned(logps: Tensor, groups: Sequence[Group]) -> tuple[Pairs, Verdicts]:
 
 
 def _column(like: Tensor, values: Iterator[float]) -> Tensor:
-    return torch.tensor(list(values), device=like.device, dtype=torch.float32)
+    return to_device(torch.tensor(list(values), dtype=torch.float32), like.device)
 
 
 def _rows(side: Side, places: list[int]) -> Side:
-    index = torch.tensor(places, device=side.logps.device, dtype=torch.long)
+    index = to_device(torch.tensor(places, dtype=torch.long), side.logps.device)
     return Side(*(part[index] for part in side))

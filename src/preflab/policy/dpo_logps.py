@@ -35,12 +35,15 @@ def all_logps(
     trunk: Trunk, sequences: Sequence[TokenSequence], role: Role, tokens_per_batch: int, accelerator: Any
 ) -> Tensor:
     """(N,) log-probabilities of all sequences, float32 on the CPU. The processes share the micro-batches."""
-    logps = torch.zeros(len(sequences))
+    logps, parts, places = torch.zeros(len(sequences)), [], []
     batches = token_budget_batches([len(s) for s in sequences], tokens_per_batch)
     for indices, factor in own_micro_batches(batches, accelerator.process_index, accelerator.num_processes):
         if factor:
             batch = trunk.collate([sequences[i] for i in indices])
-            logps[indices] = sequence_logps(trunk, batch, role, trunk.device).float().cpu()
+            parts.append(sequence_logps(trunk, batch, role, trunk.device).float())
+            places += indices
+    if parts:
+        logps[places] = torch.cat(parts).cpu()  # the host waits for the device here, once for all micro-batches
     return sum_over_processes(accelerator, logps)
 
 

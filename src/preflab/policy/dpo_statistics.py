@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from preflab.maths.advantages import moment_sums
+from preflab.maths.masks import masked_sum
 from preflab.models.trunk import Trunk
 from preflab.policy.dpo_losses import ImplicitReward, Learned
 from preflab.training.batches import TokenSequence, token_budget_batches
@@ -19,8 +20,8 @@ Sums = dict[str, float]
 
 
 @torch.no_grad()
-def statistics(inputs: Learned, reward: ImplicitReward) -> Sums:
-    """Sums over pairs and verdicts; a label or verdict of exactly ½ has no direction and is left out.
+def statistics(inputs: Learned, reward: ImplicitReward) -> dict[str, Tensor]:
+    """Sums, 0-d, over pairs and verdicts; a label or verdict of exactly ½ has no direction and is left out.
 
     A pair is right if the implicit reward orders it like the label; a verdict is right if the log-ratio is on its side
     of z₀. Equality counts half.
@@ -33,14 +34,14 @@ def statistics(inputs: Learned, reward: ImplicitReward) -> Sums:
     num_good, num_bad = (lean > 0).sum(), (lean < 0).sum()
     num_pairs = (sign != 0).sum()
     return {
-        "right": float(_right(margins, sign) + _right(gains, lean)),
-        "num": float(num_pairs + num_good + num_bad),
-        "margin": float(margins.sum()),
-        "num_pairs": float(num_pairs),
-        "chosen": float(torch.where(sign > 0, first, second)[sign != 0].sum() + alone[lean > 0].sum()),
-        "num_chosen": float(num_pairs + num_good),
-        "rejected": float(torch.where(sign > 0, second, first)[sign != 0].sum() + alone[lean < 0].sum()),
-        "num_rejected": float(num_pairs + num_bad),
+        "right": _right(margins, sign) + _right(gains, lean),
+        "num": num_pairs + num_good + num_bad,
+        "margin": margins.sum(),
+        "num_pairs": num_pairs,
+        "chosen": masked_sum(torch.where(sign > 0, first, second), sign != 0) + masked_sum(alone, lean > 0),
+        "num_chosen": num_pairs + num_good,
+        "rejected": masked_sum(torch.where(sign > 0, second, first), sign != 0) + masked_sum(alone, lean < 0),
+        "num_rejected": num_pairs + num_bad,
     }
 
 
@@ -93,4 +94,4 @@ def sample_statistics(
 
 
 def _right(gains: Tensor, sign: Tensor) -> Tensor:
-    return ((gains[sign != 0].sign() + 1) / 2).sum()
+    return masked_sum((gains.sign() + 1) / 2, sign != 0)

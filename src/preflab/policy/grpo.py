@@ -23,20 +23,24 @@ from preflab.maths.kl import kl_rewards_exact_later, kl_rewards_k1
 from preflab.maths.masks import masked_mean, zero_masked
 from preflab.maths.reductions import StepCounts
 from preflab.maths.sequence_ratio import clipped_ratio_loss
+from preflab.models.chunked import TokenStatistics
+from preflab.models.role_output import spread
 from preflab.policy.completion_groups import ask_policy_and_reference, group_source, score_rollouts, with_rows
 from preflab.policy.importance import importance_statistics, weighted
 from preflab.policy.on_policy_run import OnPolicyRun, RunResult
 from preflab.policy.on_policy_setup import first_micro_batches, kl_controller, minibatches
 from preflab.policy.step_log import StepClock, StepLog
-from preflab.policy.step_statistics import add_statistics, group_statistics, reduced, step_statistics
-from preflab.policy.variants import KL_LOSSES, VARIANTS
+from preflab.policy.step_statistics import combined, group_statistics, update_statistics
+from preflab.policy.variants import KL_LOSSES, KL_OF_COMPLETIONS, VARIANTS
 from preflab.progress import progress
 from preflab.settings.grpo import GrpoSettings
 from preflab.training.freed_memory import give_back
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.processes import own_share, sum_over_processes
+from preflab.training.prompt_sharing import micro_batches
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
+from preflab.training.transfers import to_device
 
 GrpoRun = OnPolicyRun[GrpoSettings]
 """A run whose trunk has the roles policy and reference."""
@@ -51,8 +55,10 @@ def train_grpo(run: GrpoRun) -> RunResult:
     settings, accelerator = run.settings, run.accelerator
     if settings.optimiser.gradient_checkpointing:
         run.trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        run.trunk.blocks.compile(run.trunk.models.values())
     policy = [p for _, p in run.trunk.parameters_of("policy")]
-    optimiser = make_optimiser([(policy, settings.optimiser.learning_rate)], settings.optimiser)
+    optimiser = make_optimiser([(policy, settings.optimiser.learning_rate)], settings.optimiser, run.trunk)
     trunk, optimiser = accelerator.prepare(run.trunk.to(accelerator.device), optimiser)
     controller = kl_controller(settings)
     state = RunState(run.trunk, optimiser, {"kl_controller": controller})
@@ -102,7 +108,7 @@ def collect(run: GrpoRun, step: int) -> Rollouts:
     chosen = [group_source(run).prompt(step * settings.num_prompts_per_step + group) for group in groups]
     run.sampler.sync(run.num_updates)
     rollouts = group_source(run).draw(chosen, *((step, group) for group in groups))
-    return _asked(run, rollouts, first_micro_batches(run, rollouts.lengths, step))
+    return _asked(run, rollouts, first_micro_batches(run, rollouts.lengths, step, rollouts.sequences))
 
 
 def score(run: GrpoRun, rollouts: Rollouts) -> tuple[Tensor, dict[str, Tensor]]:
@@ -167,42 +173,63 @@ def update(
     """Step 4: num_epochs passes of num_minibatches optimiser steps each; returns the step's metrics.
 
     Token weights are computed over all micro-batches and processes of a minibatch, so how it is split does not change
-    the result.
+    the result. The host waits for the device once per optimiser step, for the gradient's norm, and for all metrics
+    after the last.
     """
     settings, accelerator = run.settings, run.accelerator
     learning = [p for group in optimiser.param_groups for p in group["params"]]
-    reduced_sums: list[dict[str, float]] = []
+    updates: list[list[dict[str, Tensor]]] = []
+    norms: list[float] = []
     for epoch in range(settings.num_epochs):
-        for parts in minibatches(run, rollouts.lengths, step, epoch):
+        for parts in minibatches(run, rollouts.lengths, step, epoch, rollouts.sequences):
             rows = [row for part in parts for row in part]
             counts_here = torch.tensor([len(rows), int(rollouts.completion_mask[rows].sum())])
             num_sequences, num_tokens = sum_over_processes(accelerator, counts_here).tolist()
             counts = StepCounts(num_sequences, num_tokens, settings.max_policy_tokens)
-            sums: dict[str, float] = {}
+            updates.append([])
             give_back()
             for number, part in enumerate(parts):
                 with nullcontext() if number == len(parts) - 1 else accelerator.no_sync(trunk):
                     loss, statistics = policy_loss(run, trunk, rollouts, gained, part, counts, kl_coef)
                     # Processes average their gradients, but the weights already cover all processes.
                     accelerator.backward(loss * accelerator.num_processes)
-                add_statistics(sums, {**statistics, "loss/total": loss.item()})
-            sums["grad/norm"] = clip_gradients(learning, settings.optimiser.max_grad_norm)
+                updates[-1].append({**statistics, "loss/total": loss})
+            norms.append(clip_gradients(learning, settings.optimiser.max_grad_norm))
             optimiser.step()
             optimiser.zero_grad()
-            reduced_sums.append(reduced(accelerator, sums))
-    return step_statistics(reduced_sums)
+    rollouts.note_ratios()
+    return update_statistics(accelerator, updates, norms)
 
 
 def policy_loss(
     run: GrpoRun, trunk: Any, rollouts: Rollouts, gained: Tensor, rows: list[int], counts: StepCounts, kl_coef: float
-) -> tuple[Tensor, dict[str, float]]:
-    """The variant's clipped loss, plus kl_coef · KL if the treatment has a KL loss; both with its token weights."""
-    settings, variant = run.settings, VARIANTS[run.settings.algorithm]
-    tokens = run.trunk.collate([rollouts.sequences[i] for i in rows])
-    mask = tokens.completion_mask
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The variant's clipped loss, plus kl_coef · KL if the treatment has a KL loss; both with its token weights.
 
-    def of(tensor: Tensor) -> Tensor:
-        return tensor[rows, : mask.shape[1]].to(run.trunk.device)
+    A sum over tokens is taken chunk by chunk, while the logits are in memory. A ratio or KL of whole completions needs
+    all tokens at once (`chunked.token_loss`).
+    """
+    settings, variant = run.settings, VARIANTS[run.settings.algorithm]
+    tokens = run.batch([rollouts.sequences[i] for i in rows])
+    mask = tokens.completion_mask
+    gained = weighted(gained, rollouts, settings.truncated_importance)
+    tables = {"old_logps": rollouts.old_logps, "ref_logps": rollouts.ref_logps, "gained": gained}
+    columns = {name: to_device(table[rows, : mask.shape[1]], mask.device) for name, table in tables.items()}
+    columns["weights"] = variant.reduction(mask, counts)
+    of_tokens = variant.is_of_tokens and settings.kl_treatment not in KL_OF_COMPLETIONS
+    if of_tokens:
+        columns = {name: tokens.of_tokens(table) for name, table in columns.items()}
+    seen: list[dict[str, Tensor]] = []
+
+    def taken_at_once(outputs: TokenStatistics, part: slice) -> Tensor:
+        if of_tokens:
+            here, counted = {n: column[part] for n, column in columns.items()}, torch.ones_like(outputs.logps).bool()
+        else:
+            here, counted = columns, mask
+            outputs = TokenStatistics(*(spread(column, tokens) for column in outputs))
+        loss, statistics = clipped_losses(settings, outputs, here, counted, counts, kl_coef)
+        seen.append(statistics)
+        return loss
 
     outputs = trunk(
         tokens,
@@ -211,43 +238,62 @@ def policy_loss(
         entropy=True,
         entropy_gradient=False,
         exact_kl=settings.kl_treatment == "exact",
+        loss=taken_at_once,
+        whole_loss=not of_tokens,
     )["policy"]
     rollouts.visit(rows, outputs.logps)
-    weights = variant.reduction(mask, counts)
+    return outputs.loss, combined(seen)
+
+
+def clipped_losses(
+    settings: GrpoSettings,
+    outputs: TokenStatistics,
+    columns: dict[str, Tensor],
+    mask: Tensor,
+    counts: StepCounts,
+    kl_coef: float,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of `policy_loss` and its statistics, 0-d; all tensors are (B, T), or (n,) if it is a sum over tokens.
+
+    `columns` are `old_logps`, `ref_logps`, the advantages `gained`, and the token weights `weights`.
+    """
+    variant = VARIANTS[settings.algorithm]
     policy = clipped_ratio_loss(
         outputs.logps,
-        of(rollouts.old_logps),
-        of(weighted(gained, rollouts, settings.truncated_importance)),
+        columns["old_logps"],
+        columns["gained"],
         mask,
-        weights,
+        columns["weights"],
         log_ratio=variant.log_ratio,
         clip_low=settings.clip_low or variant.clip_low,
         clip_high=settings.clip_high or variant.clip_high,
         num_tokens=counts.num_tokens,
     )
     statistics = {
-        "loss/policy": policy.loss.item(),
-        "clip/policy": policy.clip_fraction.item(),
-        "ratio/approx_kl": policy.approx_kl.item(),
-        "ratio/max_deviation": policy.max_ratio_deviation.item(),
-        "entropy/mean": masked_mean(outputs.entropy, mask, counts.num_tokens).item(),
+        "loss/policy": policy.loss.detach(),
+        "clip/policy": policy.clip_fraction,
+        "ratio/approx_kl": policy.approx_kl,
+        "ratio/max_deviation": policy.max_ratio_deviation,
+        "entropy/mean": masked_mean(outputs.entropy, mask, counts.num_tokens).detach(),
     }
     kl_loss = KL_LOSSES.get(settings.kl_treatment)
     if kl_loss is None:
         return policy.loss, statistics
-    kl = kl_loss(outputs, of(rollouts.ref_logps), mask, weights)
-    return policy.loss + kl_coef * kl, {**statistics, "loss/kl": kl.item()}
+    kl = kl_loss(outputs, columns["ref_logps"], mask, columns["weights"])
+    return policy.loss + kl_coef * kl, {**statistics, "loss/kl": kl.detach()}
 
 
 def _asked(run: GrpoRun, rollouts: Rollouts, parts: list[list[int]] | None = None) -> Rollouts:
     """Fill in what `ask_policy_and_reference` computes, with the settings of the run."""
     settings = run.settings
+    budget, everything = settings.optimiser.tokens_per_micro_batch, range(len(rollouts))
     return ask_policy_and_reference(
         run.trunk,
         rollouts,
         temperature=settings.decoding.temperature,
-        tokens_per_batch=settings.optimiser.tokens_per_micro_batch,
+        tokens_per_batch=budget,
         exact=run.sampler.exact,
         entropy=settings.num_kept_rollouts > 0,
-        parts=parts,
+        parts=parts or micro_batches(rollouts.sequences, everything, budget, run.sharing),
+        collate=run.batch,
     )

@@ -39,6 +39,7 @@ from preflab.training.optimiser import clip_gradients, learning_rate_factor, mak
 from preflab.training.processes import make_accelerator, sum_over_processes
 from preflab.training.row_order import own_micro_batches, rows_of_step
 from preflab.training.state import RunState
+from preflab.training.transfers import to_device
 
 STATISTICS = ("loss/total", "loss/q", "loss/expectile", "advantage/mean")
 """The metrics that are sums over the tokens of a step, divided by their number."""
@@ -77,8 +78,10 @@ def train_ilql(run: IlqlRun) -> list[dict[str, Any]]:
     settings, trunk, accelerator = run.settings, run.trunk, run.accelerator
     if settings.optimiser.gradient_checkpointing:
         trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        trunk.blocks.compile(trunk.models.values())
     learning = [parameter for role in ("value", "q") for _, parameter in trunk.parameters_of(role)]
-    optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser)
+    optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser, trunk)
     model, optimiser = accelerator.prepare(trunk.to(accelerator.device), optimiser)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = RunState(trunk, optimiser)
@@ -142,7 +145,7 @@ def losses_of(
     mask = batch.completion_mask
     outputs = model(batch, ("value",))["value"]
     values, q = outputs.values, outputs.action_values
-    rewards = scores_at_last_token(scores.to(values.device, values.dtype), mask)
+    rewards = scores_at_last_token(to_device(scores, values.device).to(values.dtype), mask)
     of_q = q_loss(q, q_targets(rewards, values, mask, gamma=settings.gamma), mask, num_tokens)
     of_v = expectile_loss(values, outputs.target_action_values, mask, tau=settings.tau, denominator=num_tokens)
     loss = of_q + of_v

@@ -14,7 +14,9 @@ from preflab.settings.learning import OptimiserSettings, RunSettings
 from preflab.settings.sampling import DecodingSettings
 from preflab.settings.stopping import StopSettings
 from preflab.training.alarms import Alarm
+from preflab.training.batches import TokenBatch, TokenSequence
 from preflab.training.processes import make_accelerator
+from preflab.training.prompt_sharing import PromptSharing
 from preflab.training.protocols import Decode, Episodes, Sampler, SampleRequest, Scorer
 from preflab.training.rollouts import Rollouts
 
@@ -77,8 +79,16 @@ class OnPolicyRun(Generic[LoopSettings]):
     held_out: HeldOut | None = None
     """Measures the held-out criterion of the current policy; None: it is not measured."""
     accelerator: Any = field(default_factory=make_accelerator)
+    sharing: PromptSharing | None = None
+    """How completions of one prompt share rows in GRPO and Online DPO; None: one row per completion."""
     num_updates: int = 0
     """Optimiser steps the policy has taken; the sampler is synchronised to this version."""
+
+    def batch(self, sequences: Sequence[TokenSequence]) -> TokenBatch:
+        """Completions as a batch, in which adjacent ones of one prompt share rows if the run shares prompts."""
+        if self.sharing is None:
+            return self.trunk.collate(sequences)
+        return self.sharing.batch(sequences, self.trunk.collate, self.trunk.device)
 
     def sample(
         self, chosen: PromptIds, *, seeds: Sequence[int], starts: Sequence[int], rows: Sequence[int]

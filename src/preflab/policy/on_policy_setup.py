@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from preflab.policy.on_policy_run import OnPolicyRun
 from preflab.seeds import derive_seed
 from preflab.settings.ppo import PpoSettings
 from preflab.training.alarms import Alarms, Rounding
+from preflab.training.batches import TokenSequence
 from preflab.training.optimiser import make_optimiser
 from preflab.training.row_order import micro_batches_of_pass
 
@@ -28,30 +30,40 @@ class WithKl(Protocol):
     def kl_horizon(self) -> int: ...
 
 
-def ppo_optimiser(trunk: Trunk, settings: PpoSettings) -> torch.optim.AdamW:
+def ppo_optimiser(trunk: Trunk, settings: PpoSettings) -> torch.optim.Optimizer:
     """AdamW over two parameter groups, policy and value; `value_learning_rate` may set another rate for the second."""
     rate = settings.optimiser.learning_rate
     groups = [
         ([p for _, p in trunk.parameters_of("policy")], rate),
         ([p for _, p in trunk.parameters_of("value")], settings.value_learning_rate or rate),
     ]
-    return make_optimiser(groups, settings.optimiser)
+    return make_optimiser(groups, settings.optimiser, trunk)
 
 
-def minibatches(run: OnPolicyRun[Any], lengths: Sequence[int], step: int, epoch: int) -> list[list[list[int]]]:
-    """The minibatches of one pass over rows of these lengths; each is a list of micro-batches of row indices."""
-    settings, seed = run.settings, derive_seed(run.seed, "minibatches", step, epoch)
-    return micro_batches_of_pass(lengths, settings.num_minibatches, settings.optimiser.tokens_per_micro_batch, seed)
+def minibatches(
+    run: OnPolicyRun[Any], lengths: Sequence[int], step: int, epoch: int, sequences: Sequence[TokenSequence] = ()
+) -> list[list[list[int]]]:
+    """The minibatches of one pass over rows of these lengths; each is a list of micro-batches of row indices.
+
+    If the run shares prompts and the rows are `sequences`, those of one prompt are side by side in a micro-batch.
+    """
+    settings, seed, cut = run.settings, derive_seed(run.seed, "minibatches", step, epoch), None
+    budget = settings.optimiser.tokens_per_micro_batch
+    if run.sharing is not None and sequences:
+        cut = functools.partial(run.sharing.micro_batches, sequences, tokens_per_batch=budget)
+    return micro_batches_of_pass(lengths, settings.num_minibatches, budget, seed, cut)
 
 
-def first_micro_batches(run: OnPolicyRun[Any], lengths: Sequence[int], step: int) -> list[list[int]] | None:
+def first_micro_batches(
+    run: OnPolicyRun[Any], lengths: Sequence[int], step: int, sequences: Sequence[TokenSequence] = ()
+) -> list[list[int]] | None:
     """The micro-batches of a step's first pass, for the trainer to compute π_old in; None: the sampler's π_old is used.
 
     In half precision rounding depends on the other rows of a batch, so π_old is computed in the batches of the update.
     """
     if run.sampler.exact:
         return None
-    return [part for parts in minibatches(run, lengths, step, 0) for part in parts]
+    return [part for parts in minibatches(run, lengths, step, 0, sequences) for part in parts]
 
 
 def alarms_of(run: OnPolicyRun[Any], num_done: int, *, kl_setting: str = "kl_coef") -> Alarms:

@@ -32,6 +32,7 @@ from preflab.maths.kl import exact_kl_loss, kl_rewards_exact_later, kl_rewards_k
 from preflab.maths.losses import clipped_policy_loss, clipped_value_loss
 from preflab.maths.masks import masked_mean
 from preflab.models.chunked import TokenStatistics
+from preflab.models.role_output import spread
 from preflab.models.trunk import Role
 from preflab.policy.completion_groups import score_rollouts
 from preflab.policy.importance import importance_statistics, weighted
@@ -40,10 +41,9 @@ from preflab.policy.on_policy_setup import first_micro_batches, kl_controller, m
 from preflab.policy.step_log import StepClock, StepLog
 from preflab.policy.step_statistics import (
     LearningBatch,
-    add_statistics,
-    reduced,
+    combined,
     rollout_statistics,
-    step_statistics,
+    update_statistics,
 )
 from preflab.progress import progress
 from preflab.seeds import derive_seed
@@ -55,6 +55,7 @@ from preflab.training.processes import own_share, sum_over_processes
 from preflab.training.rollouts import Rollouts
 from preflab.training.row_order import row_at
 from preflab.training.state import RunState
+from preflab.training.transfers import to_device
 
 PpoRun = OnPolicyRun[PpoSettings]
 """A run whose trunk has the roles policy, reference and value."""
@@ -69,6 +70,8 @@ def train_ppo(run: PpoRun) -> RunResult:
     settings, accelerator = run.settings, run.accelerator
     if settings.optimiser.gradient_checkpointing:
         run.trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        run.trunk.blocks.compile(run.trunk.models.values())
     optimiser = ppo_optimiser(run.trunk, settings)
     trunk, optimiser = accelerator.prepare(run.trunk.to(accelerator.device), optimiser)
     controller = kl_controller(settings)
@@ -206,17 +209,19 @@ def update(
     """Step 4: num_epochs passes of num_minibatches optimiser steps each; returns the step's metrics.
 
     Every loss is divided by the tokens of the whole minibatch, over all micro-batches and processes, so how a minibatch
-    is split does not change the result. The roles take turns, so that only one role's activations are in memory.
+    is split does not change the result. The roles take turns, so that only one role's activations are in memory. The
+    host waits for the device once per optimiser step, for the gradient's norm, and for all metrics after the last.
     """
     settings, accelerator = run.settings, run.accelerator
     learning = [p for group in optimiser.param_groups for p in group["params"]]
     losses = (value_loss,) if step < settings.num_critic_warmup_steps else (policy_loss, value_loss)
-    reduced_sums: list[dict[str, float]] = []
+    updates: list[list[dict[str, Tensor]]] = []
+    norms: list[float] = []
     for epoch in range(settings.num_epochs):
         for parts in minibatches(run, rollouts.lengths, step, epoch):
             rows = [row for part in parts for row in part]
             num_tokens = float(sum_over_processes(accelerator, rollouts.completion_mask[rows].sum()))
-            sums: dict[str, float] = {}
+            updates.append([])
             for role_loss in losses:
                 give_back()
                 for number, part in enumerate(parts):
@@ -224,12 +229,12 @@ def update(
                         loss, statistics = role_loss(run, trunk, rollouts, batch, part, num_tokens, kl_coef)
                         # Processes average their gradients, but the denominator already covers all processes.
                         accelerator.backward(loss * accelerator.num_processes)
-                    add_statistics(sums, {**statistics, "loss/total": loss.item()})
-            sums["grad/norm"] = clip_gradients(learning, settings.optimiser.max_grad_norm)
+                    updates[-1].append({**statistics, "loss/total": loss})
+            norms.append(clip_gradients(learning, settings.optimiser.max_grad_norm))
             optimiser.step()
             optimiser.zero_grad()
-            reduced_sums.append(reduced(accelerator, sums))
-    return step_statistics(reduced_sums)
+    rollouts.note_ratios()
+    return update_statistics(accelerator, updates, norms)
 
 
 def policy_loss(
@@ -240,7 +245,7 @@ def policy_loss(
     rows: list[int],
     num_tokens: float,
     kl_coef: float,
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """policy − entropy_coef · entropy + kl_coef · advantage_scale · KL, summed over rows and divided by `num_tokens`.
 
     Only KL treatments (b) and (c) have the KL term. It is multiplied by the factor that whitening applied to the
@@ -250,15 +255,18 @@ def policy_loss(
     tokens, of = _rows(run, rollouts, rows)
     mask, kl_weight = tokens.completion_mask, kl_coef * batch.advantage_scale
     gained = weighted(batch.advantages, rollouts, settings.truncated_importance)
-    old_logps, weights = of(rollouts.old_logps)[mask], of(gained)[mask]
+    old_logps, weights = (tokens.of_tokens(of(column)) for column in (rollouts.old_logps, gained))
+    of_sequences = settings.kl_treatment == "sequence_loss"  # the KL of a completion needs all of its tokens at once
     seen: list[dict[str, Tensor]] = []
 
     def taken_at_once(outputs: TokenStatistics, part: slice) -> Tensor:
         loss, part_statistics = token_losses(settings, outputs, old_logps[part], weights[part], num_tokens, kl_weight)
+        if of_sequences:
+            kl = sequence_kl_loss(spread(outputs.logps, tokens), of(rollouts.ref_logps), mask, num_tokens)
+            loss, part_statistics["loss/kl"] = loss + kl_weight * kl, kl.detach()
         seen.append(part_statistics)
         return loss
 
-    of_sequences = settings.kl_treatment == "sequence_loss"  # the KL of a completion needs all of its tokens at once
     outputs = trunk(
         tokens,
         ("policy",),
@@ -266,19 +274,11 @@ def policy_loss(
         entropy=True,
         entropy_gradient=settings.entropy_coef > 0,
         exact_kl=settings.kl_treatment == "exact",
-        loss=None if of_sequences else taken_at_once,
+        loss=taken_at_once,
+        whole_loss=of_sequences,
     )["policy"]
     rollouts.visit(rows, outputs.logps)
-    loss = outputs.loss
-    if of_sequences:
-        nothing = torch.zeros_like(old_logps)
-        loss = taken_at_once(TokenStatistics(outputs.logps[mask], outputs.entropy[mask], nothing, nothing), slice(None))
-        kl = sequence_kl_loss(outputs.logps, of(rollouts.ref_logps), mask, num_tokens)
-        loss, seen[0]["loss/kl"] = loss + kl_weight * kl, kl
-    statistics: dict[str, float] = {}
-    for part_statistics in seen:
-        add_statistics(statistics, {name: value.item() for name, value in part_statistics.items()})
-    return loss, statistics
+    return outputs.loss, combined(seen)
 
 
 def token_losses(
@@ -323,7 +323,7 @@ def value_loss(
     rows: list[int],
     num_tokens: float,
     kl_coef: float,
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """value_coef · clipped squared error of the values, summed over the rows' tokens and divided by `num_tokens`."""
     settings = run.settings
     tokens, of = _rows(run, rollouts, rows)
@@ -336,8 +336,8 @@ def value_loss(
         denominator=num_tokens,
     )
     return settings.value_coef * value.loss, {
-        "loss/value": value.loss.item(),
-        "clip/value": value.clip_fraction.item(),
+        "loss/value": value.loss.detach(),
+        "clip/value": value.clip_fraction,
     }
 
 
@@ -345,4 +345,4 @@ def _rows(run: PpoRun, rollouts: Rollouts, rows: list[int]) -> tuple[TokenBatch,
     """Some rollouts as a token batch, and a function that cuts (B, T) tensors to the same rows and width."""
     tokens = run.trunk.collate([rollouts.sequences[i] for i in rows])
     width = tokens.completion_mask.shape[1]
-    return tokens, lambda tensor: tensor[rows, :width].to(run.trunk.device)
+    return tokens, lambda tensor: to_device(tensor[rows, :width], run.trunk.device)

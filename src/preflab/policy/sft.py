@@ -22,6 +22,7 @@ from preflab.conversations.renderer import Renderer
 from preflab.conversations.turns import Unstable
 from preflab.errors import PreflabError
 from preflab.maths import losses
+from preflab.models.chunked import TokenStatistics
 from preflab.models.trunk import Trunk
 from preflab.progress import progress
 from preflab.records import Completion, FinishReason, Message, Prompt, Span
@@ -143,10 +144,15 @@ def _sequence_of_turn(renderer: Renderer, row: Demonstration, place: int, *, end
 def nll_loss(model: Any, batch: TokenBatch, denominator: int) -> Tensor:
     """−Σ completion_mask · logps / denominator of one micro-batch; 0-d.
 
-    If the denominator is the token count of the whole optimiser step, the micro-batches add up to the step's loss.
+    If the denominator is the token count of the whole optimiser step, the micro-batches add up to the step's loss. The
+    loss and its gradient are computed chunk by chunk, while the logits are in memory.
     """
-    logps = model(batch, ("policy",))["policy"].logps
-    return losses.nll_loss(logps, batch.completion_mask, denominator)
+
+    def taken_at_once(outputs: TokenStatistics, part: slice) -> Tensor:
+        return losses.nll_loss(outputs.logps, torch.ones_like(outputs.logps).bool(), denominator)
+
+    loss: Tensor = model(batch, ("policy",), loss=taken_at_once)["policy"].loss
+    return loss
 
 
 def num_policy_tokens(sequences: Iterable[TokenSequence]) -> int:
@@ -197,8 +203,10 @@ def train_sft(
     """
     if settings.optimiser.gradient_checkpointing:
         trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        trunk.blocks.compile(trunk.models.values())
     learning = [parameter for _, parameter in trunk.parameters_of("policy")]
-    optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser)
+    optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser, trunk)
     model, optimiser = accelerator.prepare(trunk.to(accelerator.device), optimiser)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = RunState(trunk, optimiser)

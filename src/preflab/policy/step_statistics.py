@@ -29,6 +29,41 @@ class LearningBatch:
     """The factor that whitening of rewards and advantages applied. Multiply a KL loss added to their loss by it."""
 
 
+def read_statistics(parts: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
+    """The same statistics as floats. The host waits for the device once, not for each number."""
+    values = [value.detach() for part in parts for value in part.values()]
+    numbers = iter(torch.stack(values).tolist() if values else [])
+    return [{name: next(numbers) for name in part} for part in parts]
+
+
+def combined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The statistics of one micro-batch from those of its chunks, on the device; see `add_statistics`."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    columns = {name: torch.stack([part[name] for part in parts]).double() for name in parts[0]}
+    return {n: column.amax() if n == "ratio/max_deviation" else column.sum() for n, column in columns.items()}
+
+
+def update_statistics(
+    accelerator: Any, updates: Sequence[Sequence[Mapping[str, Tensor]]], norms: Sequence[float]
+) -> dict[str, float]:
+    """Metrics of a step's updates over all processes; call it after the last update.
+
+    Args:
+        accelerator: see `training.processes`.
+        updates: per optimiser step, the statistics of its micro-batches, on the device.
+        norms: per optimiser step, the norm of its gradient.
+    """
+    numbers = iter(read_statistics([part for parts in updates for part in parts]))
+    reduced_sums = []
+    for parts, norm in zip(updates, norms, strict=True):
+        sums: dict[str, float] = {}
+        for _ in parts:
+            add_statistics(sums, next(numbers))
+        reduced_sums.append(reduced(accelerator, {**sums, "grad/norm": norm}))
+    return step_statistics(reduced_sums)
+
+
 def add_statistics(sums: dict[str, float], statistics: Mapping[str, float]) -> None:
     """Add the statistics of one micro-batch to `sums`; of `ratio/max_deviation` the maximum is kept."""
     for name, value in statistics.items():

@@ -28,7 +28,7 @@ from preflab.maths.sequence_ratio import (
     token_log_ratio,
     weighted_sequence_kl,
 )
-from preflab.models.role_output import RoleOutput
+from preflab.models.chunked import TokenStatistics
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ class Variant:
     clip_low: float
     clip_high: float
     source: str
+
+    @property
+    def is_of_tokens(self) -> bool:
+        """Whether the loss is a sum over tokens; otherwise a ratio needs all tokens of its completion."""
+        return self.log_ratio is token_log_ratio
 
 
 divided_by_std = functools.partial(group_relative, divide_by_std=True)
@@ -69,27 +74,27 @@ VARIANTS: dict[str, Variant] = {
 }
 """Name of the algorithm → its row."""
 
-KlLoss = Callable[[RoleOutput, Tensor, Tensor, Tensor], Tensor]
-"""(output of the policy, ref_logps, completion_mask, weights) → loss, 0-d."""
+KlLoss = Callable[[TokenStatistics, Tensor, Tensor, Tensor], Tensor]
+"""(the policy's statistics, ref_logps, completion_mask, weights), all (B, T) or all (N,) → loss, 0-d."""
 
 
-def sequence_kl(output: RoleOutput, ref_logps: Tensor, completion_mask: Tensor, weights: Tensor) -> Tensor:
-    """KL treatment (b): loss on the KL of whole completions."""
-    assert output.logps is not None
+def sequence_kl(output: TokenStatistics, ref_logps: Tensor, completion_mask: Tensor, weights: Tensor) -> Tensor:
+    """KL treatment (b): loss on the KL of whole completions; all (B, T)."""
     return weighted_sequence_kl(output.logps, ref_logps, completion_mask, weights)
 
 
-def exact_kl(output: RoleOutput, ref_logps: Tensor, completion_mask: Tensor, weights: Tensor) -> Tensor:
+def exact_kl(output: TokenStatistics, ref_logps: Tensor, completion_mask: Tensor, weights: Tensor) -> Tensor:
     """KL treatment (c): the part that is a loss; the other part is in the advantages."""
-    assert output.kl is not None
     return weighted_sum(output.kl, completion_mask, weights)
 
 
-def token_k3(output: RoleOutput, ref_logps: Tensor, completion_mask: Tensor, weights: Tensor) -> Tensor:
+def token_k3(output: TokenStatistics, ref_logps: Tensor, completion_mask: Tensor, weights: Tensor) -> Tensor:
     """k3 of each token, as in the GRPO paper; its gradient is that of KL(reference ‖ policy) at each position."""
-    assert output.logps is not None
     return weighted_sum(kl_policy_ref_k3(output.logps, ref_logps), completion_mask, weights)
 
 
 KL_LOSSES: dict[str, KlLoss] = {"sequence_loss": sequence_kl, "exact": exact_kl, "token_k3": token_k3}
 """KL treatment → its loss. `reward_k1` has no loss; its KL is part of the reward."""
+
+KL_OF_COMPLETIONS = frozenset({"sequence_loss"})
+"""The KL losses that are no sum over tokens."""

@@ -18,6 +18,7 @@ import torch
 from preflab.errors import PreflabError
 from preflab.files import read_json
 from preflab.maths.dpo import IMPLICIT, Side
+from preflab.models.four_bit import quantise_base
 from preflab.models.language_model import LanguageModel, open_language_model
 from preflab.models.trunk import Role, Trunk
 from preflab.rewards.rankings import Encoder
@@ -39,6 +40,8 @@ class ImplicitCard:
     """Place of the reference: a path relative to the card's folder, or a Hub id."""
     reference_hash: str
     format: int = 1
+    reference_storage: str = "as_loaded"
+    """`nf4` if the reference was quantised in training (`lora.base`), as it is then for scoring."""
 
     @classmethod
     def read(cls, folder: Path) -> ImplicitCard:
@@ -143,4 +146,6 @@ def _reference(folder: Path, card: ImplicitCard, opened: LanguageModel) -> Langu
             f"{card.reference_hash}, the weights of the reference in training",
             "restore that model, or run the stage again",
         )
+    if card.reference_storage == "nf4":
+        quantise_base(reference.model)
     return reference

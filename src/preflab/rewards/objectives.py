@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from preflab.maths.bradley_terry import A_WINS, B_WINS, TIE, bradley_terry_loss, davidson_loss
 from preflab.maths.plackett_luce import plackett_luce_log_likelihood
 from preflab.rewards.rankings import Ranking
+from preflab.training.transfers import to_device
 
 
 class Nuisance(nn.Module):
@@ -51,7 +52,7 @@ class Nuisance(nn.Module):
         if self.length_slope is None:
             return scores
         lengths = [float(length) for ranking in rankings for length in ranking.lengths]
-        return scores + self.length_slope * (torch.tensor(lengths, device=scores.device) / self.length_scale)
+        return scores + self.length_slope * (to_device(torch.tensor(lengths), scores.device) / self.length_scale)
 
     def figures(self) -> dict[str, float]:
         """The learned parameters by name."""
@@ -72,10 +73,10 @@ def bradley_terry_nll(scores: Tensor, rankings: Seq[Ranking], nuisance: Nuisance
 def davidson_nll(scores: Tensor, rankings: Seq[Ranking], nuisance: Nuisance | None = None) -> Tensor:
     """− Σ weight · [(1 − tie) · (label · log P_a + (1 − label) · log P_b) + tie · log P_tie], P by Davidson 1970."""
     first, second, labels, weights = pair_columns(rankings, scores.device)
-    ties = torch.tensor([pair.tie for ranking in rankings for pair in ranking.pairs], device=scores.device)
+    ties = to_device(torch.tensor([pair.tie for ranking in rankings for pair in ranking.pairs]), scores.device)
     log_nu = nuisance.log_nu if nuisance is not None and nuisance.log_nu is not None else 0.0
     shares = torch.stack([(1 - ties) * labels, ties, (1 - ties) * (1 - labels)])
-    outcomes = torch.tensor([A_WINS, TIE, B_WINS], device=scores.device)[:, None].expand_as(shares)
+    outcomes = to_device(torch.tensor([A_WINS, TIE, B_WINS]), scores.device)[:, None].expand_as(shares)
     return davidson_loss(
         scores[first].repeat(3),
         scores[second].repeat(3),
@@ -109,8 +110,8 @@ def pair_columns(rankings: Seq[Ranking], device: torch.device | str = "cpu") -> 
     for ranking in rankings:
         starts.append(starts[-1] + len(ranking.sequences))
     pairs = [(start, pair) for start, ranking in zip(starts, rankings, strict=False) for pair in ranking.pairs]
-    first = torch.tensor([start + pair.first for start, pair in pairs], device=device, dtype=torch.long)
-    second = torch.tensor([start + pair.second for start, pair in pairs], device=device, dtype=torch.long)
-    labels = torch.tensor([pair.label for _, pair in pairs], device=device, dtype=torch.float32)
-    weights = torch.tensor([pair.weight for _, pair in pairs], device=device, dtype=torch.float32)
-    return first, second, labels, weights
+    first = torch.tensor([start + pair.first for start, pair in pairs], dtype=torch.long)
+    second = torch.tensor([start + pair.second for start, pair in pairs], dtype=torch.long)
+    labels = torch.tensor([pair.label for _, pair in pairs], dtype=torch.float32)
+    weights = torch.tensor([pair.weight for _, pair in pairs], dtype=torch.float32)
+    return tuple(to_device(column, device) for column in (first, second, labels, weights))  # type: ignore[return-value]

@@ -29,6 +29,7 @@ from preflab.training.optimiser import clip_gradients, learning_rate_factor, mak
 from preflab.training.processes import sum_over_processes
 from preflab.training.row_order import own_micro_batches, rows_of_step
 from preflab.training.state import RunState
+from preflab.training.transfers import to_device
 
 
 def rating_loss(scores: Tensor, targets: Tensor, denominator: float) -> Tensor:
@@ -84,10 +85,12 @@ def train_on_ratings(
     """
     if settings.optimiser.gradient_checkpointing:
         trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        trunk.blocks.compile(trunk.models.values())
     heads = CriteriaHead.beside(trunk.head("reward"), len(scales), seed)
     trunk.heads["reward"] = heads
     trainable = [parameter for _, parameter in trunk.parameters_of("reward")]
-    optimiser = make_optimiser([(trainable, settings.optimiser.learning_rate)], settings.optimiser)
+    optimiser = make_optimiser([(trainable, settings.optimiser.learning_rate)], settings.optimiser, trunk)
     model, optimiser = accelerator.prepare(trunk.to(accelerator.device), optimiser)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = RunState(trunk, optimiser)
@@ -132,7 +135,7 @@ def accumulate(
     for indices, factor in own_micro_batches(batches, accelerator.process_index, accelerator.num_processes):
         batch = collate([rows[i].sequence for i in indices])
         scores = model(batch, ("reward",))["reward"].rewards
-        loss = rating_loss(scores, targets[indices].to(accelerator.device), denominator)
+        loss = rating_loss(scores, to_device(targets[indices], accelerator.device), denominator)
         accelerator.backward(factor * loss)
         total += loss.detach() * bool(factor)
     return float(sum_over_processes(accelerator, total))

@@ -156,10 +156,14 @@ def load_reward_model(
     return trunk, card.encoder(trunk.tokenizer)
 
 
-def shares_base(folder: Path, trunk_hash: str) -> bool:
-    """Whether a reward model is an adapter on the base weights with this hash, so that it can join their trunk."""
+def shares_base(folder: Path, trunk: Trunk, trunk_hash: str) -> bool:
+    """Whether a reward model is an adapter on a trunk's base, whose weights have this hash, and can join the trunk.
+
+    A quantised base (`lora.base`) is another base.
+    """
     card = RewardModelCard.read(folder)
-    return card.lora is not None and card.causal and card.weights_hash == trunk_hash
+    same = card.lora is not None and trunk.lora is not None and LoraSettings(**card.lora).base == trunk.lora.base
+    return same and card.causal and card.weights_hash == trunk_hash
 
 
 def shares_experts(folder: Path, trunk: Trunk) -> bool:

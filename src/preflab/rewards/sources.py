@@ -139,7 +139,7 @@ def _term(
             folder, source.implicit, dtype=dtype, tokenizer=policy.tokenizer, tokens_per_batch=tokens_per_batch
         )
         if policy.trunk is not None:
-            scorer.trunk.to(policy.trunk.device)
+            _put_beside(scorer.trunk, policy.trunk)
         fix_longest(scorer, policy.prompts, policy.max_new_tokens)
         return scorer.name, scorer
     ref = resolve(str(source.model))
@@ -159,20 +159,25 @@ def _reward_model(
     trunk = policy.trunk
     joins = (
         trunk is not None
-        and trunk.lora is not None
         and "reward" not in trunk.heads
-        and shares_base(folder, policy.trunk_hash)
+        and shares_base(folder, trunk, policy.trunk_hash)
         and shares_experts(folder, trunk)
     )
     loaded, encoder = load_reward_model(
         folder, dtype=dtype, trunk=trunk if joins else None, trunk_hash=policy.trunk_hash if joins else ""
     )
     if not joins and trunk is not None:
-        loaded.to(trunk.device)
+        _put_beside(loaded, trunk)
     scorer = _scorer(loaded, encoder, name, policy, tokens_per_batch)
     if not joins:
         fix_longest(scorer, policy.prompts, policy.max_new_tokens)
     return scorer
+
+
+def _put_beside(trunk: Trunk, policy: Trunk) -> None:
+    """Move a trunk to the policy's device, and let it pack its sequences if the policy does."""
+    trunk.to(policy.device)
+    trunk.layout.choice = policy.layout.choice
 
 
 def _scorer(trunk: Trunk, encoder: Encoder, name: str, policy: PolicySide, tokens_per_batch: int) -> RewardModelScorer:

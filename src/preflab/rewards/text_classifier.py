@@ -140,7 +140,7 @@ def train_classifier(
     """
     switch_dropout_off(classifier.model)
     parameters = [parameter for parameter in classifier.model.parameters() if parameter.requires_grad]
-    optimiser = make_optimiser([(parameters, settings.optimiser.learning_rate)], settings.optimiser)
+    optimiser = make_optimiser([(parameters, settings.optimiser.learning_rate)], settings.optimiser, classifier.model)
     model, optimiser = accelerator.prepare(classifier.model.to(accelerator.device), optimiser)
     state = RunState(classifier.model, optimiser)
     state.load(folder / "checkpoint")

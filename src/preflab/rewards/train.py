@@ -13,6 +13,7 @@ and the gradient is the same. The numbered steps are explained in docs/algorithm
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from preflab.errors import PreflabError
 from preflab.maths.bradley_terry import bradley_terry_loss
+from preflab.maths.masks import masked_sum
 from preflab.models.trunk import Trunk
 from preflab.progress import progress
 from preflab.rewards.objectives import OBJECTIVES, Nuisance, Objective, bradley_terry_nll, pair_columns
@@ -35,8 +37,10 @@ from preflab.training.kept_pairs import KeptPair, PairRecord, sides_of, steps_be
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.processes import sum_over_processes
+from preflab.training.prompt_sharing import PromptSharing
 from preflab.training.row_order import own_micro_batches, rows_of_step
 from preflab.training.state import RunState
+from preflab.training.transfers import to_device
 from preflab.words import count
 
 
@@ -72,8 +76,12 @@ def ranking_loss(
     return loss + score_l2 * scores.square().sum() / step.completions
 
 
-def whole_ranking_batches(rankings: Sequence[Ranking], tokens_per_batch: int) -> list[list[int]]:
+def whole_ranking_batches(
+    rankings: Sequence[Ranking], tokens_per_batch: int, sharing: PromptSharing | None = None
+) -> list[list[int]]:
     """Lists of indices of rankings, each list within the token budget and each ranking whole."""
+    if sharing is not None:
+        return whole_group_batches([sharing.size(ranking.sequences) for ranking in rankings], tokens_per_batch)
     sizes = [(len(ranking.sequences), max(len(s) for s in ranking.sequences)) for ranking in rankings]
     return whole_group_batches(sizes, tokens_per_batch)
 
@@ -91,6 +99,7 @@ def accumulate(
     collate: Collate,
     accelerator: Any,
     nuisance: Nuisance | None = None,
+    sharing: PromptSharing | None = None,
 ) -> dict[str, float]:
     """Accumulate the gradient of one optimiser step in the parameters; returns its metrics over all processes.
 
@@ -104,7 +113,9 @@ def accumulate(
         return ranking_loss(scores, part, denominators, settings.score_l2, objective=objective, nuisance=nuisance)
 
     budget = settings.optimiser.tokens_per_micro_batch
-    batches = whole_ranking_batches(rankings, budget)
+    batches = whole_ranking_batches(rankings, budget, sharing)
+    if sharing is not None:
+        collate = functools.partial(sharing.batch, collate=collate, device=accelerator.device)
     sums = torch.zeros(9, device=accelerator.device, dtype=torch.float64)
     for indices, factor in own_micro_batches(batches, accelerator.process_index, accelerator.num_processes):
         part = [rankings[i] for i in indices]
@@ -138,7 +149,7 @@ def _backward(
         parts = [raw_scores(model, [sequences[i] for i in s], collate) for s in slices]
     scores = torch.empty(len(sequences), device=accelerator.device)
     for places, values in zip(slices, parts, strict=True):
-        scores[places] = values
+        scores[to_device(torch.tensor(places), scores.device)] = values
     scores.requires_grad_()
     loss = loss_of(scores, rankings)
     (factor * loss).backward()  # this also accumulates the gradients of the nuisance parameters
@@ -146,7 +157,7 @@ def _backward(
     assert score_gradients is not None
     for places in slices:
         slice_scores = raw_scores(model, [sequences[i] for i in places], collate)
-        accelerator.backward((score_gradients[places] * slice_scores).sum())
+        accelerator.backward((score_gradients[to_device(torch.tensor(places), scores.device)] * slice_scores).sum())
     return scores.detach(), loss.detach()
 
 
@@ -159,10 +170,10 @@ def pair_statistics(scores: Tensor, rankings: Sequence[Ranking]) -> Tensor:
     first, second, labels, weights = pair_columns(rankings, scores.device)
     nll = bradley_terry_loss(scores[first], scores[second], labels=labels, weights=weights, denominator=1.0)
     decided = labels != 0.5
-    margins = (torch.where(labels > 0.5, 1.0, -1.0) * (scores[first] - scores[second]))[decided]
-    right = ((margins.sign() + 1) / 2).sum()
-    sums = [nll, weights.sum(), right, decided.sum(), margins.sum(), scores.sum(), scores.square().sum()]
-    return torch.stack([value.double() for value in [*sums, scores.new_tensor(len(scores))]])
+    margins = torch.where(labels > 0.5, 1.0, -1.0) * (scores[first] - scores[second])
+    right, margin = masked_sum((margins.sign() + 1) / 2, decided), masked_sum(margins, decided)
+    sums = [nll, weights.sum(), right, decided.sum(), margin, scores.sum(), scores.square().sum()]
+    return torch.stack([value.double() for value in [*sums, scores.new_full((), len(scores))]])
 
 
 def step_figures(sums: Tensor) -> dict[str, float]:
@@ -189,6 +200,7 @@ def train_reward_model(
     accelerator: Any,
     name: str = "reward",
     kept_pairs: Sequence[KeptPair] = (),
+    sharing: PromptSharing | None = None,
 ) -> list[dict[str, Any]]:
     """Train the reward role of a trunk on rankings; resumes from the folder's checkpoint if there is one.
 
@@ -202,6 +214,7 @@ def train_reward_model(
         accelerator: see `training.processes`.
         name: shown beside the progress bar.
         kept_pairs: pairs whose scores are written into the folder during training.
+        sharing: how the completions of a ranking share rows; None: one row per completion.
 
     Returns:
         The metrics of every step.
@@ -218,11 +231,13 @@ def train_reward_model(
         )
     if settings.optimiser.gradient_checkpointing:
         trunk.enable_gradient_checkpointing()
+    if settings.optimiser.compile:
+        trunk.blocks.compile(trunk.models.values())
     nuisance = add_nuisance(trunk, learned, settings)
     nuisances = list(nuisance.parameters()) if nuisance else []
     trainable = [p for _, p in trunk.parameters_of("reward") if all(p is not other for other in nuisances)]
     groups = [(trainable, settings.optimiser.learning_rate), (nuisances, settings.nuisance_learning_rate)]
-    optimiser = make_optimiser(groups, settings.optimiser)
+    optimiser = make_optimiser(groups, settings.optimiser, trunk)
     model, optimiser = accelerator.prepare(trunk.to(accelerator.device), optimiser)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = RunState(trunk, optimiser)
@@ -251,7 +266,13 @@ def train_reward_model(
             rate = set_learning_rate(optimiser, learning_rate_factor(state.step, num_steps, settings.optimiser))
             optimiser.zero_grad(set_to_none=True)
             figures = accumulate(
-                model, batch, settings, collate=trunk.collate, accelerator=accelerator, nuisance=nuisance
+                model,
+                batch,
+                settings,
+                collate=trunk.collate,
+                accelerator=accelerator,
+                nuisance=nuisance,
+                sharing=sharing,
             )
             norm = clip_gradients(parameters, settings.optimiser.max_grad_norm)
             optimiser.step()

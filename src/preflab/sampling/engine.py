@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -17,9 +18,12 @@ from preflab.models.packed import packed_linear
 from preflab.models.precision import computing_dtype, without_gradients
 from preflab.models.rotary import RowLengths
 from preflab.models.vocabulary import Vocabulary, fitting_vocabulary
+from preflab.sampling.bucketed import BucketedDecoder
+from preflab.sampling.buckets import Buckets
+from preflab.sampling.capture import Captured
 from preflab.sampling.draw import draw, exact_dtype
 from preflab.sampling.mask_record import MaskRecord
-from preflab.sampling.pass_choice import fitting_pass
+from preflab.sampling.pass_choice import fitting_pass, fixed_pass
 from preflab.sampling.passes import Pass, moved
 from preflab.sampling.randomness import uniforms
 from preflab.sampling.stops import StopStrings, stop_table
@@ -30,6 +34,9 @@ from preflab.training.protocols import SampledCompletion, SampleRequest
 # Finished rows are dropped when at most this share of the rows is unfinished. In measurements 0.85 to 0.99 were equally
 # fast, and 0.5 was 10 % slower.
 RETIRE_AT = 0.9
+
+Capture = Literal["auto", "on", "off"]
+"""Whether decode steps run over fixed buffers: "auto" means on a CUDA device."""
 
 MAX_STATES = 2**28
 """Most bytes of hidden states that one call keeps; stacking them needs twice that for a short time."""
@@ -53,6 +60,8 @@ class TransformersEngine:
         role: Callable[[], AbstractContextManager[object]] = nullcontext,
         keep_states: bool = False,
         keep_masks: bool = False,
+        capture: Capture = "auto",
+        buckets: Buckets | None = None,
     ) -> None:
         """
         Args:
@@ -65,6 +74,10 @@ class TransformersEngine:
             keep_states: whether completions carry the hidden states that their tokens were drawn from. They are kept
                 only if the model computes in float32 and the states of one call fit into `MAX_STATES`.
             keep_masks: whether completions of truncated sampling carry the ids that their tokens were drawn from.
+            capture: whether steps run over fixed buffers and are captured as graphs (`sampling.bucketed`); "auto": on a
+                CUDA device. On a CPU "on" runs the same steps without graphs. A model that cannot be decoded in this
+                way is decoded by the plain loop.
+            buckets: the sizes of such steps; None: those of `Buckets`.
 
         Raises:
             PreflabError: the tokenizer has an id beyond the embedding.
@@ -75,7 +88,10 @@ class TransformersEngine:
         self.stop_token_ids = tuple(stop_token_ids)
         self.role, self.keep_states, self.version = role, keep_states, 0
         self.gives_masks = keep_masks
+        self.capture, self.buckets = capture, buckets or Buckets()
         self._pass: Pass | None = None
+        self._decoder: BucketedDecoder | None = None
+        self._was_tried = False
 
     @property
     def exact(self) -> bool:
@@ -88,7 +104,7 @@ class TransformersEngine:
         self.version = version
 
     def release(self) -> None:
-        """Do nothing: each call of `sample` frees its own cache."""
+        """Do nothing. The plain loop frees its cache after each call; fixed buffers are kept for the next one."""
 
     def sample(
         self,
@@ -110,23 +126,49 @@ class TransformersEngine:
         table = stop_table(stop_ids, self.model.config.get_text_config().vocab_size, self.model.device)
         strings = StopStrings(self.tokenizer, decoding.stop_strings)
         by_request: dict[int, SampledCompletion] = {}
-        head = packed_linear(self.model.get_output_embeddings(), min(len(requests), decoding.max_batch_rows))
-        with _decoding(self.model), self.role(), without_gradients(self.model), head:
-            forward = self._fitting_pass()
+        with _decoding(self.model), self.role(), without_gradients(self.model):
+            forward, decoder = self._fitting_pass(), self._fitting_decoder()
+            keeps = self._keeps_states(len(requests) * decoding.max_new_tokens)
             for batch in self._batches(requests, decoding, mixed_lengths=forward.pads):
-                rows = _Rows([requests[i] for i in batch], decoding, table, strings)
-                with self._watching(rows, len(requests)):
-                    masks = MaskRecord(len(batch), decoding if self.gives_masks else None)
-                    _decode(forward, rows, decoding, self.vocabulary, on_done, masks)
-                by_request.update(zip(batch, masks.added_to(rows.completions(self.version)), strict=True))
+                asked = [requests[i] for i in batch]
+                if decoder is not None and not self._records_masks(decoding):
+                    done = decoder.sample(asked, decoding, table, strings, self.version, keeps, on_done)
+                else:
+                    done = self._plainly(forward, _Rows(asked, decoding, table, strings), decoding, keeps, on_done)
+                by_request.update(zip(batch, done, strict=True))
             forward.release()
         return [by_request[i] for i in range(len(requests))]
+
+    def _plainly(
+        self,
+        forward: Pass,
+        rows: _Rows,
+        decoding: DecodingSettings,
+        keeps: bool,
+        on_done: Callable[[int], None] | None,
+    ) -> list[SampledCompletion]:
+        """Decode one batch by the plain loop."""
+        head = packed_linear(self.model.get_output_embeddings(), len(rows.live))
+        masks = MaskRecord(len(rows.live), decoding if self.gives_masks else None)
+        with head, self._watching(rows) if keeps else nullcontext():
+            _decode(forward, rows, decoding, self.vocabulary, on_done, masks)
+        return masks.added_to(rows.completions(self.version))
+
+    def _records_masks(self, decoding: DecodingSettings) -> bool:
+        """Whether the kept ids are recorded. They differ in number from token to token, so the plain loop does it."""
+        return self.gives_masks and decoding.truncated and decoding.temperature > 0
 
     @property
     def decode_path(self) -> str:
         """The name of the pass that feeds the model (see `sampling.passes`); the first call determines it by tests."""
         with _decoding(self.model), self.role(), without_gradients(self.model):
-            return self._fitting_pass().name
+            decoder = self._fitting_decoder()
+            return self._fitting_pass().name if decoder is None else decoder.forward.name
+
+    def fitting_decoder(self) -> BucketedDecoder | None:
+        """The decoder over fixed buffers; None if completions are written by the plain loop."""
+        with _decoding(self.model), self.role(), without_gradients(self.model):
+            return self._fitting_decoder()
 
     def _fitting_pass(self) -> Pass:
         if self._pass is None:
@@ -147,15 +189,31 @@ class TransformersEngine:
             for batch in _batches([requests[i] for i in group], decoding.max_batch_rows, mixed_lengths=mixed_lengths):
                 yield [group[i] for i in batch]
 
-    @contextmanager
-    def _watching(self, rows: _Rows, num_requests: int) -> Iterator[None]:
-        """Store the inputs of the model's head in the rows, if states are to be kept."""
-        config, head = self.model.config.get_text_config(), self.model.get_output_embeddings()
-        size = num_requests * len(rows.tokens) * getattr(config, "hidden_size", 0) * self.model.dtype.itemsize
+    def _fitting_decoder(self) -> BucketedDecoder | None:
+        on_cuda = self.model.device.type == "cuda"
+        if self.capture == "off" or (self.capture == "auto" and not on_cuda):
+            return None
+        if not self._was_tried:
+            self._was_tried = True
+            with torch.autocast(self.model.device.type, enabled=False):
+                forward = fixed_pass(self._fitting_pass(), self.model, self.buckets)
+            if forward is not None:
+                self._decoder = BucketedDecoder(forward, Captured.on(self.model.device), self.vocabulary)
+        if self._decoder is not None and self._decoder.captured.why_not is not None:
+            self._decoder = None
+        return self._decoder
+
+    def _keeps_states(self, num_tokens: int) -> bool:
+        """Whether the hidden states of a call's tokens are kept."""
+        width = getattr(self.model.config.get_text_config(), "hidden_size", 0)
         # In half precision the two forward paths round differently; the difference would show up as KL.
-        if not self.keep_states or computing_dtype(self.model) != torch.float32 or not 0 < size <= MAX_STATES:
-            yield
-            return
+        exact = computing_dtype(self.model) == torch.float32
+        return self.keep_states and exact and 0 < num_tokens * width * self.model.dtype.itemsize <= MAX_STATES
+
+    @contextmanager
+    def _watching(self, rows: _Rows) -> Iterator[None]:
+        """Store the inputs of the model's head in the rows."""
+        head = self.model.get_output_embeddings()
         hook = head.register_forward_pre_hook(lambda _, inputs: rows.see(inputs[0]) if inputs else None)
         try:
             yield

@@ -6,7 +6,9 @@ explains how to add one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Literal
 
 from preflab.sampling.engine_source import EngineSource
 from preflab.settings.recipe import EngineName
@@ -20,7 +22,7 @@ def make_engine(source: EngineSource, name: EngineName = "transformers") -> Samp
     return ENGINES[name](source)
 
 
-def _transformers(source: EngineSource) -> Sampler:
+def _transformers(source: EngineSource, capture: Literal["auto", "on", "off"] = "auto") -> Sampler:
     from preflab.sampling.engine import TransformersEngine
 
     return TransformersEngine(
@@ -30,6 +32,7 @@ def _transformers(source: EngineSource) -> Sampler:
         tokenizer=source.tokenizer,
         role=source.role,
         keep_states=source.keep_states,
+        capture=capture,
         keep_masks=source.keep_masks,
     )
 
@@ -42,6 +45,8 @@ def _vllm(source: EngineSource) -> Sampler:
 
 ENGINES: dict[EngineName, Callable[[EngineSource], Sampler]] = {
     "transformers": _transformers,
+    "captured": functools.partial(_transformers, capture="on"),
+    "plain": functools.partial(_transformers, capture="off"),
     "vllm": _vllm,
 }
 """Name in the settings → function that builds the engine. Each function imports its engine's module itself, so that

@@ -20,8 +20,12 @@ from preflab.models.encoder_decoders import EncoderDecoder
 from preflab.models.facts import context_length
 from preflab.models.families import Decoder, Family, token_logits
 from preflab.models.kinds import family_of
-from preflab.sampling.encoder_decoder_pass import ways_of_encoder_decoders
+from preflab.models.ordinary_ids import ordinary_ids
+from preflab.sampling.buckets import Buckets
+from preflab.sampling.encoder_decoder_pass import EncoderDecoderPass, ways_of_encoder_decoders
 from preflab.sampling.passes import CachedPass, OwnCachePass, Pass, PlainPass
+from preflab.sampling.static_encoder_decoder import StaticEncoderDecoderPass
+from preflab.sampling.static_pass import StaticPass
 from preflab.training.batches import TokenSequence
 
 logger = logging.getLogger(__name__)
@@ -47,6 +51,24 @@ def fitting_pass(model: PreTrainedModel, pad_id: int) -> Pass:
         type(model).__name__,
     )
     return PlainPass(model)
+
+
+def fixed_pass(way: Pass, model: PreTrainedModel, buckets: Buckets) -> StaticPass | StaticEncoderDecoderPass | None:
+    """The same way over fixed buffers, if that gives the model's own logits; else None, and one line says so."""
+    fixed: StaticPass | StaticEncoderDecoderPass | None = None
+    if isinstance(way, CachedPass):
+        fixed = StaticPass(way, buckets)
+    elif isinstance(way, EncoderDecoderPass):
+        fixed = StaticEncoderDecoderPass(way, buckets)
+    if fixed is not None and reproduces(fixed, model):
+        fixed.release()
+        return fixed
+    logger.warning(
+        "%s (%s) cannot be decoded over fixed buffers: its decode steps are launched one by one",
+        type(model).__name__,
+        way.name,
+    )
+    return None
 
 
 def _no_ways(model: PreTrainedModel, pad_id: int) -> Iterator[Pass]:
@@ -99,13 +121,8 @@ def reproduces(way: Pass, model: PreTrainedModel) -> bool:
 
 
 def _random_ids(model: Any, longest: int) -> list[list[int]]:
-    """Four rows of random ids, without ids that the configuration uses for other purposes, such as an image token."""
-    special = {
-        value
-        for name, value in model.config.to_dict().items()
-        if name.endswith(("token_id", "token_index")) and isinstance(value, int)
-    }
-    ids = torch.tensor([i for i in range(model.config.get_text_config().vocab_size) if i not in special] or [0])
+    """Four rows of random ids."""
+    ids = torch.tensor(ordinary_ids(model.config))
     places = torch.randint(len(ids), (4, longest), generator=torch.Generator().manual_seed(0))
     return ids[places].tolist()
 

@@ -62,6 +62,12 @@ class GrpoSettings(StageSettings):
         "choice: one base for all roles",
     )
 
+    share_prompts: bool = setting(
+        True,
+        "Run a group's prompt through the model once for all its completions, if the model allows it.",
+        "measured: same gradient in 0.5 to 0.95 of the time",
+        counts="if_set",
+    )
     num_steps: int = setting(60, "Rollout batches.", "choice: minutes on two cores", ge=1)
     num_prompts_per_step: int = setting(16, "Prompts (groups) per rollout batch.", "choice: fits two cores", ge=1)
     num_completions_per_prompt: int = setting(

@@ -23,6 +23,11 @@ class LoraSettings(Settings):
         "all",
         "Parts of an encoder–decoder with an adapter. With decoder, all roles share the encoder's pass over a prompt.",
         "choice: as Hugging Face peft",
+    )
+    base: Literal["as_loaded", "nf4"] = setting(
+        "as_loaded",
+        "Storage of the base's linear layers: device.precision, or 4-bit NF4 (QLoRA; needs bitsandbytes).",
+        "choice: exact; nf4 after Dettmers et al. 2023 (arXiv 2305.14314)",
         counts="if_set",
     )
 
@@ -52,6 +57,25 @@ class OptimiserSettings(Settings):
         "Recompute activations in the backward pass to save memory.",
         "choice: off, memory is small with chunked logits",
     )
+    compile: bool = setting(
+        False,
+        "Compile the model's blocks (torch.compile) for training; not with gradient_checkpointing or lora.base: nf4.",
+        "choice: off, the first step of each kind takes a minute and numbers change by rounding",
+        counts="if_set",
+    )
+    states: Literal["float32", "8bit"] = setting(
+        "float32",
+        "Precision of Adam's two states per weight: 8 bytes, or 2 bytes in 8 bits (needs bitsandbytes).",
+        "choice: exact; 8 bits after Dettmers et al. 2022 (arXiv 2110.02861)",
+        counts="if_set",
+    )
+
+    @model_validator(mode="after")
+    def _one_way_through_blocks(self) -> OptimiserSettings:
+        """Refuse to compile blocks whose passes are recomputed: the recomputation switches roles."""
+        if self.compile and self.gradient_checkpointing:
+            raise ValueError("compile and gradient_checkpointing exclude each other: choose one of them")
+        return self
 
 
 class RunSettings(Settings):
@@ -125,6 +149,12 @@ class RewardSettings(StageSettings):
         refers="completions",
     )
     held_out: float = setting(0.1, "Share of the prompts kept for testing; 0: none.", "choice: a tenth", ge=0, lt=1)
+    share_prompts: bool = setting(
+        True,
+        "Run a group's prompt through the model once for all its completions, if the model allows it.",
+        "measured: same gradient in 0.5 to 0.95 of the time",
+        counts="if_set",
+    )
     num_epochs: int = setting(1, "Passes over the rankings.", "Ouyang et al. 2022, section 3.5: one epoch", ge=1)
     num_rankings_per_step: int = setting(
         16, "Rankings in one optimiser step; a ranking is never split.", "choice", ge=1

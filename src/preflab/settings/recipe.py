@@ -27,8 +27,10 @@ from preflab.settings.simulate import SimulateSettings
 from preflab.settings.text_classifier import TextClassifierSettings
 from preflab.settings.vllm import VllmSettings
 
-EngineName = Literal["transformers", "vllm"]
+EngineName = Literal["transformers", "captured", "plain", "vllm"]
 """Engines of `sampling.engines.ENGINES`."""
+PackingName = Literal["auto", "on", "off"]
+"""Choices of `models.packing`."""
 
 STAGE_SETTINGS: dict[str, type[StageSettings]] = {
     "tiny": TinySettings,
@@ -140,7 +142,7 @@ class DataSettings(Settings):
 
 
 class DeviceSettings(Settings):
-    """The device that stages compute on: threads, precision, engine."""
+    """The device that stages compute on: threads, precision, engine, packing."""
 
     threads: int = setting(1, "CPU threads that torch uses.", "choice: equal results in every run", ge=1, le=4096)
     precision: Literal["float32", "bfloat16", "float16", "auto"] = setting(
@@ -151,11 +153,26 @@ class DeviceSettings(Settings):
     )
     engine: EngineName = setting(
         "transformers",
-        "Engine that samples completions; `transformers`: preflab's own decode loop with the trained model itself; "
-        "`vllm`: a vLLM server (docs/how-to/vllm.md).",
+        "Engine that samples completions. `captured`: decodes with the trained model itself over fixed buffers, each "
+        "step captured as a graph where the device can. `plain`: the same, each step launched operation by operation. "
+        "`transformers`: captured on a CUDA device, else plain. `vllm`: a vLLM server (docs/how-to/vllm.md).",
         "choice: no second copy of the weights",
     )
     vllm: VllmSettings = setting(VllmSettings(), "The server of the engine `vllm`.", "see its own settings")
+    packing: PackingName = setting(
+        "auto",
+        "Whether learning passes join their sequences without padding, by variable-length attention; `auto`: on a CUDA "
+        "device in half precision; `on`: also on a CPU, by a loop over sequences. A model that gives other numbers "
+        "packed keeps its padding, and a line says why.",
+        "measured: the loop is slower on short rows; the results are the same up to rounding",
+        counts="never",
+    )
+
+    @field_validator("packing", mode="before")
+    @classmethod
+    def _on_and_off_are_words(cls, packing: Any) -> Any:
+        """YAML reads the words `on` and `off` as true and false."""
+        return {True: "on", False: "off"}[packing] if isinstance(packing, bool) else packing
 
 
 class RoundsSettings(Settings):

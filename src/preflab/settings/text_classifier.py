@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from pydantic import model_validator
+
 from preflab.settings.base import StageSettings, setting
 from preflab.settings.learning import OptimiserSettings, RunSettings
 
@@ -45,3 +47,10 @@ class TextClassifierSettings(StageSettings):
         "measured: right on 94 % of the labels of the summarisation lab, of which 4 % are wrong",
     )
     run: RunSettings = setting(RunSettings(save_every=200), "Checkpoints and logs.", "see its own settings")
+
+    @model_validator(mode="after")
+    def _nothing_is_compiled(self) -> TextClassifierSettings:
+        """Refuse a setting that this stage does not read."""
+        if self.optimiser.compile:
+            raise ValueError("optimiser.compile is for stages that train a language model or a reward model: remove it")
+        return self

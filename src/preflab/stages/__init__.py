@@ -18,6 +18,7 @@ import importlib
 from typing import Protocol, cast
 
 from preflab.errors import PreflabError
+from preflab.models.bitsandbytes_import import check_installed, needing_bitsandbytes
 from preflab.recipe import Recipe
 from preflab.recipe.references import references
 from preflab.stages.base import StageContext, StageResult
@@ -70,13 +71,15 @@ def resumable(kind: str) -> tuple[str, ...]:
 
 
 def check_before(recipe: Recipe, name: str) -> None:
-    """Checks a stage's settings, functions and model folders before anything runs.
+    """Checks a stage's settings, optional packages, functions and model folders before anything runs.
 
     Raises:
-        PreflabError: a function or an environment does not exist or takes other arguments, an environment has no
-            prompts where the stage has none, a model is of a kind that the stage cannot use, or the module's `check`
-            refuses the settings.
+        PreflabError: an optional package that a setting needs is not installed, a function or an environment does not
+            exist or takes other arguments, an environment has no prompts where the stage has none, a model is of a kind
+            that the stage cannot use, or the module's `check` refuses the settings.
     """
+    for wanted in needing_bitsandbytes(recipe.stages[name]):
+        check_installed(f"stages.{name}.{wanted}")
     for refers, word, _ in references(recipe.stages[name]):
         if refers == "function":
             from preflab.rewards.functions import load_function

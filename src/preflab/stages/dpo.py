@@ -165,8 +165,8 @@ class _Base:
         kept = other is not None or settings.watch.num_samples > 0
         roles: tuple[Role, ...] = ("policy", "reference") if kept else ("policy",)
         facts, max_tokens = opened.facts, opened.limits(settings.max_tokens)
-        seed, compute = asked.stage.seed, asked.stage.precision
-        trunk = opened.trunk(roles, lora=settings.lora, seed=seed, reference=other, compute=compute)
+        seed, compute, packing = asked.stage.seed, asked.stage.precision, asked.stage.packing
+        trunk = opened.trunk(roles, lora=settings.lora, seed=seed, reference=other, compute=compute, packing=packing)
         encoder = Encoder(opened.tokenizer, True, 2**31, facts.stop_token_ids, opened.reads_prompts_apart)
         return cls(trunk, start_hash, reference, reference_hash, max_tokens, encoder)
 
@@ -187,6 +187,8 @@ class _Base:
             "reference": beside if local else str(self.reference),
             "reference_hash": self.reference_hash,
         }
+        if (storage := _reference_storage(asked)) != "as_loaded":
+            card["reference_storage"] = storage
         write_json(model / "implicit_reward.json", card)
 
 
@@ -195,11 +197,17 @@ def _passes(asked: _Asked) -> str:
 
     With adapters the base weights are in half precision and round more than the float32 weights of full fine-tuning.
     """
-    precision = asked.stage.precision
+    precision, quantised = asked.stage.precision, "" if _reference_storage(asked) == "as_loaded" else ", nf4 layers"
     if precision == "float32":
-        return precision
+        return precision + quantised
     weights = "float32" if asked.settings.lora is None else precision
-    return f"{precision} by autocast, {weights} weights"
+    return f"{precision} by autocast, {weights} weights{quantised}"
+
+
+def _reference_storage(asked: _Asked) -> str:
+    """`lora.base` if the policy's base with adapters off is the reference; another model is never quantised."""
+    lora = asked.settings.lora
+    return "as_loaded" if lora is None or asked.reference is not None else lora.base
 
 
 def _engine(asked: _Asked, base: _Base) -> Sampler:

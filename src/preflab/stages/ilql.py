@@ -150,7 +150,8 @@ def _open(asked: _Asked) -> _Opened:
     long.check(len(rows))
     base_hash = opened.base_hash()
     roles: tuple[Role, ...] = ("value",) if settings.lora else ("reference", "value")
-    trunk = opened.trunk(roles, lora=settings.lora, seed=stage.seed, compute=stage.precision)
+    facts: dict[str, Any] = {"seed": stage.seed, "compute": stage.precision, "packing": stage.packing}
+    trunk = opened.trunk(roles, lora=settings.lora, **facts)
     add_q_head(trunk.to(asked.accelerator.device))
     ids = [sequence for _, sequence, _ in rows]
     longest = max(len(renderer.prompt_ids(prompt)) for prompt in asked.prompts) + settings.max_new_tokens

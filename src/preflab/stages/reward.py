@@ -94,6 +94,7 @@ def _open(asked: Asked) -> _Opened:
 def _train(asked: Asked, opened: _Opened) -> list[dict[str, Any]]:
     """Train the reward role; returns the rows of metrics.jsonl."""
     from preflab.rewards.train import train_reward_model
+    from preflab.stages.common.prompt_sharing import find_sharing
     from preflab.training.row_order import steps_per_epoch
 
     settings: RewardSettings = asked.settings
@@ -108,6 +109,13 @@ def _train(asked: Asked, opened: _Opened) -> list[dict[str, Any]]:
         accelerator=asked.accelerator,
         name=asked.stage.name,
         kept_pairs=pairs_to_keep(asked.data, opened.base.uncut, opened.held_out, opened.train, settings.num_kept_pairs),
+        sharing=find_sharing(
+            opened.base.trunk,
+            "reward",
+            share_prompts=settings.share_prompts,
+            tokens_per_micro_batch=settings.optimiser.tokens_per_micro_batch,
+            limits=opened.base.encoder.limits,
+        ),
     )
 
 

@@ -104,7 +104,9 @@ def _open(asked: _Asked) -> _Opened:
     opened = open_language_model(asked.base, dtype=weights_dtype(stage.precision, learns=settings.lora is None))
     long = LongRows(opened.limits(settings.max_tokens), settings.too_long)
     sequences = encode_demonstrations(opened.renderer(), asked.demonstrations, long, learn=settings.learn)
-    trunk = opened.trunk(("policy",), lora=settings.lora, seed=stage.seed, compute=stage.precision)
+    trunk = opened.trunk(
+        ("policy",), lora=settings.lora, seed=stage.seed, compute=stage.precision, packing=stage.packing
+    )
     return _Opened(trunk, sequences, long, fix_row_lengths(trunk.row_lengths, sequences))
 
 

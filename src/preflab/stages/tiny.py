@@ -85,7 +85,8 @@ def _train_llama(ctx: StageContext) -> StageResult:
         context=settings.context,
         seed=ctx.seed,
     )
-    trunk = Trunk(model, tokenizer, lora=None, roles=("policy",), seed=ctx.seed, compute=ctx.precision)
+    compute, packing = ctx.precision, ctx.device.packing
+    trunk = Trunk(model, tokenizer, lora=None, roles=("policy",), seed=ctx.seed, compute=compute, packing=packing)
     accelerator = accelerator_for(ctx, settings.run)
     metrics = train_sft(
         trunk,

@@ -16,6 +16,10 @@ from typing import Any, Self
 import torch
 
 from preflab.training.kept_tokens import KeptTokens
+from preflab.training.transfers import to_device
+
+UNREAD = -2
+"""`TokenBatch.largest_id` before the ids were read; the places of tokens are found then too."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,27 @@ class TokenBatch(ABC):
     """(B, T) bool, True = a token the policy wrote."""
     kept: KeptTokens | None = field(default=None, kw_only=True)
     """The ids that each of the policy's tokens was drawn from, row by row; None: from all ids."""
+    token_places: torch.Tensor = field(default=None, kw_only=True)  # type: ignore[assignment]
+    """(N,) long: places of the policy's tokens in a flattened (B, T) tensor, ascending. Made with the batch on the CPU:
+    to select by the mask on a GPU, the host would wait for the number of tokens."""
+    largest_id: int = field(default=UNREAD, kw_only=True)
+    """The largest id among the policy's tokens; −1 without tokens. It is read on the CPU as well."""
+
+    def __post_init__(self) -> None:
+        if self.largest_id == UNREAD:
+            places = self.completion_mask.flatten().nonzero()[:, 0]
+            object.__setattr__(self, "token_places", places)
+            largest = int(self.completion_ids.flatten()[places].max()) if len(places) else -1
+            object.__setattr__(self, "largest_id", largest)
+
+    @property
+    def token_sequences(self) -> torch.Tensor:
+        """(N,) which of the B sequences each of the policy's tokens belongs to."""
+        return self.token_places // self.completion_mask.shape[1]
+
+    def of_tokens(self, values: torch.Tensor) -> torch.Tensor:
+        """(N,) entries of a (B, T) tensor at the policy's tokens; the same as `values[completion_mask]`."""
+        return values.flatten()[self.token_places]
 
     @property
     @abstractmethod
@@ -73,7 +98,10 @@ class TokenBatch(ABC):
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in values.items()}
+        moved: dict[str, Any] = {
+            n: to_device(v, device) if isinstance(v, torch.Tensor) else v for n, v in values.items()
+        }
+        moved["kept"] = None if self.kept is None else self.kept.to(device)
         return type(self)(**moved)
 
 

@@ -45,7 +45,7 @@ class JoinedRows(TokenBatch):
     @property
     def token_rows(self) -> torch.Tensor:
         """(N,) row of each completion token."""
-        return self.completion_mask.nonzero()[:, 0]
+        return self.token_sequences
 
     def model_inputs(self, dtype: torch.dtype) -> dict[str, Any]:
         """Only the token ids, because right padding needs no mask in a decoder."""
@@ -58,6 +58,19 @@ def join_rows(sequences: Sequence[TokenSequence], pad_id: int) -> JoinedRows:
     Raises:
         PreflabError: a sequence has no prompt token. The last prompt token predicts the first completion token.
     """
+    check_prompts(sequences)
+    return JoinedRows(
+        **padded_fields(sequences),
+        input_ids=padded([s.prompt_ids + s.completion_ids for s in sequences], pad_id),
+    )
+
+
+def check_prompts(sequences: Sequence[TokenSequence]) -> None:
+    """Refuse sequences without a prompt token.
+
+    Raises:
+        PreflabError: a sequence has no prompt token. The last prompt token predicts the first completion token.
+    """
     for sequence in sequences:
         if not sequence.prompt_ids:
             raise PreflabError(
@@ -65,8 +78,8 @@ def join_rows(sequences: Sequence[TokenSequence], pad_id: int) -> JoinedRows:
                 "at least one token (a BOS token counts) before the completion",
                 "write a text into the prompt, or use a tokenizer that adds a BOS token",
             )
-    return JoinedRows(
-        **padded_completions(sequences),
-        input_ids=padded([s.prompt_ids + s.completion_ids for s in sequences], pad_id),
-        prompt_lengths=torch.tensor([len(s.prompt_ids) for s in sequences]),
-    )
+
+
+def padded_fields(sequences: Sequence[TokenSequence]) -> dict[str, Any]:
+    """The fields with one entry per sequence, which are padded whether the rows are or not."""
+    return padded_completions(sequences) | {"prompt_lengths": torch.tensor([len(s.prompt_ids) for s in sequences])}

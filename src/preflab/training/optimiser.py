@@ -10,19 +10,26 @@ from torch import nn
 
 from preflab.errors import PreflabError
 from preflab.settings.learning import OptimiserSettings
+from preflab.training.eight_bit import make_eight_bit_adamw
 
 NUM_EXACT_DIGITS = 9
 """Decimals to which `warmup_share` · `num_steps` is rounded before it is rounded down to whole steps."""
 
 
 def make_optimiser(
-    groups: Sequence[tuple[list[nn.Parameter], float]], settings: OptimiserSettings
-) -> torch.optim.AdamW:
+    groups: Sequence[tuple[list[nn.Parameter], float]], settings: OptimiserSettings, model: nn.Module
+) -> torch.optim.Optimizer:
     """AdamW over groups of (parameters, peak learning rate). Source: Loshchilov and Hutter 2019.
+
+    Args:
+        groups: the trained parameters with their peak rates; groups without parameters are left out.
+        settings: betas, epsilon, weight decay and the precision of the states.
+        model: the model that is trained; read for 8-bit states only (`training.eight_bit`).
 
     Raises:
         PreflabError: a parameter has fewer than 32 bits. An update smaller than the spacing of 16-bit numbers is
-            rounded to zero: at a learning rate of 1e-5, 97 % of bfloat16 weights do not change.
+            rounded to zero: at a learning rate of 1e-5, 97 % of bfloat16 weights do not change. Also if 8-bit states
+            are wanted and bitsandbytes is not installed.
     """
     every = [parameter for parameters, _ in groups for parameter in parameters]
     short = [parameter for parameter in every if parameter.dtype.itemsize < 4]
@@ -32,6 +39,8 @@ def make_optimiser(
             "float32, because smaller types round most updates to zero",
             "load the model in float32 and let the trunk compute in half precision (`compute=`)",
         )
+    if settings.states == "8bit":
+        return make_eight_bit_adamw(groups, settings, model)
     return torch.optim.AdamW(
         [{"params": parameters, "lr": rate, "peak_lr": rate} for parameters, rate in groups if parameters],
         betas=(settings.adam_beta1, settings.adam_beta2),

@@ -47,7 +47,7 @@ class Rollouts:
     entropy: Tensor
     """(B, T) entropy of the distribution that each token was drawn from, nats; 0 if it was not asked for."""
     ratio: Tensor
-    """(B, T) π/π_old of each token when the step's updates last visited it (`visit`); 1 before."""
+    """(B, T) π/π_old of each token when the step's updates last visited it (`visit`, `note_ratios`); 1 before."""
     values: Tensor
     """(B, T) values predicted before the update."""
     last_values: Tensor
@@ -134,6 +134,9 @@ class Rollouts:
             columns=[one.columns for one in episodes],
         )
 
+    def __post_init__(self) -> None:
+        self._visits: list[tuple[list[int], Tensor]] = []
+
     def __len__(self) -> int:
         return len(self.sequences)
 
@@ -156,10 +159,20 @@ class Rollouts:
         self.old_logps = self.trainer_logps.clone()
 
     def visit(self, rows: Sequence[int], logps: Tensor) -> None:
-        """Note π/π_old of the tokens of some rows, from the log-probabilities (N, ≤ T) that an update computed."""
-        places = (list(rows), slice(0, logps.shape[1]))
-        log_ratio = logps.detach().cpu() - self.old_logps[places]
-        self.ratio[places] = zero_masked(log_ratio.exp(), self.completion_mask[places])
+        """Keep the log-probabilities (N, ≤ T) that an update computed for some rows, where they are: `note_ratios`."""
+        self._visits.append((list(rows), logps.detach()))
+
+    def note_ratios(self) -> None:
+        """Fill in `ratio` from the visits since the last call. They are copied from the device together."""
+        visits, self._visits = self._visits, []
+        if not visits:
+            return
+        sizes = [logps.numel() for _, logps in visits]
+        numbers = torch.cat([logps.flatten() for _, logps in visits]).cpu().split(sizes)
+        for (rows, logps), flat in zip(visits, numbers, strict=True):
+            places = (rows, slice(0, logps.shape[1]))
+            log_ratio = flat.view(logps.shape) - self.old_logps[places]
+            self.ratio[places] = zero_masked(log_ratio.exp(), self.completion_mask[places])
 
     def states_of(self, rows: Sequence[int]) -> Tensor | None:
         """(N, H) states before the tokens of these rows, concatenated; None if a row has no states."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
@@ -61,15 +61,24 @@ def _shuffled(num_rows: int, seed: int) -> tuple[int, ...]:
 
 
 def micro_batches_of_pass(
-    lengths: Sequence[int], num_minibatches: int, tokens_per_micro_batch: int, seed: int
+    lengths: Sequence[int],
+    num_minibatches: int,
+    tokens_per_micro_batch: int,
+    seed: int,
+    cut: Callable[[list[int]], list[list[int]]] | None = None,
 ) -> list[list[list[int]]]:
     """Shuffle the rows, cut them into minibatches, and cut each minibatch into micro-batches within the token budget.
+
+    `cut` makes the micro-batches of some rows; None: `token_budget_batches`. Minibatches are the same with any `cut`.
 
     Returns:
         The minibatches in the order of the optimiser steps. Each is a list of micro-batches of row indices.
     """
     minibatches = []
     for rows in split(permutation(len(lengths), seed), num_minibatches):
+        if cut is not None:
+            minibatches.append(cut(rows))
+            continue
         parts = token_budget_batches([lengths[row] for row in rows], tokens_per_micro_batch)
         minibatches.append([[rows[i] for i in part] for part in parts])
     return minibatches

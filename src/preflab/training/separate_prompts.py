@@ -49,7 +49,7 @@ class SeparatePrompts(TokenBatch):
     @property
     def token_rows(self) -> torch.Tensor:
         """(N,) row of each completion token."""
-        return self.completion_mask.nonzero()[:, 0]
+        return self.token_sequences
 
     @property
     def state_index(self) -> torch.Tensor:

@@ -46,7 +46,7 @@ class SharedRows(JoinedRows):
     @property
     def token_rows(self) -> torch.Tensor:
         """(N,) row of each completion token."""
-        return self.rows[self.completion_mask.nonzero()[:, 0]]
+        return self.rows[self.token_sequences]
 
     @property
     def state_index(self) -> torch.Tensor:
@@ -98,6 +98,8 @@ def share_rows(sequences: Sequence[TokenSequence], pad_id: int, longest_row: int
         prompt_lengths=plain.prompt_lengths,
         completion_ids=plain.completion_ids,
         completion_mask=plain.completion_mask,
+        token_places=plain.token_places,
+        largest_id=plain.largest_id,
         rows=rows,
         starts=starts,
         position_ids=position_ids,

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from preflab.errors import PreflabError
 from preflab.files import file_hash, new_folder, read_json, write_json
+from preflab.training.optimiser_state import fill_optimiser, optimiser_tensors
 from preflab.training.tensor_files import read_tensors, write_tensors
 from preflab.words import count
 
@@ -53,7 +54,7 @@ class RunState:
         place = folder / f"step-{self.step:06d}"
         with new_folder(place) as beside:
             write_tensors(beside / "model.safetensors", _learning_state(self.model))
-            write_tensors(beside / "optimiser.safetensors", _optimiser_state(self.optimiser))
+            write_tensors(beside / "optimiser.safetensors", optimiser_tensors(self.optimiser))
             write_tensors(beside / "random.safetensors", {"torch": torch.get_rng_state()})
             hashes = {path.name: file_hash(path) for path in sorted(beside.glob("*.safetensors"))}
             parts = {name: part.state_dict() for name, part in self.parts.items()}
@@ -93,8 +94,8 @@ class RunState:
         model = read_tensors(place / "model.safetensors")
         optimiser = read_tensors(place / "optimiser.safetensors")
         _check_same_tensors(model, _learning_state(self.model), place)
+        fill_optimiser(self.optimiser, optimiser, str(place))
         _fill_model(self.model, model)
-        _fill_optimiser(self.optimiser, optimiser)
         for name, part in self.parts.items():
             part.load_state_dict(card["parts"][name])
         torch.set_rng_state(read_tensors(place / "random.safetensors")["torch"])
@@ -125,22 +126,6 @@ def _fill_model(model: nn.Module, saved: dict[str, Tensor]) -> None:
     state = model.state_dict()
     for name, tensor in saved.items():
         state[name].copy_(tensor)
-
-
-def _optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {
-        f"{index}.{key}": torch.as_tensor(value)
-        for index, state in optimiser.state_dict()["state"].items()
-        for key, value in state.items()
-    }
-
-
-def _fill_optimiser(optimiser: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in saved.items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = tensor
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
 def _check_same_tensors(saved: dict[str, Tensor], current: dict[str, Tensor], place: Path) -> None:

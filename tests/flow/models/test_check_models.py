@@ -26,8 +26,8 @@ from tiny_models import VOCABULARY, tiny_model
 
 INVARIANTS = {
     "repeatable", "padding amount", "padding side", "samples independent of the batch", "first ratio is 1",
-    "first KL is 0", "chunked log-probabilities", "micro-batch split", "head saved and loaded", "adapter merged",
-    "limits crossed", "decoding", "adapters",
+    "first KL is 0", "chunked log-probabilities", "micro-batch split", "packed passes", "head saved and loaded",
+    "adapter merged", "limits crossed", "decoding", "adapters",
 }  # fmt: skip
 
 
@@ -65,6 +65,18 @@ def test_a_model_that_caps_its_logits_is_said_to_take_the_plain_path() -> None:
     [row] = [row for row in rows if row.name == "chunked log-probabilities"]
     assert row.holds
     assert "final_logit_softcapping" in row.advice
+
+
+@pytest.mark.parametrize(
+    ("kind", "measured"), [("mistral", "nats, gradient"), ("gemma2", "not used"), ("mamba", "not used")]
+)
+def test_a_model_that_keeps_its_padding_is_said_to(kind: str, measured: str) -> None:
+    model, tokens = tiny_model(kind), tokenizer()
+    rows = check_numbers(model, tokens, model_facts(model, tokens), TransformersEngine)
+    [row] = [row for row in rows if row.name == "packed passes"]
+    assert row.holds
+    assert measured in row.measured
+    assert row.advice.startswith("learning passes keep their padding: ") == (measured == "not used")
 
 
 @pytest.mark.parametrize(

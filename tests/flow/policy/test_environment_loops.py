@@ -75,7 +75,7 @@ def updated(kind: str, folder: Path, poison: Callable[[Rollouts], None], **chang
         scores = torch.arange(len(rollouts)).float()  # the environment's are all equal
         poison(rollouts)
         policy = [p for _, p in trunk.parameters_of("policy")]
-        optimiser = make_optimiser([(policy, rate)], other.settings.optimiser)
+        optimiser = make_optimiser([(policy, rate)], other.settings.optimiser, other.trunk)
         gained = grpo.advantages(other, rollouts, scores, 0.1)
         grpo.update(other, trunk, optimiser, rollouts, gained, 0, 0.1)
     return {name: tensor.clone() for name, tensor in trunk.state_dict().items()}

@@ -103,6 +103,7 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
     from preflab.rewards.sources import PolicySide
     from preflab.sampling.engines import EngineSource, make_engine
     from preflab.stages.common.episodes import longest_episode, make_episodes
+    from preflab.stages.common.prompt_sharing import find_sharing
     from preflab.stages.common.row_lengths import fix_row_lengths
 
     settings = asked.settings
@@ -147,6 +148,13 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
         name=asked.stage.name,
         episodes=make_episodes(environment, renderer, engine, settings.decoding, limits),
         accelerator=asked.accelerator,
+        sharing=find_sharing(
+            trunk,
+            "policy",
+            share_prompts=getattr(settings, "share_prompts", False),
+            tokens_per_micro_batch=settings.optimiser.tokens_per_micro_batch,
+            limits=limits,
+        ),
     )
     run.held_out = _held_out(asked, run, held_out)
     return Opened(run, base_hash, learned.long, longest)
@@ -158,10 +166,11 @@ def _open_trunk(asked: Asked, roles: tuple[Role, ...]) -> tuple[Trunk, str]:
     from preflab.models.precision import weights_dtype
 
     lora, seed, precision = asked.settings.lora, asked.stage.seed, asked.stage.precision
+    packing = asked.stage.packing
     opened = open_language_model(asked.base, dtype=weights_dtype(precision, learns=lora is None))
     other = None if asked.reference is None else opened.another(asked.reference)
     base_hash = opened.base_hash()
-    trunk = opened.trunk(roles, lora=lora, seed=seed, reference=other, compute=precision)
+    trunk = opened.trunk(roles, lora=lora, seed=seed, reference=other, compute=precision, packing=packing)
     return trunk.to(asked.accelerator.device), base_hash
 
 

@@ -86,7 +86,7 @@ class RewardBase:
         from preflab.rewards.score import is_decoder
 
         settings: RewardSettings | RatingSettings = asked.settings
-        seed, precision = asked.stage.seed, asked.stage.precision
+        seed, precision, packing = asked.stage.seed, asked.stage.precision, asked.stage.packing
         folder = resolve_package(asked.base)
         causal = is_decoder(folder)
         dtype = weights_dtype(precision, learns=settings.lora is None)
@@ -94,7 +94,9 @@ class RewardBase:
         limits, stops = opened.limits(settings.max_tokens), opened.facts.stop_token_ids if causal else ()
         weights = opened.base_hash()
         pooling = settings.pooling or ("last" if causal else "mean")
-        trunk = opened.trunk(("reward",), lora=settings.lora, seed=seed, pooling=pooling, compute=precision)
+        trunk = opened.trunk(
+            ("reward",), lora=settings.lora, seed=seed, pooling=pooling, compute=precision, packing=packing
+        )
         apart, parts = opened.reads_prompts_apart, (limits.prompt, limits.completion)
         encoder = Encoder(opened.tokenizer, causal, limits.both, stops, apart, *parts)
         return cls(asked.base, weights, trunk, encoder)

@@ -10,7 +10,7 @@ from preflab.settings.vllm import VllmSettings
 from preflab.stages.base import StageContext
 
 if TYPE_CHECKING:
-    from preflab.settings.recipe import EngineName
+    from preflab.settings.recipe import EngineName, PackingName
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,12 @@ class StageFacts:
     precision: str
     """The precision of computations: `float32`, `bfloat16` or `float16`."""
     engine: EngineName
+    packing: PackingName = "auto"
     server: VllmSettings = field(default_factory=VllmSettings)
     """Where the server of the engine `vllm` is."""
 
     @classmethod
     def of(cls, ctx: StageContext) -> StageFacts:
         """The facts in a context, with `device.precision` resolved for this machine."""
-        return cls(ctx.name, ctx.seed, ctx.folder, ctx.precision, ctx.device.engine, ctx.device.vllm)
+        device = ctx.device
+        return cls(ctx.name, ctx.seed, ctx.folder, ctx.precision, device.engine, device.packing, device.vllm)

@@ -1,0 +1,37 @@
+"""Shared by the stages that learn from groups of completions: whether a group shares its prompt's row."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from preflab.training.token_limits import TokenLimits
+
+if TYPE_CHECKING:
+    from preflab.models.trunk import Role, Trunk
+    from preflab.training.prompt_sharing import PromptSharing
+
+logger = logging.getLogger(__name__)
+
+
+def find_sharing(
+    trunk: Trunk, role: Role, *, share_prompts: bool, tokens_per_micro_batch: int, limits: TokenLimits
+) -> PromptSharing | None:
+    """How the role's completions share rows; None, with the reason in the log, if settings or model do not allow it."""
+    from preflab.training.prompt_sharing import PromptSharing
+
+    reason = _why_not(trunk, role) if share_prompts else "share_prompts is false"
+    if reason is not None:
+        logger.info("prompts are not shared between completions: %s", reason)
+        return None
+    return PromptSharing(min(tokens_per_micro_batch, limits.both), trunk.pad_id)
+
+
+def _why_not(trunk: Trunk, role: Role) -> str | None:
+    from preflab.models.prompt_sharing import why_not_shared
+
+    if role == "reward" and trunk.pooling != "last":
+        return f"the reward head reads states of a whole row (pooling {trunk.pooling})"
+    if trunk.row_lengths:
+        return "its rotary frequencies depend on the length of a row"
+    return why_not_shared(trunk.language_model(role), trunk.family)
