@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
-    short = "Run a vLLM server that samples for the training loops, or install it."
+    short = "Run, or install, a vLLM server to sample from."
     app.command("serve-engine", help=serve_engine.__doc__, short_help=short)(serve_engine)
 
 
