@@ -58,7 +58,14 @@ def test_adapters_on_experts_lie_on_the_same_ones(
 
 @pytest.mark.parametrize(
     ("lora", "causal", "weights", "shares"),
-    [({}, True, "base", True), (None, True, "base", False), ({}, False, "base", False), ({}, True, "other", False)],
+    [
+        ({}, True, "base", True),
+        (None, True, "base", False),
+        ({}, False, "base", False),
+        ({}, True, "other", False),
+        ({"base": "as_loaded"}, True, "base", True),
+        ({"base": "nf4"}, True, "base", False),
+    ],
 )
 def test_adapters_of_decoders_share_the_base_they_were_trained_on(
     lora: Any, causal: bool, weights: str, shares: bool, monkeypatch: pytest.MonkeyPatch
@@ -66,6 +73,8 @@ def test_adapters_of_decoders_share_the_base_they_were_trained_on(
     card = SimpleNamespace(lora=lora, causal=causal, weights_hash=weights)
     monkeypatch.setattr(score.RewardModelCard, "read", lambda folder: card)
     assert shares_base(Path(), "base") is shares
+    quantised = lora == {"base": "nf4"}
+    assert shares_base(Path(), "base", "nf4") is quantised
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,12 @@ class FakeTrunk(SimpleNamespace):
     """A trunk that remembers where it was moved to."""
 
     def __init__(self, name: str, **other: Any) -> None:
-        values = {"lora": True, "heads": {}, "device": f"device of {name}", "tokenizer": "words"} | other
+        values = {
+            "lora": SimpleNamespace(base="as_loaded"),
+            "heads": {},
+            "device": f"device of {name}",
+            "tokenizer": "words",
+        } | other
         super().__init__(name=name, moved=[], layout=SimpleNamespace(choice=f"packing of {name}"), **values)
 
     def to(self, device: str) -> FakeTrunk:
@@ -97,7 +102,7 @@ def test_reward_model_joins_the_policys_trunk_where_it_can(
         return other["trunk"] or own_trunk, SimpleNamespace(causal=True)
 
     monkeypatch.setattr(sources, "load_reward_model", load)
-    monkeypatch.setattr(sources, "shares_base", lambda folder, weights: shares and weights == "hash")
+    monkeypatch.setattr(sources, "shares_base", lambda folder, weights, _: shares and weights == "hash")
     monkeypatch.setattr(sources, "shares_experts", lambda folder, trunk: lies)
     policy = PolicySide("words", trunk, "hash", PROMPTS, 7)
     (term,) = make_scorer([RewardSource(model="rm")], lambda _: tmp_path, policy, dtype="bfloat16").terms

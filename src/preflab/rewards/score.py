@@ -22,7 +22,7 @@ from preflab.models.families import WRITERS
 from preflab.models.kinds import check_reads, kind_of, names_language_model
 from preflab.models.language_model import open_reader
 from preflab.models.loading import load_tokenizer, read_config, torch_dtype
-from preflab.models.role_files import load_role, save_role
+from preflab.models.role_files import base_storage, load_role, save_role
 from preflab.models.trunk import Pooling, Trunk
 from preflab.rewards.rankings import Encoder
 from preflab.settings.learning import LoraSettings
@@ -156,14 +156,18 @@ def load_reward_model(
     return trunk, card.encoder(trunk.tokenizer)
 
 
-def shares_base(folder: Path, trunk: Trunk, trunk_hash: str) -> bool:
-    """Whether a reward model is an adapter on a trunk's base, whose weights have this hash, and can join the trunk.
+def shares_base(folder: Path, trunk_hash: str, storage: str = "as_loaded") -> bool:
+    """Whether a reward model is an adapter on a base, so that it can join a trunk on this base.
 
-    A quantised base (`lora.base`) is another base.
+    Args:
+        folder: the reward model's folder.
+        trunk_hash: `weights_hash` of the trunk's base.
+        storage: how the trunk stores the base (`lora.base`); a quantised base is another base.
     """
     card = RewardModelCard.read(folder)
-    same = card.lora is not None and trunk.lora is not None and LoraSettings(**card.lora).base == trunk.lora.base
-    return same and card.causal and card.weights_hash == trunk_hash
+    if card.lora is None or not card.causal:
+        return False
+    return card.weights_hash == trunk_hash and base_storage({"lora": card.lora}) == storage
 
 
 def shares_experts(folder: Path, trunk: Trunk) -> bool:

@@ -159,8 +159,9 @@ def _reward_model(
     trunk = policy.trunk
     joins = (
         trunk is not None
+        and trunk.lora is not None
         and "reward" not in trunk.heads
-        and shares_base(folder, trunk, policy.trunk_hash)
+        and shares_base(folder, policy.trunk_hash, trunk.lora.base)
         and shares_experts(folder, trunk)
     )
     loaded, encoder = load_reward_model(
