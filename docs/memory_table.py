@@ -114,8 +114,8 @@ samples) and PPO decode {ROWS} rows of {ROW_TOKENS:,} tokens at once.
   per parameter in bfloat16.
 
 The error of the estimate was measured [on a processor](../experiments/memory-estimate.md), but not on GPUs or at these
-sizes. `preflab check --memory` predicts the stages of your recipe, `preflab init --model MODEL --data FILE --memory GIB`
-makes the same estimate for your model and your lengths.
+sizes. `preflab check --memory` predicts the stages of your recipe. `preflab init --model MODEL --data FILE --memory
+GIB` makes the same estimate for your model and your lengths.
 """
 
 

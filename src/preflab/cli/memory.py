@@ -174,12 +174,8 @@ def _of_recipe(
         place = _place(recipe, model)
         if str(place) not in sizes:
             sizes[str(place)] = _read(place)
-        settings = recipe.stages[name]
-        found.append(
-            predict(
-                name, recipe.kind(name), settings, sizes[str(place)], _lengths(asked), half=half, free=free, gpu=gpu
-            )
-        )
+        settings, size = recipe.stages[name], sizes[str(place)]
+        found.append(predict(name, recipe.kind(name), settings, size, _lengths(asked), half=half, free=free, gpu=gpu))
     return found, left_out
 
 
@@ -202,7 +198,7 @@ def _lengths(asked: MemoryQuestion) -> Any:
 
 
 def _print_table(speaker: Speaker, predictions: list[Prediction]) -> None:
-    rows = [("stage", "on", *COLUMNS, "peak", "while")]
+    rows: list[tuple[str, ...]] = [("stage", "on", *COLUMNS, "peak", "while")]
     for each in predictions:
         rows += [_row(each.stage, "CPU", each.cpu), _row("", "GPU", each.gpu)]
     for line in padded(rows):

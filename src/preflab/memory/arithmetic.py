@@ -16,9 +16,9 @@
                              LoRA  float32 4 · x, half 2 · x + 4 · H    with x = 4 · H + 2 · Q + K + 4 · I + 7 · r
                              full  float32 4 · x, half 2 · x + 22 · H   with x = 6 · H + 2 · Q + K + 4 · I
                      block   b · (2 · H + 3 · I), what one layer works on beside them
-                     s       what the allocator holds beyond what is in use
-    head         3 · 4 · C with C = min(N · V, chunk) logits; on a CPU also a copy of the head, 4 · H · V, in the layout of
-                 its matrix product; full: also the gradient of the head, 4 · H · V
+                     s       the allocator's factor: what it holds, divided by what is in use
+    head         3 · 4 · C with C = min(N · V, chunk) logits; on a CPU also a copy of the head, 4 · H · V, in the layout
+                 of its matrix product; full: also the gradient of the head, 4 · H · V
     cache        b · R · T · L · K for keys and values, 3 · 4 · R · V for drawing a token; on a CPU a copy of the head
     writing      LoRA  4 · P, the float32 copy of the model into which the adapter is merged
                  ilql  also 8 · H · V, the Q head as the head of that copy
@@ -29,9 +29,9 @@
                sampling   cache
                writing    gradients + writing
 
-`ilql` also trains a Q head of H · V weights and keeps a copy of it. With cross-attention (encoder–decoders) L counts the
-layers of both parts, and half of them store H + 2 · Q + K numbers more: an approximation, since N counts the tokens of
-prompts and completions together.
+`ilql` also trains a Q head of H · V weights and keeps a copy of it. With cross-attention (encoder–decoders) L counts
+the layers of both parts, and half of them store H + 2 · Q + K numbers more: an approximation, since N counts the tokens
+of prompts and completions together.
 """
 
 from __future__ import annotations
@@ -48,13 +48,14 @@ MIB = 2**20
 LIBRARIES = 425 * MIB
 """Bytes of a process with Python, torch, transformers and peft after its first step. Measured on Linux, x86-64."""
 TABLES = 120 * MIB
-"""Bytes of pandas, pyarrow and scipy, which stages load that read preferences or write reports and rollouts. Measured on
-Linux, x86-64."""
+"""Bytes of pandas, pyarrow and scipy, which stages load that read preferences or write reports and rollouts. Measured
+on Linux, x86-64."""
 CONTEXT = 500 * MIB
 """Bytes of the CUDA context on a GPU. Assumed, not measured."""
 KEPT_FREE = 2.1
-"""s on a CPU. glibc does not reuse a hole of a tensor's size for the next tensor of that size, because it asks for an
-aligned block with a margin; freed blocks below 32 MiB stay with the process. Measured on Linux with glibc 2.36."""
+"""s on a CPU: freed blocks below 32 MiB stay with the process, and glibc does not put the next tensor of a size into
+the hole of the last, because an aligned block needs a margin. One value for all stages, measured with glibc 2.36; if every
+block is returned at once (MALLOC_MMAP_THRESHOLD_=262144), s is 1 and steps take a tenth to a third longer."""
 KEPT_FREE_GPU = 1.1
 """s on a GPU, for the blocks that torch's allocator keeps. Assumed, not measured."""
 WITHOUT_TABLES = ("sft", "sample")

@@ -70,8 +70,9 @@ def load_of(
             fine-tuning each of the recipe's reward models.
     """
     lora = getattr(settings, "lora", None)
+    decoded, decoded_tokens = _decoding(kind, settings, lengths)
     if kind == "sample":
-        return Load(kind, 0, 0, False, half, 0, **_decoding(kind, settings, lengths), several=False)
+        return Load(kind, 0, 0, False, half, 0, rows=decoded, row_tokens=decoded_tokens, several=False)
     optimiser: OptimiserSettings = settings.optimiser
     rewards = sum(source.model is not None or source.ensemble != () for source in getattr(settings, "rewards", ()))
     own = foreign_rewards if foreign_rewards is not None else 0 if lora else rewards
@@ -90,7 +91,8 @@ def load_of(
         rank=lora.rank if lora else USUAL_RANK,
         adapters=max(0, rewards - own),
         several=rows > at_once,
-        **_decoding(kind, settings, lengths),
+        rows=decoded,
+        row_tokens=decoded_tokens,
     )
 
 
@@ -124,19 +126,16 @@ def _references(kind: str, settings: Any) -> int:
     return int(kind in (*ON_POLICY, "ilql"))
 
 
-def _decoding(kind: str, settings: Any, lengths: Lengths) -> dict[str, int]:
-    """The completions that a stage decodes in parallel: `rows` and `row_tokens` of a `Load`; {} if it decodes none."""
+def _decoding(kind: str, settings: Any, lengths: Lengths) -> tuple[int, int]:
+    """(R, T): the completions that a stage decodes in parallel, and the tokens of each; zeros if it decodes none."""
     if kind in SCORING or kind == "sft" or (kind == "dpo" and not settings.watch.num_samples):
-        return {}
-    decoding = (
-        settings if kind in ("sample", "ilql") else settings.watch.decoding if kind == "dpo" else settings.decoding
-    )
-    num = {
-        "sample": lambda: decoding.max_batch_rows,
-        "ilql": lambda: decoding.max_batch_rows,
-        "dpo": lambda: settings.watch.num_samples,
-        "ppo": lambda: settings.num_completions_per_step,
-        "grpo": lambda: settings.num_prompts_per_step * settings.num_completions_per_prompt,
-        "online_dpo": lambda: settings.num_prompts_per_step * settings.num_completions_per_prompt,
-    }[kind]()
-    return {"rows": min(num, decoding.max_batch_rows), "row_tokens": lengths.prompt + decoding.max_new_tokens}
+        return 0, 0
+    if kind in ("sample", "ilql"):
+        num, decoding = settings.max_batch_rows, settings
+    elif kind == "dpo":
+        num, decoding = settings.watch.num_samples, settings.watch.decoding
+    elif kind == "ppo":
+        num, decoding = settings.num_completions_per_step, settings.decoding
+    else:
+        num, decoding = settings.num_prompts_per_step * settings.num_completions_per_prompt, settings.decoding
+    return min(num, decoding.max_batch_rows), lengths.prompt + decoding.max_new_tokens

@@ -143,7 +143,8 @@ def _online(given: Given) -> list[Stage]:
 
 def _policy(given: Given, rewards: list[dict[str, Any]], comment: str) -> Stage:
     settings: dict[str, Any] = {
-        "kind": given.kind, "model": given.model, "prompts": given.train, "rewards": rewards, "lora": {"rank": USUAL_RANK},
+        "kind": given.kind, "model": given.model, "prompts": given.train, "rewards": rewards,
+        "lora": {"rank": USUAL_RANK},
         "num_steps": given.pace.num_steps,
     }  # fmt: skip
     if given.kind == "ppo":
