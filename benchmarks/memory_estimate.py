@@ -3,10 +3,10 @@
     python benchmarks/memory_estimate.py
     python benchmarks/memory_estimate.py --only 512x8 --stage sft-lora,ppo-full
 
-Five Llamas with random weights are made on the spot, named by hidden size × layers. Every kind of stage runs on each of
-them with LoRA and with all weights, as `preflab run` in a process of its own, for two or more optimiser steps in float32
-with one micro-batch of all rows. Prompts have 16 tokens, completions 48 and an end. Measured is the peak of the resident
-memory of the whole process.
+Five Llamas with random weights are made on the spot, named by hidden size × layers. Every kind of stage runs on each
+of them with LoRA and with all weights, as `preflab run` in a process of its own, for two or more optimiser steps in
+float32 with one micro-batch of all rows. Prompts have 16 tokens, completions 48 and an end. Measured is the peak of the
+resident memory of the whole process.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def peak_mib(place: Path, stage: str) -> float:
 
 
 def write_case(size: Size, place: Path) -> None:
-    """Model, data and recipe. The model is made in a process of its own, whose memory is not the parent's."""
+    """Model, data and recipe."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

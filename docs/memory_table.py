@@ -101,15 +101,15 @@ def page_tables() -> str:
 
 
 SHAPE = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
-HEAD = f"""The estimate is that of `preflab init` and `preflab check --memory` (`src/preflab/memory/arithmetic.py`), for one
-GPU and bfloat16: micro-batches of {TOKENS:,} tokens, activation checkpointing, adapters of rank {USUAL_RANK}. DPO (for its
-samples) and PPO decode {ROWS} rows of {ROW_TOKENS:,} tokens at once.
+HEAD = f"""The estimate is that of `preflab init` and of `preflab check --memory` (`src/preflab/memory/arithmetic.py`),
+for one GPU and bfloat16: micro-batches of {TOKENS:,} tokens, activation checkpointing, adapters of rank {USUAL_RANK}.
+DPO (for its samples) and PPO decode {ROWS} rows of {ROW_TOKENS:,} tokens at once.
 
 - With LoRA all roles are adapters on one base in bfloat16. For the larger models the peak is at the end of the stage,
   when the adapters are merged into a float32 copy of the model: 4 bytes per parameter.
 - With full fine-tuning a trained model takes 18 bytes per parameter: float32 weights and a rounded copy, two moments, a
-  gradient. DPO keeps its reference unless `watch.num_samples` is 0; PPO also trains a value model and holds a reference
-  and a reward model.
+  gradient. Activations come on top. DPO keeps its reference unless `watch.num_samples` is 0; PPO also trains a value
+  model and holds a reference and a reward model.
 - The table leaves out the stage `evaluate`. It holds the reference, the sampled model and a reward model: 6 bytes
   per parameter in bfloat16.
 

@@ -52,10 +52,10 @@ TABLES = 120 * MIB
 on Linux, x86-64."""
 CONTEXT = 500 * MIB
 """Bytes of the CUDA context on a GPU. Assumed, not measured."""
-KEPT_FREE = 2.1
+KEPT_FREE = 2.0
 """s on a CPU: freed blocks below 32 MiB stay with the process, and glibc does not put the next tensor of a size into
-the hole of the last, because an aligned block needs a margin. One value for all stages, measured with glibc 2.36; if every
-block is returned at once (MALLOC_MMAP_THRESHOLD_=262144), s is 1 and steps take a tenth to a third longer."""
+the hole of the last, because an aligned block needs a margin. One value for all stages, measured with glibc 2.36. If
+every block is returned at once (MALLOC_MMAP_THRESHOLD_=262144), s is 1 and steps take a tenth to a third longer."""
 KEPT_FREE_GPU = 1.1
 """s on a GPU, for the blocks that torch's allocator keeps. Assumed, not measured."""
 WITHOUT_TABLES = ("sft", "sample")

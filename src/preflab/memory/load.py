@@ -76,8 +76,7 @@ def load_of(
     optimiser: OptimiserSettings = settings.optimiser
     rewards = sum(source.model is not None or source.ensemble != () for source in getattr(settings, "rewards", ()))
     own = foreign_rewards if foreign_rewards is not None else 0 if lora else rewards
-    row = min(lengths.prompt + _completion(kind, settings, lengths), getattr(settings, "max_tokens", None) or 2**62)
-    rows = rows_per_step(kind, settings)
+    row, rows = _row(kind, settings, lengths), rows_per_step(kind, settings)
     budget = optimiser.tokens_per_micro_batch
     at_once = max(1, min(rows, (budget if isinstance(budget, int) else 2**62) // row))
     return Load(
@@ -114,9 +113,13 @@ def rows_per_step(kind: str, settings: Any) -> int:
     return int(settings.num_completions_per_step)
 
 
-def _completion(kind: str, settings: Any, lengths: Lengths) -> int:
-    """Tokens of the longest completion that passes through the model."""
-    return settings.decoding.max_new_tokens if kind in ON_POLICY else lengths.completion
+def _row(kind: str, settings: Any, lengths: Lengths) -> int:
+    """Tokens of the longest row that passes through the model; a prompt shared by two completions counts half."""
+    if kind in ON_POLICY:
+        return int(lengths.prompt + settings.decoding.max_new_tokens)
+    shared = kind == "dpo" and settings.share_prompts
+    row = lengths.completion + (-(-lengths.prompt // 2) if shared else lengths.prompt)
+    return min(row, getattr(settings, "max_tokens", None) or row)
 
 
 def _references(kind: str, settings: Any) -> int:
