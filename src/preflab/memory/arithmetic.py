@@ -40,7 +40,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from preflab.memory.load import SCORING, USUAL_RANK, Load
+from preflab.memory.load import ON_POLICY, SCORING, USUAL_RANK, Load
 from preflab.models.chunked import LOGITS_PER_CHUNK, LOGITS_PER_PACKED_CHUNK
 from preflab.models.packed import LARGEST
 
@@ -54,11 +54,14 @@ CONTEXT = 500 * MIB
 """Bytes of the CUDA context on a GPU. Assumed, not measured."""
 KEPT_FREE = 2.0
 """s on a CPU: freed blocks below 32 MiB stay with the process, and glibc does not put the next tensor of a size into
-the hole of the last, because an aligned block needs a margin. One value for all stages, measured with glibc 2.36. If
-every block is returned at once (MALLOC_MMAP_THRESHOLD_=262144), s is 1 and steps take a tenth to a third longer."""
+the hole of the last, because an aligned block needs a margin. One value for all models and most stages, measured with
+glibc 2.36. If every block is returned at once (MALLOC_MMAP_THRESHOLD_=262144), s is 1, and steps take a tenth to a
+third longer."""
+KEPT_FREE_SAMPLING = 2.5
+"""s on a CPU of on-policy stages with LoRA: sampling, scoring and the roles' passes leave holes of different sizes."""
 KEPT_FREE_GPU = 1.1
 """s on a GPU, for the blocks that torch's allocator keeps. Assumed, not measured."""
-WITHOUT_TABLES = ("sft", "sample")
+WITHOUT_TABLES = ("sft", "sample", "classifier")
 """Kinds of stages that do not load the libraries of `TABLES`."""
 
 
@@ -113,7 +116,7 @@ def estimate(model: Sizes, load: Load, *, accelerator: bool = False) -> Estimate
         "weights": _weights(model, load),
         "optimiser": 8 * trained,
         "gradients": 4 * trained,
-        "activations": _activations(model, load, KEPT_FREE_GPU if accelerator else KEPT_FREE),
+        "activations": _activations(model, load, _kept_free(load, accelerator)),
         "head": _head(model, load, accelerator),
         "cache": _cache(model, load, accelerator),
         "writing": _writing(model, load),
@@ -133,6 +136,13 @@ def _base(load: Load, accelerator: bool) -> int:
     if accelerator:
         return CONTEXT
     return LIBRARIES + (0 if load.kind in WITHOUT_TABLES else TABLES)
+
+
+def _kept_free(load: Load, accelerator: bool) -> float:
+    """s."""
+    if accelerator:
+        return KEPT_FREE_GPU
+    return KEPT_FREE_SAMPLING if load.lora and load.kind in ON_POLICY else KEPT_FREE
 
 
 def _trained(model: Sizes, load: Load) -> int:
