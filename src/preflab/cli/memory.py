@@ -57,6 +57,7 @@ def check_memory(speaker: Speaker, asked: MemoryQuestion) -> bool:
     import torch
 
     from preflab.memory.free import GIB, USED, free_device_memory, free_memory, gib
+    from preflab.words import percent
 
     gpu = torch.cuda.is_available()
     here = free_device_memory() if gpu else free_memory()
@@ -64,7 +65,9 @@ def check_memory(speaker: Speaker, asked: MemoryQuestion) -> bool:
     predictions, left_out = _predictions(asked, free, gpu)
     _print_table(speaker, predictions)
     where = "given" if asked.available is not None else "free on the GPU" if gpu else "free here"
-    speaker.say(f"GiB; a GPU's context is assumed, not measured; {gib(free)} {where}, of which {USED:.0%} may be used")
+    speaker.say(
+        f"GiB; a GPU's context is assumed, not measured; {gib(free)} {where}, of which {percent(USED)} may be used"
+    )
     for name, why in left_out.items():
         speaker.say(f"{name}: {why}")
     fitting = [_say_fit(speaker, each, free, gpu) for each in predictions]

@@ -61,7 +61,7 @@ KEPT_FREE_SAMPLING = 2.5
 """s on a CPU of on-policy stages with LoRA: sampling, scoring and the roles' passes leave holes of different sizes."""
 KEPT_FREE_GPU = 1.1
 """s on a GPU, for the blocks that torch's allocator keeps. Assumed, not measured."""
-WITHOUT_TABLES = ("sft", "sample", "classifier")
+WITHOUT_TABLES = ("sft", "sample", "classifier", "ilql")
 """Kinds of stages that do not load the libraries of `TABLES`."""
 
 

@@ -243,6 +243,7 @@ def _from_nothing(shell: Shell) -> None:
     shell.done.add(("check",))
     assert code in (0, 1), err
     assert len(json.loads(out)["checks"]) > 10
+    assert shell.said("check", "sft", "--memory", "--available", "64", *sets)["fits"]
 
 
 def _what_a_run_did(shell: Shell) -> None:

@@ -13,6 +13,7 @@ from preflab.memory.choices import Choice, choose, is_auto, with_choice
 from preflab.memory.free import USED, free_device_memory, free_memory, gib
 from preflab.memory.load import Lengths
 from preflab.stages.base import StageContext
+from preflab.words import percent
 
 logger = logging.getLogger(__name__)
 
@@ -83,4 +84,4 @@ def _say(name: str, choice: Choice, free: int) -> None:
     if choice.fits:
         logger.info("%s", text)
     else:
-        logger.warning("%s, more than %d %%: see `preflab check --memory`", text, round(100 * USED))
+        logger.warning("%s, more than %s: see `preflab check --memory`", text, percent(USED))
