@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from preflab.errors import PreflabError
-from preflab.memory.arithmetic import CONTEXT, KEPT_FREE, LIBRARIES, TABLES, estimate
+from preflab.memory.arithmetic import CONTEXT, KEPT_FREE, KEPT_FREE_FULL, LIBRARIES, TABLES, estimate
 from preflab.memory.choices import choose, is_auto
 from preflab.memory.load import Lengths, Load, load_of, rows_per_step
 from preflab.memory.model_sizes import ModelSizes
@@ -83,7 +83,7 @@ def test_memory_of_all_weights_counts_more_activations() -> None:
     """x = 6 · 10 + 2 · 10 + 8 + 4 · 20 = 168; the head has a gradient; nothing is merged."""
     found = estimate(sizes(), Load("dpo", 1, 1, False, False, 50))
     assert (found.parts["weights"], found.parts["optimiser"], found.parts["gradients"]) == (8000, 8000, 4000)
-    assert found.parts["activations"] == round(KEPT_FREE * 4 * 50 * (2 * 168 + 80))
+    assert found.parts["activations"] == round(KEPT_FREE_FULL * 4 * 50 * (2 * 168 + 80))
     assert found.parts["head"] == 3 * 4 * 50 * 100 + 4 * 1000 + 4 * 1000
     assert (found.parts["base"], found.parts["writing"]) == (LIBRARIES + TABLES, 0)
 
@@ -104,7 +104,7 @@ def test_memory_of_two_roles_in_half_precision_on_a_gpu() -> None:
 def test_all_weights_in_half_precision_have_a_rounded_copy() -> None:
     found = estimate(sizes(), Load("sft", 1, 1, False, True, 50))
     assert found.parts["weights"] == 4 * 1000 + 2 * 1000 + 2 * 1000  # trained, rounded by autocast, the reference
-    assert found.parts["activations"] == round(KEPT_FREE * 50 * (2 * (2 * 168 + 220) + 160))
+    assert found.parts["activations"] == round(KEPT_FREE_FULL * 50 * (2 * (2 * 168 + 220) + 160))
 
 
 def test_checkpointing_keeps_the_inputs_of_layers_and_one_layer() -> None:
@@ -176,7 +176,7 @@ def auto(**changes: Any) -> SftSettings:
 
 
 def test_auto_takes_the_largest_micro_batch_that_fits() -> None:
-    """Activations of a token: 2 · 4 · 600 = 4,800 bytes, and 3 · 4 · 100 logits of it and 8 · 160 … stay small."""
+    """Activations of a token: 2.1 · 4 · 600 = 5,040 bytes, and 3 · 4 · 100 logits of it and 8 · 160 … stay small."""
     settings = auto(tokens_per_micro_batch="auto")
     assert is_auto(settings)
     assert not is_auto(auto(tokens_per_micro_batch=4096))

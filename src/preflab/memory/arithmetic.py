@@ -52,11 +52,13 @@ TABLES = 120 * MIB
 on Linux, x86-64."""
 CONTEXT = 500 * MIB
 """Bytes of the CUDA context on a GPU. Assumed, not measured."""
-KEPT_FREE = 2.0
-"""s on a CPU: freed blocks below 32 MiB stay with the process, and glibc does not put the next tensor of a size into
-the hole of the last, because an aligned block needs a margin. One value for all models and most stages, measured with
-glibc 2.36. If every block is returned at once (MALLOC_MMAP_THRESHOLD_=262144), s is 1, and steps take a tenth to a
-third longer."""
+KEPT_FREE = 2.1
+"""s on a CPU with LoRA: freed blocks below 32 MiB stay with the process, and glibc does not put the next tensor of a
+size into the hole of the last, because an aligned block needs a margin. One value for all models, measured with glibc
+2.36. If every block is returned at once (MALLOC_MMAP_THRESHOLD_=262144), s is 1, and steps take a tenth to a third
+longer."""
+KEPT_FREE_FULL = 1.6
+"""s on a CPU with full fine-tuning, whose layers make half as many short-lived tensors as layers with adapters."""
 KEPT_FREE_SAMPLING = 2.5
 """s on a CPU of on-policy stages with LoRA: sampling, scoring and the roles' passes leave holes of different sizes."""
 KEPT_FREE_GPU = 1.1
@@ -142,7 +144,9 @@ def _kept_free(load: Load, accelerator: bool) -> float:
     """s."""
     if accelerator:
         return KEPT_FREE_GPU
-    return KEPT_FREE_SAMPLING if load.lora and load.kind in ON_POLICY else KEPT_FREE
+    if not load.lora:
+        return KEPT_FREE_FULL
+    return KEPT_FREE_SAMPLING if load.kind in ON_POLICY else KEPT_FREE
 
 
 def _trained(model: Sizes, load: Load) -> int:
