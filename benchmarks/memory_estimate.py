@@ -1,11 +1,12 @@
-"""The memory that `preflab init` expects of a stage, beside the peak of the process that then runs it.
+"""The peak memory that `preflab check --memory` predicts, beside the peak of the process that then runs the stage.
 
     python benchmarks/memory_estimate.py
-    python benchmarks/memory_estimate.py --only 512x8-sft-lora-4096
+    python benchmarks/memory_estimate.py --only 512x8 --stage sft-lora,ppo-full
 
-Llamas with random weights and 32,000 tokens are made on the spot; each stage runs as `preflab run` in a process of its
-own, on 32 prompts of 16 tokens with completions of 48 (240 where the micro-batch is 4,096). Measured is the peak of the
-whole process.
+Five Llamas with random weights are made on the spot, named by hidden size × layers. Every kind of stage runs on each
+of them with LoRA and with all weights, as `preflab run` in a process of its own, for two or more optimiser steps in
+float32 with one micro-batch of all rows. Prompts have 16 tokens, completions 48 and an end. Measured is the peak of the
+resident memory of the whole process.
 """
 
 from __future__ import annotations
@@ -23,97 +24,88 @@ from subprocess import DEVNULL, Popen
 from running import table, write_json
 
 HERE = Path(__file__).resolve().parent
-CONTEXT, WORDS, PROMPT, ROWS, PER_STEP = 1024, 500, 16, 32, 16
+CONTEXT, WORDS, PROMPT, NEW = 1024, 8000, 16, 48
 
 
 @dataclass(frozen=True)
-class Case:
-    """One stage on one model."""
+class Size:
+    """A Llama and the rows of its optimiser steps."""
 
     hidden: int
     layers: int
-    stage: str
-    lora: bool
-    tokens: int
-    """tokens_per_micro_batch."""
-
-    @property
-    def name(self) -> str:
-        """Size, stage, what learns, tokens."""
-        return f"{self.hidden}x{self.layers}-{self.stage}-{'lora' if self.lora else 'full'}-{self.tokens}"
-
-    @property
-    def new_tokens(self) -> int:
-        """Tokens of a completion."""
-        return 240 if self.tokens > 2048 else 48
-
-    @property
-    def tokens_at_once(self) -> int:
-        """Tokens of the largest micro-batch there is: a step's rows, or the budget."""
-        rows = 2 * PER_STEP if self.stage in ("reward", "dpo", "ppo") else PER_STEP
-        return min(self.tokens, rows * (PROMPT + self.new_tokens + 1))
+    states: int
+    """Heads of keys and values."""
+    tied: bool
+    rows: int
+    """Rows per optimiser step; fewer for larger models, so that a step takes seconds."""
 
 
-CASES = (
-    Case(256, 4, "sft", True, 2048),
-    Case(512, 8, "sft", True, 512),
-    Case(512, 8, "sft", True, 2048),
-    Case(512, 8, "sft", True, 4096),
-    Case(512, 8, "sft", False, 2048),
-    Case(512, 8, "reward", True, 2048),
-    Case(512, 8, "dpo", True, 2048),
-    Case(512, 8, "ppo", True, 1024),
-    Case(512, 8, "ppo", True, 2048),
-    Case(768, 12, "sft", True, 2048),
+SIZES = {
+    "256x4": Size(256, 4, 4, True, 24),
+    "384x6": Size(384, 6, 6, False, 16),
+    "512x8": Size(512, 8, 8, True, 10),
+    "640x10": Size(640, 10, 5, True, 8),
+    "768x12": Size(768, 12, 12, True, 6),
+}
+"""Name → size; the largest has 92 million parameters, 350 MiB in float32."""
+WAYS = {"lora": True, "full": False}
+BOTH_WAYS = ("reward", "sft", "dpo", "ppo", "grpo", "online_dpo", "ilql")
+STAGES = (
+    "reward-lora",  # first: the on-policy stages learn from it
+    "sample",  # before ilql, which learns from its completions
+    *(f"{kind}-{way}" for kind in BOTH_WAYS for way in WAYS if (kind, way) != ("reward", "lora")),
+    "classifier",
+    "sft-lora-checkpointed",
+    "sft-full-checkpointed",
+    "ppo-lora-checkpointed",
 )
 
 
 def main() -> None:
-    """Runs every case, prints a table, writes JSON."""
+    """Run every case, print a table, write JSON after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help="the name of one case")
+    parser.add_argument("--only", help="sizes, separated by commas", default=",".join(SIZES))
+    parser.add_argument("--stage", help="stages, separated by commas", default=",".join(STAGES))
     parser.add_argument("--out", type=Path, default=HERE / "results" / "memory_estimate.json")
     args = parser.parse_args()
-    rows, results = [], {}
-    for case in CASES:
-        if args.only in (None, case.name):
-            expected, measured = measure(case)
-            results[case.name] = {"expected_mib": expected, "measured_mib": measured}
-            rows.append([case.name, f"{expected:.0f}", f"{measured:.0f}", f"{100 * (expected / measured - 1):+.0f} %"])
-            print(rows[-1], file=sys.stderr, flush=True)
-    print(table(("stage", "expected MiB", "measured MiB", "off by"), rows))
-    write_json(args.out, results)
+    results: dict[str, dict[str, float]] = {}
+    for name in args.only.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder)
+            write_case(SIZES[name], place)
+            for stage in STAGES:
+                if stage in args.stage.split(",") or stage in ("reward-lora", "sample"):
+                    expected, measured = predicted_mib(place, stage), peak_mib(place, stage)
+                    results[f"{name} {stage}"] = {"predicted_mib": expected, "measured_mib": measured}
+                    print(row(name, stage, expected, measured), file=sys.stderr, flush=True)
+                    write_json(args.out, results)
+    rows = [row(*case.split(" "), one["predicted_mib"], one["measured_mib"]) for case, one in results.items()]
+    print(table(("model", "stage", "predicted MiB", "measured MiB", "ratio"), rows))
     print(f"written: {args.out}")
 
 
-def measure(case: Case) -> tuple[float, float]:
-    """(expected, measured) MiB."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        write_case(case, place)
-        if case.stage == "ppo":
-            peak(place, "--until", "reward")
-        return expected_mib(case, place / "model"), peak(place, "--only", case.stage)
+def row(size: str, stage: str, expected: float, measured: float) -> list[str]:
+    """A line of the table."""
+    return [size, stage, f"{expected:,.0f}", f"{measured:,.0f}", f"{expected / measured:.2f}"]
 
 
-def expected_mib(case: Case, model: Path) -> float:
-    """What `preflab init` would say of the stage."""
-    from preflab.starter.memory import Load, estimate
-    from preflab.starter.model_look import look_at_model
+def predicted_mib(place: Path, stage: str) -> float:
+    """What `preflab check --memory` says of a stage on a CPU."""
+    from preflab.memory.arithmetic import MIB, estimate
+    from preflab.memory.load import Lengths, load_of
+    from preflab.memory.model_sizes import ModelSizes
+    from preflab.recipe import load_recipe
 
-    draws = {"dpo": 3, "ppo": 2 * PER_STEP}.get(case.stage, 0)
-    roles = 2 if case.stage == "ppo" else 1
-    load = Load(
-        case.stage, roles, 0, case.lora, False, case.tokens_at_once, rows=draws, row_tokens=PROMPT + case.new_tokens
-    )
-    return estimate(look_at_model(str(model)), load).total / 2**20
+    loaded = load_recipe(place / "recipe.yaml")
+    load = load_of(loaded.kind(stage), loaded.stages[stage], Lengths(PROMPT, NEW + 1))
+    return estimate(ModelSizes.read(place / "model"), load).total / MIB
 
 
-def peak(place: Path, *words: str) -> float:
-    """Peak resident memory of `preflab run` in MiB."""
+def peak_mib(place: Path, stage: str) -> float:
+    """Peak resident memory of `preflab run --only STAGE` in MiB."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "preflab", "run", *words]
-    process = Popen(command, cwd=place, env=environment, stdout=DEVNULL)
+    command = [sys.executable, "-m", "preflab", "run", "--only", stage]
+    process = Popen(command, cwd=place, env=environment, stdout=DEVNULL, stderr=DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -121,31 +113,40 @@ def peak(place: Path, *words: str) -> float:
     return usage.ru_maxrss / 1024
 
 
-def write_case(case: Case, place: Path) -> None:
+def write_case(size: Size, place: Path) -> None:
     """Model, data and recipe."""
+    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from preflab.models.tiny import build_tokenizer
 
+    torch.manual_seed(0)
     tokenizer = build_tokenizer([" ".join(f"w{i}" for i in range(WORDS))], context=CONTEXT)
     config = LlamaConfig(
-        vocab_size=32_000, hidden_size=case.hidden, intermediate_size=case.hidden * 11 // 4,
-        num_hidden_layers=case.layers, num_attention_heads=case.hidden // 64, num_key_value_heads=case.hidden // 64,
-        max_position_embeddings=CONTEXT, tie_word_embeddings=True, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        vocab_size=len(tokenizer), hidden_size=size.hidden, intermediate_size=size.hidden * 11 // 4,
+        num_hidden_layers=size.layers, num_attention_heads=size.hidden // 64, num_key_value_heads=size.states,
+        max_position_embeddings=CONTEXT, tie_word_embeddings=size.tied, pad_token_id=0, bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
     for saved in (LlamaForCausalLM(config), tokenizer):
         saved.save_pretrained(place / "model")
+    write_data(size, place)
+    (place / "recipe.yaml").write_text(json.dumps(recipe(size)), encoding="utf-8")
+
+
+def write_data(size: Size, place: Path) -> None:
+    """Pairs, demonstrations, prompts and labelled texts of random words."""
     draw = random.Random(0)
 
     def words(num: int) -> str:
         return " ".join(f"w{draw.randrange(WORDS)}" for _ in range(num))
 
-    new = case.new_tokens
-    rows = [{"prompt": words(PROMPT - 1), "chosen": words(new), "rejected": words(new)} for _ in range(ROWS)]
+    num = 2 * size.rows + 2
+    rows = [{"prompt": words(PROMPT - 1), "chosen": words(NEW), "rejected": words(NEW)} for _ in range(num)]
+    texts = [{"text": f"{one['prompt']} {one['chosen']}", "label": "ab"[n % 2]} for n, one in enumerate(rows)]
     lines(place / "pairs.jsonl", rows)
-    lines(place / "demos.jsonl", [{"prompt": row["prompt"], "completion": row["chosen"]} for row in rows])
-    lines(place / "prompts.jsonl", [{"prompt": row["prompt"]} for row in rows])
-    (place / "recipe.yaml").write_text(json.dumps(recipe(case)), encoding="utf-8")
+    lines(place / "demos.jsonl", [{"prompt": one["prompt"], "completion": one["chosen"]} for one in rows])
+    lines(place / "prompts.jsonl", [{"prompt": one["prompt"]} for one in rows])
+    lines(place / "texts.jsonl", texts)
 
 
 def lines(path: Path, rows: list[dict[str, str]]) -> None:
@@ -153,31 +154,51 @@ def lines(path: Path, rows: list[dict[str, str]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def recipe(case: Case) -> dict[str, object]:
-    """Two optimiser steps of the stage; JSON is YAML."""
-    shared = {
-        "model": "./model",
-        "lora": {"rank": 16} if case.lora else None,
-        "optimiser": {"tokens_per_micro_batch": case.tokens},
-    }
-    decoding = {"max_new_tokens": case.new_tokens}
-    reward = {"kind": "reward", "preferences": "pairs", "num_rankings_per_step": PER_STEP, **shared}
-    ppo = {
-        "kind": "ppo", "prompts": "prompts", "rewards": [{"model": "reward"}], "num_steps": 2, "num_epochs": 1,
-        "num_completions_per_step": 2 * PER_STEP, "decoding": decoding, **shared,
+def recipe(size: Size) -> dict[str, object]:
+    """All stages; JSON is YAML."""
+    decoding = {"max_new_tokens": NEW}
+    budget = {"tokens_per_micro_batch": size.rows * (PROMPT + NEW + 1)}
+    stages: dict[str, dict[str, object]] = {
+        "sample": {"kind": "sample", "model": "./model", "prompts": "prompts", "num_completions": 1, **decoding},
+        "classifier": {
+            "kind": "classifier", "labels": "texts", "model": "./model", "context": 96, "num_epochs": 1,
+            "num_texts_per_step": size.rows, "optimiser": budget,
+        },
     }  # fmt: skip
-    stages = {
-        "sft": {"kind": "sft", "data": "demos", "num_epochs": 1, "num_sequences_per_step": PER_STEP, **shared},
-        "reward": reward,
+    for way, lora in WAYS.items():
+        for suffix, checkpointing in (("", False), ("-checkpointed", True)):
+            shared = {
+                "model": "./model",
+                "lora": {"rank": 16} if lora else None,
+                "optimiser": budget | {"gradient_checkpointing": checkpointing},
+            }
+            stages |= {f"{kind}-{way}{suffix}": one for kind, one in learning(size, shared).items()}
+    data = {name: {"path": f"{name}.jsonl"} for name in ("demos", "pairs", "prompts", "texts")}
+    return {"recipe": 1, "device": {"threads": 1}, "data": data, "stages": stages}
+
+
+def learning(size: Size, shared: dict[str, object]) -> dict[str, dict[str, object]]:
+    """Kind → a stage of that kind."""
+    decoding, rows = {"max_new_tokens": NEW}, size.rows
+    rewards = {"rewards": [{"model": "reward-lora"}], "prompts": "prompts"}
+    sampling = {**shared, **rewards, "num_steps": 2, "num_epochs": 1, "decoding": decoding}
+    return {
+        "sft": {"kind": "sft", "data": "demos", "num_epochs": 1, "num_sequences_per_step": rows, **shared},
+        "reward": {"kind": "reward", "preferences": "pairs", "num_rankings_per_step": rows // 2, **shared},
         "dpo": {
-            "kind": "dpo", "preferences": "pairs", "num_groups_per_step": PER_STEP,
+            "kind": "dpo", "preferences": "pairs", "num_groups_per_step": rows // 2,
             "watch": {"num_samples": 3, "decoding": decoding}, **shared,
         },
-        "ppo": ppo,
+        "ppo": {"kind": "ppo", "num_completions_per_step": rows, **sampling},
+        "grpo": {"kind": "grpo", "num_prompts_per_step": rows // 4, "num_completions_per_prompt": 4, **sampling},
+        "online_dpo": {
+            "kind": "online_dpo", "num_prompts_per_step": rows // 2, "num_completions_per_prompt": 2, **sampling,
+        },
+        "ilql": {
+            "kind": "ilql", "completions": "sample", "num_epochs": 1, "num_completions_per_step": rows, **rewards,
+            **decoding, **shared,
+        },
     }  # fmt: skip
-    chosen = {case.stage: stages[case.stage]} | ({"reward": reward} if case.stage == "ppo" else {})
-    data = {name: {"path": f"{name}.jsonl"} for name in ("demos", "pairs", "prompts")}
-    return {"recipe": 1, "device": {"threads": 1}, "data": data, "stages": chosen}
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from preflab.starter.choices import USED
-from preflab.starter.machine import GIB
-from preflab.starter.memory import RANK, Load, estimate
-from preflab.starter.model_look import ModelLook
-from preflab.starter.sizes import feed_forward_width, linear_width, state_width
+from preflab.memory.arithmetic import estimate
+from preflab.memory.free import GIB, USED
+from preflab.memory.load import USUAL_RANK, Load
+from preflab.memory.model_sizes import ModelSizes
 from preflab.words import percent
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -46,25 +45,14 @@ def load_of(column: str) -> Load:
 
 
 @functools.cache
-def look(name: str) -> ModelLook:
-    """A model of `MODELS` as `init` describes it, made without weights."""
+def look(name: str) -> ModelSizes:
+    """The sizes of a model of `MODELS`, made without weights."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     kind, sizes = MODELS[name]
-    config = AutoConfig.for_model(kind, **sizes)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    text, head = config.get_text_config(), model.get_output_embeddings()
-    nothing: Any = None
-    return ModelLook(
-        ref=name, architecture=kind, causal=True,
-        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-        num_head_parameters=head.weight.numel(), linear_width=linear_width(model, head), dtype="bfloat16",
-        num_layers=text.num_hidden_layers, hidden_size=text.hidden_size,
-        intermediate_size=feed_forward_width(text), state_width=state_width(text), vocabulary=text.vocab_size,
-        context=None, has_template=False, stops=(), renderer=nothing,
-    )  # fmt: skip
+        return ModelSizes.of(AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes)))
 
 
 @functools.cache
@@ -113,21 +101,21 @@ def page_tables() -> str:
 
 
 SHAPE = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
-HEAD = f"""The estimate is that of `preflab init` (`src/preflab/starter/memory.py`), for one GPU and bfloat16:
-micro-batches of {TOKENS:,} tokens, activation checkpointing, adapters of rank {RANK}. DPO (for its samples) and PPO
-decode {ROWS} rows of {ROW_TOKENS:,} tokens at once.
+HEAD = f"""The estimate is that of `preflab init` and of `preflab check --memory` (`src/preflab/memory/arithmetic.py`),
+for one GPU and bfloat16: micro-batches of {TOKENS:,} tokens, activation checkpointing, adapters of rank {USUAL_RANK}.
+DPO (for its samples) and PPO decode {ROWS} rows of {ROW_TOKENS:,} tokens at once.
 
 - With LoRA all roles are adapters on one base in bfloat16. For the larger models the peak is at the end of the stage,
   when the adapters are merged into a float32 copy of the model: 4 bytes per parameter.
 - With full fine-tuning a trained model takes 18 bytes per parameter: float32 weights and a rounded copy, two moments, a
-  gradient. DPO keeps its reference unless `watch.num_samples` is 0; PPO also trains a value model and holds a reference
-  and a reward model.
+  gradient. Activations come on top. DPO keeps its reference unless `watch.num_samples` is 0; PPO also trains a value
+  model and holds a reference and a reward model.
 - The table leaves out the stage `evaluate`. It holds the reference, the sampled model and a reward model: 6 bytes
   per parameter in bfloat16.
 
 The error of the estimate was measured [on a processor](../experiments/memory-estimate.md), but not on GPUs or at these
-sizes. `preflab init --model MODEL --data FILE --memory GIB` makes the same estimate for your model and your
-lengths.
+sizes. `preflab check --memory` predicts the stages of your recipe. `preflab init --model MODEL --data FILE --memory
+GIB` makes the same estimate for your model and your lengths.
 """
 
 

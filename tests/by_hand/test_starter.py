@@ -10,61 +10,16 @@ import pytest
 
 from architectures import architecture, config_class, small_config
 from preflab.errors import PreflabError
+from preflab.memory import free
+from preflab.memory.model_sizes import feed_forward_width, largest, linear_width, state_width
 from preflab.starter import machine
 from preflab.starter.data_look import look_at_data
 from preflab.starter.lengths import Spread, measure_lengths
-from preflab.starter.memory import CONTEXT, LIBRARIES, Load, estimate
-from preflab.starter.model_look import ModelLook, look_at_model, round_number
+from preflab.starter.model_look import look_at_model, round_number
 from preflab.starter.reward_file import answer_functions, are_numbers
-from preflab.starter.sizes import feed_forward_width, largest, linear_width, state_width
 from starter_world import demonstrations, pairs, save_encoder, save_model, write_rows
 
 MIB = 2**20
-
-
-def sizes(**changes: Any) -> ModelLook:
-    """A made-up model: P = 1000, A = 16 · 10, L = 2, H = 10, I = 20, V = 100, states of 8."""
-    fields: dict[str, Any] = {
-        "ref": "m", "architecture": "llama", "causal": True, "num_parameters": 1000, "num_head_parameters": 100,
-        "linear_width": 10, "dtype": "float32", "num_layers": 2, "hidden_size": 10, "intermediate_size": 20,
-        "state_width": 8, "vocabulary": 100, "context": 64, "has_template": False, "stops": (), "renderer": None,
-    }  # fmt: skip
-    return ModelLook(**fields | changes)
-
-
-def test_memory_of_adapters_on_one_base() -> None:
-    """A = 160; a token keeps 10 · 10 + 4 · 20 = 180 numbers in a layer."""
-    found = estimate(sizes(), Load("sft", 1, 0, True, False, 50))
-    assert found.parts == {
-        "libraries": LIBRARIES,
-        "weights": 4 * 1000 + 4 * 160,
-        "moments": 8 * 160,
-        "activations and logits": round(2.1 * 4 * 50 * 2 * 180) + 3 * 4 * 50 * 100,
-        "gradients": 4 * 160,
-        "drawing": 0,
-        "writing": 4 * 1000,
-    }
-    assert found.total == LIBRARIES + 4640 + 1280 + 151_200 + 60_000
-
-
-def test_memory_of_two_roles_in_half_precision_on_a_gpu() -> None:
-    """The frozen base in 2 bytes, adapters in 4; states and distributions of 64 rows of 30 tokens."""
-    found = estimate(sizes(), Load("ppo", 2, 0, True, True, 10, rows=64, row_tokens=30), accelerator=True)
-    assert found.parts["libraries"] == CONTEXT
-    assert found.parts["weights"] == 2 * 1000 + 2 * 4 * 160
-    assert found.parts["moments"] == 2 * 8 * 160
-    assert found.parts["drawing"] == 2 * 64 * 30 * 2 * 8 + 3 * 4 * 64 * 100
-    assert found.parts["activations and logits"] == round(1.6 * 3 * 10 * 2 * 180) + 3 * 4 * 10 * 100
-    assert found.total == CONTEXT + 3280 + 2560 + found.parts["drawing"]
-
-
-def test_memory_of_all_weights_and_of_checkpointing() -> None:
-    full = estimate(sizes(), Load("sft", 1, 1, False, False, 50))
-    assert (full.parts["weights"], full.parts["moments"], full.parts["gradients"]) == (8000, 8000, 4000)
-    half = estimate(sizes(), Load("sft", 1, 1, False, True, 50))
-    assert half.parts["weights"] == 4 * 1000 + 2 * 1000 + 2 * 1000  # learned, rounded by autocast, the reference
-    again = estimate(sizes(), Load("reward", 1, 0, True, False, 50, checkpointing=True))
-    assert again.parts["activations and logits"] == round(2.1 * 4 * 50 * (2 * 10 + 180))  # a reward has no logits
 
 
 def test_a_model_is_described_from_its_files(tmp_path: Path) -> None:
@@ -73,10 +28,10 @@ def test_a_model_is_described_from_its_files(tmp_path: Path) -> None:
     found = look_at_model(str(folder))
     vocabulary = 256 + 5  # <pad>, <s>, <|endoftext|>, <|im_start|>, <|im_end|>
     layer = 16 * 16 + 2 * 16 * 8 + 16 * 16 + 3 * 16 * 32 + 2 * 16
-    assert found.num_parameters == 2 * vocabulary * 16 + layer + 16  # head and embedding apart
-    assert found.num_head_parameters == vocabulary * 16
-    assert found.linear_width == 32 + 2 * 24 + 32 + 3 * 48
-    assert (found.state_width, found.vocabulary, found.context) == (2 * 8, vocabulary, 192)
+    assert found.sizes.num_parameters == 2 * vocabulary * 16 + layer + 16  # head and embedding apart
+    assert found.sizes.num_head_parameters == vocabulary * 16
+    assert found.sizes.linear_width == 32 + 2 * 24 + 32 + 3 * 48
+    assert (found.sizes.state_width, found.sizes.vocabulary, found.context) == (2 * 8, vocabulary, 192)
     assert (found.causal, found.has_template, found.dtype) == (True, True, "float32")
     assert set(found.stops) == {"<|endoftext|>", "<|im_end|>"}
     plain = look_at_model(str(save_model(tmp_path / "plain", "no template")))
@@ -192,10 +147,10 @@ def test_free_memory_keeps_to_a_containers_limit(tmp_path: Path, monkeypatch: py
     for name, content in (("memory.max", str(100 * MIB)), ("memory.current", str(60 * MIB)),
                           ("memory.stat", f"anon 1\ninactive_file {20 * MIB}\n")):  # fmt: skip
         (tmp_path / name).write_text(content)
-    monkeypatch.setattr(machine, "CGROUPS", ((str(tmp_path), "memory.max", "memory.current"),))
-    assert machine.free_memory() == 60 * MIB
+    monkeypatch.setattr(free, "CGROUPS", ((str(tmp_path), "memory.max", "memory.current"),))
+    assert free.free_memory() == 60 * MIB
     (tmp_path / "memory.max").write_text("max\n")
-    assert machine.free_memory() > 100 * MIB
+    assert free.free_memory() > 100 * MIB
     assert machine.this_machine(2.5).free == round(2.5 * 2**30)
 
 

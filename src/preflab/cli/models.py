@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from preflab.cli.dial_runs import AverageOption, Runs, write_setting
+from preflab.cli.memory import MemoryQuestion, check_memory
 from preflab.cli.model_places import model_place, unknown_stage
 from preflab.cli.publishing import HubOption, PrivateOption, card_text, check_target, push_folder, write_card
 from preflab.cli.speaking import (
@@ -160,9 +161,38 @@ PrecisionOption = Annotated[
 
 
 def check(
-    model: ModelArgument,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A stage of the recipe, a folder, or a Hub id; with --memory also a recipe file.",
+            metavar="MODEL",
+            show_default="with --memory: the recipe",
+        ),
+    ] = None,
     precision: PrecisionOption = None,
     dtype: Annotated[str | None, typer.Option("--dtype", hidden=True, help="Old name of --precision.")] = None,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Predict the peak memory of stages instead; nothing is loaded.")
+    ] = False,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stage",
+            metavar="KIND",
+            help="With --memory and a model: a kind of stage, such as ppo.",
+            show_default="all kinds",
+        ),
+    ] = None,
+    available: Annotated[
+        float | None,
+        typer.Option("--available", min=0.1, help="With --memory: GiB to fit into.", show_default="free memory here"),
+    ] = None,
+    prompt_tokens: Annotated[
+        int, typer.Option("--prompt-tokens", min=1, help="With --memory: tokens of the longest prompt.")
+    ] = 512,
+    completion_tokens: Annotated[
+        int, typer.Option("--completion-tokens", min=1, help="With --memory: tokens of the data's longest completion.")
+    ] = 512,
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
     workspace: WorkspaceOption = None,
@@ -170,9 +200,33 @@ def check(
 ) -> None:
     """Measure on your own model whether preflab's assumptions hold, by how much, and what to do where they do not.
 
-    Exit code 0 if all hold, 1 if one does not.
+    Exit code 0 if all hold, 1 if one does not. With --memory nothing is loaded: the peak memory of a recipe's stages,
+    or of kinds of stages on a model, is predicted from configurations, for a CPU and a GPU; exit code 1 if a stage does
+    not fit into the free memory here.
     """
+    if memory:
+        _check_memory(
+            MemoryQuestion(
+                ref=model,
+                recipe=recipe,
+                overrides=set_ or [],
+                workspace=workspace,
+                kinds=tuple(stage or ()),
+                available=available,
+                prompt_tokens=prompt_tokens,
+                completion_tokens=completion_tokens,
+                precision=precision,
+            ),
+            as_json,
+        )
+        return
     with speaking(as_json) as speaker:
+        if model is None:
+            raise PreflabError(
+                "no MODEL", "a stage of the recipe, a folder, or a Hub id", "name a model, or add --memory"
+            )
+        if stage or available is not None:
+            raise PreflabError("--stage or --available without --memory", "a prediction of memory", "add --memory")
         if dtype is not None:
             print("--dtype is now called --precision; it is read as --precision", file=sys.stderr)
             if precision not in (None, dtype):
@@ -192,6 +246,14 @@ def check(
         following = f"correct {', '.join(wrong)} before training" if wrong else command("chat", model)
         speaker.last(place, following, holds=not wrong, checks=[dataclasses.asdict(row) for row in rows])
     if wrong:
+        raise typer.Exit(1)
+
+
+def _check_memory(asked: MemoryQuestion, as_json: bool) -> None:
+    """Predict memory; exit code 1 if a stage does not fit."""
+    with speaking(as_json) as speaker:
+        fits = check_memory(speaker, asked)
+    if not fits:
         raise typer.Exit(1)
 
 

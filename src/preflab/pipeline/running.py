@@ -282,7 +282,16 @@ class _Runner:
     def _call(self, ctx: StageContext) -> StageResult:
         module = stage_module(self.recipe.kind(ctx.name))
         prepare(self.recipe, ctx.seed, needs_torch=getattr(module, "needs_torch", True))
-        return module.run(ctx)
+        return module.run(self._with_memory_choice(ctx, shared=getattr(module, "distributed", False)))
+
+    def _with_memory_choice(self, ctx: StageContext, *, shared: bool) -> StageContext:
+        """The context with `auto` replaced by what fits into memory; the main process chooses for all."""
+        from preflab.stages.common.chosen_memory import is_auto, memory_choice, with_memory_choice
+
+        if not is_auto(ctx.settings):
+            return ctx
+        chosen = memory_choice(ctx) if self.processes.main else None
+        return with_memory_choice(ctx, self.processes.agree(chosen) if shared else chosen)
 
     def _context(self, step: Step, former: Mapping[str, Any]) -> StageContext:
         finished = former.get("settings", {}) if former.get("state") == "done" else {}

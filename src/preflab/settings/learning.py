@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from preflab.settings.base import Settings, StageSettings, setting
+
+if TYPE_CHECKING:  # stages see numbers: `stages.common.chosen_memory` has replaced `auto`
+    TokensOrAuto = int
+    BoolOrAuto = bool
+else:
+    TokensOrAuto = Annotated[int, Field(ge=1)] | Literal["auto"]
+    BoolOrAuto = bool | Literal["auto"]
 
 
 class LoraSettings(Settings):
@@ -49,12 +56,14 @@ class OptimiserSettings(Settings):
     max_grad_norm: float = setting(
         1.0, "Larger gradient norms are scaled down to this.", "choice: usual for transformers", gt=0
     )
-    tokens_per_micro_batch: int = setting(
-        4096, "Tokens in one forward pass; changes memory use, not the result.", "choice: fits a laptop", ge=1
+    tokens_per_micro_batch: TokensOrAuto = setting(
+        4096,
+        "Tokens in one forward pass; changes memory use, not the result. auto: as many as fit into free memory.",
+        "choice: fits a laptop",
     )
-    gradient_checkpointing: bool = setting(
+    gradient_checkpointing: BoolOrAuto = setting(
         False,
-        "Recompute activations in the backward pass to save memory.",
+        "Recompute activations in the backward pass to save memory. auto: where free memory needs it.",
         "choice: off, memory is small with chunked logits",
     )
     compile: bool = setting(

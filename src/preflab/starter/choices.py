@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from itertools import product
 
 from preflab.errors import PreflabError
+from preflab.memory.arithmetic import Estimate, estimate
+from preflab.memory.free import USED, gib
+from preflab.memory.load import Load
 from preflab.starter.data_look import DataLook
 from preflab.starter.kind_of_learning import Kind
 from preflab.starter.lengths import Lengths
-from preflab.starter.machine import Machine, gib
-from preflab.starter.memory import Estimate, Load, estimate
+from preflab.starter.machine import Machine
 from preflab.starter.model_look import ModelLook
 
 SHARES = (0.1, 0.2, 0.3, 0.5)
@@ -24,8 +26,6 @@ APART = 100
 """Fewest held-out prompts on which a separate judge, other than the training reward, is trained."""
 FEWEST = 4
 """Fewest different prompts: two to learn from and two to hold out."""
-USED = 0.85
-"""Share of the free memory that may be used; the margin covers errors of the estimate."""
 BUDGET_S = 900
 """Seconds of computing that a first run should take."""
 FLOPS_PER_THREAD, FLOPS_GPU = 2e10, 5e13
@@ -152,7 +152,7 @@ def _candidate_fits(kind: Kind, model: ModelLook, lengths: Lengths, machine: Mac
             loads = _loads(
                 kind, lengths, lora=lora, half=half, tokens=max(tokens, limit), rows=rows, checked=checkpointing
             )
-            fits = [estimate(model, load, accelerator=bool(machine.accelerator)) for load in loads]
+            fits = [estimate(model.sizes, load, accelerator=bool(machine.accelerator)) for load in loads]
             heaviest = max(fits, key=lambda each: each.total)
             if not lora and heaviest.total > USED / 2 * machine.free:
                 continue  # full fine-tuning only if it takes at most half of the usable memory, else adapters
@@ -202,7 +202,7 @@ def rows_to_read(kind: Kind, data: DataLook, model: ModelLook, lengths: Lengths,
 def _seconds_per_row(data: DataLook, model: ModelLook, lengths: Lengths, machine: Machine) -> float:
     """Time to learn one row: 6 · P operations for each token of all its completions."""
     row = lengths.rows.median if lengths.rows else 0
-    return 6 * model.num_parameters * row * max(1.0, len(data.judged) / max(1, data.num_rows)) / _speed(machine)
+    return 6 * model.sizes.num_parameters * row * max(1.0, len(data.judged) / max(1, data.num_rows)) / _speed(machine)
 
 
 def _speed(machine: Machine) -> float:
@@ -226,7 +226,7 @@ def plan_pace(kind: Kind, data: DataLook, model: ModelLook, lengths: Lengths, ma
     completions = 64 if split.num_train >= 16 else 4 * max(2, split.num_train // 2)
     tokens = completions * (lengths.prompts.median + lengths.max_new_tokens)
     passes = 2 + 3 * 2 + (4 * 6 if kind == "ppo" else 6)
-    per_step = tokens * model.num_parameters * passes / _speed(machine)
-    per_step += lengths.max_new_tokens * model.num_layers * PASS_S
+    per_step = tokens * model.sizes.num_parameters * passes / _speed(machine)
+    per_step += lengths.max_new_tokens * model.sizes.num_layers * PASS_S
     steps = max(5, min(40, round(BUDGET_S / per_step)))
     return Pace(steps, completions, learned + steps * per_step)

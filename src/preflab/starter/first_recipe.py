@@ -114,7 +114,8 @@ def described(made: FirstRecipe) -> dict[str, Any]:
     return {
         "kind": made.kind,
         "model": {
-            "name": made.model.ref, "architecture": made.model.architecture, "parameters": made.model.num_parameters,
+            "name": made.model.ref, "architecture": made.model.architecture,
+            "parameters": made.model.sizes.num_parameters,
             "dtype": made.model.dtype, "context": made.model.context, "chat_template": made.model.has_template,
             "stops": list(made.model.stops),
         },

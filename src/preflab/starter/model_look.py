@@ -10,12 +10,12 @@ from typing import Any
 
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
+from preflab.memory.model_sizes import ModelSizes, largest, skeleton
 from preflab.models.families import WRITERS
 from preflab.models.hub_ids import is_fetched
-from preflab.models.kinds import check_reads, kind_of, names_language_model, opener_of
+from preflab.models.kinds import check_reads, kind_of, names_language_model
 from preflab.models.loading import HUB_ID, load_tokenizer, looks_local, no_folder, read_config
 from preflab.models.packages import resolve_package
-from preflab.starter.sizes import feed_forward_width, largest, linear_width, state_width
 
 HALF = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 """Type name of safetensors → of torch."""
@@ -32,24 +32,10 @@ class ModelLook:
     architecture: str
     causal: bool
     """Whether it generates text; encoders, and weights without a language-model head, can only score."""
-    num_parameters: int
-    """P; tied weights count once."""
-    num_head_parameters: int
-    """Parameters of the language-model head, H · V."""
-    linear_width: int
-    """Σ (inputs + outputs) over the linear layers of the text model without the head, each expert counted; adapters of
-    rank r have r times as many weights."""
+    sizes: ModelSizes
+    """Its sizes in the memory arithmetic."""
     dtype: str
     """Type of the weights in their file."""
-    num_layers: int
-    hidden_size: int
-    """H."""
-    intermediate_size: int
-    """I, width of the feed-forward layers; with experts the total width that one token uses."""
-    state_width: int
-    """Width of keys and values of one token in one layer."""
-    vocabulary: int
-    """V."""
     context: int | None
     """Most tokens of prompt and completion together; None if the configuration has no limit."""
     has_template: bool
@@ -60,7 +46,7 @@ class ModelLook:
     @property
     def said(self) -> str:
         """The model in one line."""
-        size = round_number(self.num_parameters)
+        size = round_number(self.sizes.num_parameters)
         context = f"context {self.context:,} tokens" if self.context else "no context limit"
         kind = "" if self.causal else ", which can only score"
         return f"{self.ref}: {self.architecture}{kind}, {size} parameters in {self.dtype}, {context}"
@@ -89,25 +75,17 @@ def look_at_model(ref: str) -> ModelLook:
     check_reads(ref, config)
     tokenizer = load_tokenizer(place, writes=False)
     causal = kind_of(config) in WRITERS and names_language_model(config)
-    model = _skeleton(config, ref, causal)
+    sizes = ModelSizes.of(skeleton(config, ref, causal=causal))
     text = config.get_text_config()
     renderer = Renderer.of(_WithGeneration(config, _generation(place)), tokenizer)
     template = getattr(tokenizer, "chat_template", None) is not None
     stops = (renderer.stop_token_ids if template else renderer.configured) if causal else ()
-    head = model.get_output_embeddings() if causal else None
     return ModelLook(
         ref=ref,
         architecture=str(config.model_type),
         causal=causal,
-        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-        num_head_parameters=head.weight.numel() if head is not None else 0,
-        linear_width=linear_width(model, head),
+        sizes=sizes,
         dtype=_dtype_of(place, config),
-        num_layers=text.num_hidden_layers,
-        hidden_size=text.hidden_size,
-        intermediate_size=feed_forward_width(text),
-        state_width=state_width(text),
-        vocabulary=text.vocab_size,
         context=largest(text, "max_position_embeddings") or None,
         has_template=template,
         stops=tuple(tokenizer.convert_ids_to_tokens(list(stops))),
@@ -147,27 +125,6 @@ def _generation(place: Path | str) -> Any:
         return GenerationConfig.from_pretrained(str(place))
     except OSError:
         return None
-
-
-def _skeleton(config: Any, ref: str, causal: bool) -> Any:
-    """The model on torch's meta device, without weights.
-
-    Raises:
-        PreflabError: transformers cannot build a model from the configuration.
-    """
-    import torch
-    import transformers
-
-    opener = str(opener_of(config)) if causal else "AutoModel"
-    try:
-        with torch.device("meta"):
-            return getattr(transformers, opener).from_config(config)
-    except (ValueError, KeyError, AttributeError) as error:
-        raise PreflabError(
-            f"{ref}: transformers cannot build a model of type {config.model_type} ({str(error).splitlines()[0]})",
-            "a decoder such as Llama, Qwen or GPT-2, or an encoder such as BERT",
-            "choose another model",
-        ) from error
 
 
 def _dtype_of(place: Path | str, config: Any) -> str:

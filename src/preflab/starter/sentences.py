@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from preflab.memory.free import gib
+from preflab.memory.load import USUAL_RANK
 from preflab.starter.choices import SHARES, WANTED_HELD_OUT, Split
 from preflab.starter.criteria import explain_criteria, worth_more
 from preflab.starter.kind_of_learning import SAID, USUAL
 from preflab.starter.lengths import Spread
-from preflab.starter.machine import Machine, gib
-from preflab.starter.memory import RANK
+from preflab.starter.machine import Machine
 from preflab.starter.model_look import ModelLook
 from preflab.starter.stages_of import Given
 from preflab.words import count, duration, listed, number
@@ -174,7 +175,7 @@ def _memory(given: Given, machine: Machine) -> Iterator[Said]:
         "memory",
         (f"Stage {heaviest.load.kind} needs most, about {gib(heaviest.total)} ({parts}); there is {machine.said}."),
     )
-    trained = f"adapters (LoRA, rank {RANK}) on one base" if fit.lora else "all weights"
+    trained = f"adapters (LoRA, rank {USUAL_RANK}) on one base" if fit.lora else "all weights"
     more = ", activations are recomputed in the backward pass" if fit.checkpointing else ""
     yield "memory", f"Trained: {trained}; {fit.tokens:,} tokens per micro-batch{more}; precision {fit.precision}."
 

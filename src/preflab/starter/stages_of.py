@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from preflab.memory.load import USUAL_RANK
 from preflab.starter.choices import EVALUATED, Fit, Pace, Split
 from preflab.starter.criteria import worth_more
 from preflab.starter.data_look import DataLook, Scale
 from preflab.starter.kind_of_learning import Kind
 from preflab.starter.lengths import Lengths
-from preflab.starter.memory import RANK
 from preflab.starter.reward_file import MODULE
 
 MANY_EXAMPLES = 5_000
@@ -71,7 +71,7 @@ def _sft(given: Given) -> list[Stage]:
     learned = {
         "kind": "sft", "model": given.model, "data": given.train,
         "num_epochs": _epochs(given),
-        "num_sequences_per_step": _per_step(given, 32), "lora": {"rank": RANK} if given.fit.lora else None,
+        "num_sequences_per_step": _per_step(given, 32), "lora": {"rank": USUAL_RANK} if given.fit.lora else None,
         **_limits(given), "optimiser": _optimiser(given) | _rate(given),
     }  # fmt: skip
     comment = "Supervised fine-tuning on the completions."
@@ -83,7 +83,7 @@ def _sft(given: Given) -> list[Stage]:
 def _dpo(given: Given) -> list[Stage]:
     learned: dict[str, Any] = {
         "kind": "dpo", "model": given.model, "preferences": given.train, "num_epochs": _epochs(given),
-        "num_groups_per_step": _per_step(given, 16), "lora": {"rank": RANK}, **_limits(given), "kl_budget": 20.0,
+        "num_groups_per_step": _per_step(given, 16), "lora": {"rank": USUAL_RANK}, **_limits(given), "kl_budget": 20.0,
         "watch": {"decoding": {"max_new_tokens": given.lengths.max_new_tokens}}, "optimiser": _optimiser(given),
     }  # fmt: skip
     if given.data.sort == "pairs":
@@ -119,7 +119,7 @@ def _reward(given: Given, preferences: str) -> dict[str, Any]:
         settings["num_completions_per_step"] = _per_step(given, 32)
     else:
         settings["num_rankings_per_step"] = _per_step(given, 16)
-    return settings | {"lora": {"rank": RANK}, **_limits(given), "optimiser": _optimiser(given)}
+    return settings | {"lora": {"rank": USUAL_RANK}, **_limits(given), "optimiser": _optimiser(given)}
 
 
 def _reward_alone(given: Given) -> list[Stage]:
@@ -143,7 +143,8 @@ def _online(given: Given) -> list[Stage]:
 
 def _policy(given: Given, rewards: list[dict[str, Any]], comment: str) -> Stage:
     settings: dict[str, Any] = {
-        "kind": given.kind, "model": given.model, "prompts": given.train, "rewards": rewards, "lora": {"rank": RANK},
+        "kind": given.kind, "model": given.model, "prompts": given.train, "rewards": rewards,
+        "lora": {"rank": USUAL_RANK},
         "num_steps": given.pace.num_steps,
     }  # fmt: skip
     if given.kind == "ppo":

@@ -246,6 +246,7 @@ def _from_nothing(shell: Shell) -> None:
     code, _, err = shell.ended("serve-engine", "sft", "--folder", "no-environment", *sets)
     shell.done.add(("serve-engine",))
     assert (code, "preflab serve-engine --install" in err) == (2, True), err
+    assert shell.said("check", "sft", "--memory", "--available", "64", *sets)["fits"]
 
 
 def _what_a_run_did(shell: Shell) -> None:

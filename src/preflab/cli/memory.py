@@ -1,0 +1,251 @@
+"""`check --memory`: the predicted peak memory of stages, before anything is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from preflab.cli.speaking import Speaker, command, padded, shown_path
+from preflab.errors import PreflabError, nearest
+
+if TYPE_CHECKING:
+    from preflab.memory.arithmetic import Estimate
+    from preflab.memory.model_sizes import ModelSizes
+    from preflab.memory.of_recipe import Prediction
+    from preflab.memory.remedies import Remedy
+    from preflab.recipe import Recipe
+
+COLUMNS = ("base", "weights", "optimiser", "gradients", "activations", "head", "cache", "writing")
+"""Parts of an estimate in the order of the table."""
+RECIPES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class MemoryQuestion:
+    """What to predict, as typed."""
+
+    ref: str | None
+    """A recipe, a stage of the recipe, or a model; None: the recipe."""
+    recipe: Path
+    overrides: list[str]
+    workspace: Path | None
+    kinds: tuple[str, ...]
+    """Kinds of stages for a model; (): all."""
+    available: float | None
+    """GiB; None: the free memory here."""
+    prompt_tokens: int
+    completion_tokens: int
+    precision: str | None
+    """For a model: float32, bfloat16, float16 or auto; a recipe says its own."""
+
+    @property
+    def half(self) -> bool:
+        """Whether a model's stages compute in 16 bits."""
+        from preflab.models.precision import resolved
+
+        return resolved(self.precision or "float32") != "float32"
+
+
+def check_memory(speaker: Speaker, asked: MemoryQuestion) -> bool:
+    """Print the predicted memory of the stages; returns whether all fit into the free memory of this machine.
+
+    Raises:
+        PreflabError: no such recipe, stage or model, or an unknown kind of stage.
+    """
+    import torch
+
+    from preflab.memory.free import GIB, USED, free_device_memory, free_memory, gib
+    from preflab.words import percent
+
+    gpu = torch.cuda.is_available()
+    here = free_device_memory() if gpu else free_memory()
+    free = here if asked.available is None else round(asked.available * GIB)
+    predictions, left_out = _predictions(asked, free, gpu)
+    _print_table(speaker, predictions)
+    where = "given" if asked.available is not None else "free on the GPU" if gpu else "free here"
+    speaker.say(
+        f"GiB; a GPU's context is assumed, not measured; {gib(free)} {where}, of which {percent(USED)} may be used"
+    )
+    for name, why in left_out.items():
+        speaker.say(f"{name}: {why}")
+    fitting = [_say_fit(speaker, each, free, gpu) for each in predictions]
+    fits = all(fitting)
+    speaker.content["free_bytes"], speaker.content["device"] = free, "gpu" if gpu else "cpu"
+    speaker.content["stages"] = [_as_json(each, fit) for each, fit in zip(predictions, fitting, strict=True)]
+    speaker.content["left_out"] = left_out
+    following = command("run") if fits else "change a stage as above, or give another machine's memory with --available"
+    speaker.last(None, following, fits=fits)
+    return fits
+
+
+def _predictions(asked: MemoryQuestion, free: int, gpu: bool) -> tuple[list[Prediction], dict[str, str]]:
+    """The predictions, and why other stages have none."""
+    ref = asked.ref
+    if ref is None or Path(ref).suffix in RECIPES:
+        path = asked.recipe if ref is None else Path(ref)
+        if asked.kinds:
+            raise PreflabError(
+                f"--stage {asked.kinds[0]} with the recipe {shown_path(path)}",
+                "kinds of stages for a model; a recipe has stages of its own",
+                "leave out --stage, or name a model instead of the recipe",
+            )
+        return _of_recipe(asked, path, free, gpu, None)
+    if not Path(ref).is_dir() and asked.recipe.exists() and not asked.kinds:
+        from preflab.recipe import load_recipe
+
+        if load_recipe(asked.recipe, asked.overrides).names_of(ref):
+            return _of_recipe(asked, asked.recipe, free, gpu, ref)
+    return _of_model(asked, ref, free, gpu), {}
+
+
+def _of_model(asked: MemoryQuestion, ref: str, free: int, gpu: bool) -> list[Prediction]:
+    """Predictions for a model: each kind of stage with its default settings, with LoRA and with all weights."""
+    from preflab.memory.load import KINDS
+    from preflab.memory.model_sizes import ModelSizes
+    from preflab.memory.of_recipe import predict
+    from preflab.settings.recipe import STAGE_SETTINGS
+
+    for kind in asked.kinds:
+        if kind not in KINDS:
+            near = nearest(kind, list(KINDS))
+            raise PreflabError(
+                f"--stage {kind}: no kind of stage that holds a model", f"one of {', '.join(KINDS)}",
+                f"did you mean {near}?" if near else "name one of them",
+            )  # fmt: skip
+    model, lengths = ModelSizes.read(ref), _lengths(asked)
+    found = []
+    for kind in asked.kinds or KINDS:
+        for way in _ways(STAGE_SETTINGS[kind]):
+            settings = _usual_settings(STAGE_SETTINGS[kind], ref, way)
+            name = kind if way is None else f"{kind}, {way}"
+            found.append(predict(name, kind, settings, model, lengths, half=asked.half, free=free, gpu=gpu))
+    return found
+
+
+def _ways(settings: Any) -> tuple[str | None, ...]:
+    """`LoRA` and `full` where a kind of stage has both."""
+    return ("LoRA", "full") if "lora" in settings.model_fields else (None,)
+
+
+def _usual_settings(settings: Any, ref: str, way: str | None) -> Any:
+    """A stage's settings with its defaults; required names are filled in and have no influence on memory."""
+    required = {name: "x" for name, field in settings.model_fields.items() if field.is_required()}
+    values: dict[str, Any] = required | {"model": ref}
+    if "rewards" in settings.model_fields:
+        values["rewards"] = [{"model": "x"}]
+    if "prompts" in settings.model_fields:
+        values["prompts"] = "x"
+    if way is not None:
+        values["lora"] = {} if way == "LoRA" else None
+    return settings.model_validate(values)
+
+
+def _of_recipe(
+    asked: MemoryQuestion, path: Path, free: int, gpu: bool, only: str | None
+) -> tuple[list[Prediction], dict[str, str]]:
+    """Predictions for the stages of a recipe."""
+    from preflab import pipeline
+    from preflab.memory.of_recipe import first_model, predict, predictable
+    from preflab.recipe import load_recipe
+    from preflab.stages.base import computed_precision
+
+    recipe = load_recipe(path, asked.overrides)
+    steps = pipeline.plan(recipe, pipeline.workspace_folder(recipe, asked.workspace) / "runs")
+
+    def finished(name: str) -> Path | None:
+        return pipeline.output(steps[name]).model if pipeline.state_of(steps[name]) == "done" else None
+
+    half = computed_precision(recipe.device) != "float32"
+    named = recipe.names_of(only) if only is not None else tuple(recipe.stages)
+    known = predictable({name: recipe.kind(name) for name in named})
+    if not known:
+        raise PreflabError(
+            f"{only or shown_path(path)}: no stage that holds a model",
+            "a stage that trains a model, or samples from one",
+            "name another stage or recipe",
+        )
+    sizes: dict[str, ModelSizes] = {}
+    found: list[Prediction] = []
+    left_out: dict[str, str] = {}
+    for name in known:
+        model = first_model(recipe.stages, name, finished)
+        if model is None:
+            left_out[name] = "its model's sizes are known once the stage that makes it has run"
+            continue
+        place = _place(recipe, model)
+        if str(place) not in sizes:
+            sizes[str(place)] = _read(place)
+        settings, size = recipe.stages[name], sizes[str(place)]
+        found.append(predict(name, recipe.kind(name), settings, size, _lengths(asked), half=half, free=free, gpu=gpu))
+    return found, left_out
+
+
+def _place(recipe: Recipe, model: str | Path) -> Path | str:
+    """The folder of a model that a recipe names, else its Hub id."""
+    folder = recipe.resolve(str(model))
+    return folder if folder.is_dir() else model
+
+
+def _read(place: Path | str) -> ModelSizes:
+    from preflab.memory.model_sizes import ModelSizes
+
+    return ModelSizes.read(place)
+
+
+def _lengths(asked: MemoryQuestion) -> Any:
+    from preflab.memory.load import Lengths
+
+    return Lengths(asked.prompt_tokens, asked.completion_tokens)
+
+
+def _print_table(speaker: Speaker, predictions: list[Prediction]) -> None:
+    rows: list[tuple[str, ...]] = [("stage", "on", *COLUMNS, "peak", "while")]
+    for each in predictions:
+        rows += [_row(each.stage, "CPU", each.cpu), _row("", "GPU", each.gpu)]
+    for line in padded(rows):
+        speaker.say(line)
+
+
+def _row(stage: str, device: str, estimate: Estimate) -> tuple[str, ...]:
+    return stage, device, *(_number(estimate.parts[name]) for name in COLUMNS), _number(estimate.total), estimate.phase
+
+
+def _number(num_bytes: int) -> str:
+    """GiB with two decimals; – for 0."""
+    return f"{num_bytes / 2**30:.2f}" if num_bytes else "–"
+
+
+def _say_fit(speaker: Speaker, each: Prediction, free: int, gpu: bool) -> bool:
+    """Print whether a stage fits, and what to change if it does not."""
+    from preflab.memory.free import USED, gib
+
+    total = (each.gpu if gpu else each.cpu).total
+    if total <= USED * free:
+        return True
+    speaker.say(f"{each.stage}: needs {gib(total)}, does not fit; alone, each of these would need:")
+    for remedy in each.gpu_remedies if gpu else each.cpu_remedies:
+        speaker.say(
+            f"    {remedy.change}  {gib(remedy.total)}{'' if remedy.total <= USED * free else ', still too much'}"
+        )
+    return False
+
+
+def _as_json(each: Prediction, fits: bool) -> dict[str, Any]:
+    return {
+        "stage": each.stage,
+        "fits": fits,
+        "load": dataclasses.asdict(each.load),
+        "cpu": _device_json(each.cpu, each.cpu_remedies),
+        "gpu": _device_json(each.gpu, each.gpu_remedies),
+    }
+
+
+def _device_json(estimate: Estimate, changes: list[Remedy]) -> dict[str, Any]:
+    return {
+        "parts": dict(estimate.parts),
+        "peak": estimate.total,
+        "phase": estimate.phase,
+        "changes": [dataclasses.asdict(change) for change in changes],
+    }

@@ -1,0 +1,54 @@
+"""Settings with which a stage needs less memory, each with the predicted peak."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from preflab.memory.arithmetic import Sizes, estimate
+from preflab.memory.load import LEARNING, ON_POLICY, USUAL_RANK, Load
+
+BYTES_SAVED_IN_8_BIT = 6
+"""Bytes per trained weight that two moments in 8 bits save."""
+FEWEST_TOKENS = 512
+FEWEST_ROWS = 8
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A change of settings and the peak with it alone."""
+
+    change: str
+    """In the words of a recipe: `gradient_checkpointing: true`."""
+    total: int
+    """Bytes at the peak."""
+
+
+def remedies(model: Sizes, load: Load, *, accelerator: bool = False) -> list[Remedy]:
+    """Changes that lower the peak of a stage, the most effective first. Each figure is for this change alone."""
+    now = estimate(model, load, accelerator=accelerator)
+    found = [Remedy(change, estimate(model, other, accelerator=accelerator).total) for change, other in _changes(load)]
+    if load.kind in LEARNING:
+        trained = now.parts["gradients"] // 4
+        found.append(Remedy("optimiser states in 8 bit", now.total - BYTES_SAVED_IN_8_BIT * trained))
+    return sorted((each for each in found if each.total < now.total), key=lambda each: each.total)
+
+
+def _changes(load: Load) -> Iterator[tuple[str, Load]]:
+    """Changes in words, with the load that a stage has with them."""
+    if load.kind in LEARNING:
+        if not load.checkpointing and load.kind != "classifier":
+            yield "gradient_checkpointing: true", replace(load, checkpointing=True)
+        tokens = load.tokens // 2
+        if tokens >= FEWEST_TOKENS:
+            yield f"tokens_per_micro_batch: {tokens}", replace(load, tokens=tokens, several=True)
+        if not load.lora and load.kind != "classifier":
+            rewards = max(0, load.models - 1) if load.kind in ON_POLICY else 0
+            yield (
+                f"lora: {{rank: {USUAL_RANK}}}",
+                replace(load, lora=True, rank=USUAL_RANK, models=0, adapters=rewards),
+            )
+    if not load.half and load.kind != "classifier":
+        yield "device.precision: bfloat16", replace(load, half=True)
+    if load.rows // 2 >= FEWEST_ROWS:
+        yield f"max_batch_rows: {load.rows // 2}", replace(load, rows=load.rows // 2)

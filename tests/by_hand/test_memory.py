@@ -1,0 +1,222 @@
+"""The memory arithmetic on made-up models, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from preflab.errors import PreflabError
+from preflab.memory.arithmetic import CONTEXT, KEPT_FREE, KEPT_FREE_FULL, LIBRARIES, TABLES, estimate
+from preflab.memory.choices import choose, is_auto
+from preflab.memory.load import Lengths, Load, load_of, rows_per_step
+from preflab.memory.model_sizes import ModelSizes
+from preflab.memory.of_recipe import first_model
+from preflab.memory.remedies import remedies
+from preflab.settings.dpo import DpoSettings
+from preflab.settings.learning import RewardSettings, SftSettings
+from preflab.settings.ppo import PpoSettings
+from preflab.settings.recipe import STAGE_SETTINGS
+
+MIB = 2**20
+
+
+def sizes(**changes: Any) -> ModelSizes:
+    """A made-up model: P = 1000, A = 16 · 10, L = 2, H = 10, I = 20, V = 100, K = 8."""
+    fields: dict[str, Any] = {
+        "num_parameters": 1000, "num_head_parameters": 1000, "linear_width": 10, "num_layers": 2, "hidden_size": 10,
+        "intermediate_size": 20, "state_width": 8, "vocabulary": 100,
+    }  # fmt: skip
+    return ModelSizes(**fields | changes)
+
+
+def llama(**changes: Any) -> Any:
+    """A Llama on the meta device: H = 64, I = 96, L = 3, V = 50, four heads of 16, two of them for keys and values."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    fields: dict[str, Any] = {
+        "vocab_size": 50, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "tie_word_embeddings": True,
+    }  # fmt: skip
+    with torch.device("meta"):
+        return LlamaForCausalLM(LlamaConfig(**fields | changes))
+
+
+def test_sizes_of_a_llama_by_hand() -> None:
+    """Per layer: queries and output 64², keys and values 64 · 32, feed-forward 3 · 64 · 96, two norms of 64."""
+    found = ModelSizes.of(llama())
+    layer = 2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 96 + 2 * 64
+    assert found.num_parameters == 50 * 64 + 3 * layer + 64
+    assert found.linear_width == 3 * (2 * 128 + 2 * 96 + 3 * 160)
+    assert (found.tied, found.query_width, found.state_width, found.num_layers) == (True, 64, 2 * 32, 3)
+    apart = ModelSizes.of(llama(tie_word_embeddings=False))
+    assert apart.num_parameters == found.num_parameters + 50 * 64
+    assert not apart.tied
+
+
+def test_memory_of_adapters_on_one_base() -> None:
+    """A = 160. A layer: x = 4 · 10 + 2 · 10 + 8 + 4 · 20 + 7 · 16 = 260 numbers; a block: 2 · 10 + 3 · 20 = 80."""
+    found = estimate(sizes(), Load("sft", 1, 0, True, False, 50, several=False))
+    assert found.parts == {
+        "base": LIBRARIES,
+        "weights": 4 * 1000 + 4 * 160,
+        "optimiser": 8 * 160,
+        "gradients": 4 * 160,
+        "activations": round(KEPT_FREE * 4 * 50 * (2 * 260 + 80)),
+        "head": 3 * 4 * 50 * 100 + 4 * 1000,
+        "cache": 0,
+        "writing": 4 * 1000,
+    }
+    assert found.phase == "learning"
+    assert found.total == LIBRARIES + 4640 + 1280 + round(KEPT_FREE * 120_000) + 64_000
+
+
+def test_gradients_of_earlier_micro_batches_are_beside_activations() -> None:
+    one, several = (
+        estimate(sizes(), Load("sft", 1, 0, False, False, 50, several=several)).total for several in (False, True)
+    )
+    assert several - one == 4 * 1000
+
+
+def test_memory_of_all_weights_counts_more_activations() -> None:
+    """x = 6 · 10 + 2 · 10 + 8 + 4 · 20 = 168; the head has a gradient; nothing is merged."""
+    found = estimate(sizes(), Load("dpo", 1, 1, False, False, 50))
+    assert (found.parts["weights"], found.parts["optimiser"], found.parts["gradients"]) == (8000, 8000, 4000)
+    assert found.parts["activations"] == round(KEPT_FREE_FULL * 4 * 50 * (2 * 168 + 80))
+    assert found.parts["head"] == 3 * 4 * 50 * 100 + 4 * 1000 + 4 * 1000
+    assert (found.parts["base"], found.parts["writing"]) == (LIBRARIES + TABLES, 0)
+
+
+def test_memory_of_two_roles_in_half_precision_on_a_gpu() -> None:
+    """The frozen base in 2 bytes, adapters in 4; layers keep 2 · 260 + 4 · 10 bytes; 64 rows of 30 tokens."""
+    load = Load("ppo", 2, 0, True, True, 10, rows=64, row_tokens=30, adapters=1)
+    found = estimate(sizes(), load, accelerator=True)
+    assert found.parts["base"] == CONTEXT
+    assert found.parts["weights"] == 2 * 1000 + 3 * 4 * 160
+    assert found.parts["optimiser"] == 2 * 8 * 160
+    assert found.parts["activations"] == round(1.1 * 10 * (2 * 560 + 160))
+    assert found.parts["cache"] == 2 * 64 * 30 * 2 * 8 + 3 * 4 * 64 * 100
+    assert found.phase == "sampling"
+    assert found.total == CONTEXT + 3920 + 2560 + found.parts["cache"]
+
+
+def test_all_weights_in_half_precision_have_a_rounded_copy() -> None:
+    found = estimate(sizes(), Load("sft", 1, 1, False, True, 50))
+    assert found.parts["weights"] == 4 * 1000 + 2 * 1000 + 2 * 1000  # trained, rounded by autocast, the reference
+    assert found.parts["activations"] == round(KEPT_FREE_FULL * 50 * (2 * (2 * 168 + 220) + 160))
+
+
+def test_checkpointing_keeps_the_inputs_of_layers_and_one_layer() -> None:
+    found = estimate(sizes(), Load("reward", 1, 0, True, False, 50, checkpointing=True))
+    assert found.parts["activations"] == round(KEPT_FREE * 4 * 50 * (2 * 10 + 260 + 80))
+    assert (found.parts["head"], found.parts["writing"]) == (0, 0)  # a reward model has no head and is not merged
+
+
+def test_a_q_head_is_trained_and_copied() -> None:
+    """H · V = 1000 weights are trained beside the adapter; a copy of 1000 follows them."""
+    found = estimate(sizes(), Load("ilql", 1, 0, True, False, 50))
+    assert found.parts["weights"] == 4 * 1000 + 4 * 160 + 8 * 1000
+    assert (found.parts["optimiser"], found.parts["gradients"]) == (8 * 1160, 4 * 1160)
+    assert found.parts["writing"] == 4 * 1000 + 8 * 1000
+
+
+def test_load_of_a_recipes_ppo() -> None:
+    """Rows of 20 + 12 tokens, 64 of them: 31 fit into 1,000. With all weights the reward has a base of its own."""
+    given = {"model": "m", "prompts": "p", "rewards": [{"model": "r"}], "decoding": {"max_new_tokens": 12}}
+    given |= {"optimiser": {"tokens_per_micro_batch": 1000}}
+    lora = load_of("ppo", PpoSettings(**given), Lengths(20, 0))
+    assert lora == Load("ppo", 2, 0, True, False, 31 * 32, rows=64, row_tokens=32, adapters=1, several=True)
+    full = load_of("ppo", PpoSettings(**given, lora=None), Lengths(20, 0))
+    assert (full.models, full.adapters, full.lora) == (2, 0, False)  # the reference and the reward model
+
+
+def test_load_of_a_small_step_is_the_step() -> None:
+    """Six pairs of rows of 30 tokens are 360, less than the budget; `max_tokens` shortens them to 25."""
+    settings = RewardSettings(model="m", preferences="p", num_rankings_per_step=6)
+    load = load_of("reward", settings, Lengths(20, 10))
+    assert (load.tokens, load.several, load.rows) == (360, False, 0)
+    assert load_of("reward", settings.model_copy(update={"max_tokens": 25}), Lengths(20, 10)).tokens == 300
+
+
+def test_pairs_share_their_prompts() -> None:
+    """A prompt of 20 and two completions of 10 are 40 tokens, 60 if each has its own."""
+    settings = DpoSettings(model="m", preferences="p", num_groups_per_step=3)
+    assert load_of("dpo", settings, Lengths(20, 10)).tokens == 3 * 40
+    apart = settings.model_copy(update={"share_prompts": False})
+    assert load_of("dpo", apart, Lengths(20, 10)).tokens == 3 * 60
+
+
+@pytest.mark.parametrize("kind", ["sft", "reward", "rating", "classifier", "dpo", "ppo", "grpo", "online_dpo", "ilql"])
+def test_every_learning_stage_has_rows_per_step(kind: str) -> None:
+    settings = STAGE_SETTINGS[kind]
+    required = {name: "x" for name, field in settings.model_fields.items() if field.is_required()}
+    rewards = {"rewards": [{"model": "x"}]} if "rewards" in settings.model_fields else {}
+    prompts = {"prompts": "x"} if "prompts" in settings.model_fields else {}
+    assert rows_per_step(kind, settings.model_validate(required | rewards | prompts | {"model": "x"})) > 0
+
+
+def test_remedies_are_those_that_help_most_effective_first() -> None:
+    """8-bit moments save 6 bytes of each of 1000 trained weights."""
+    load = Load("sft", 1, 0, False, False, 2048)
+    now = estimate(sizes(), load).total
+    found = {one.change: one.total for one in remedies(sizes(), load)}
+    assert found["optimiser states in 8 bit"] == now - 6000
+    assert {"gradient_checkpointing: true", "tokens_per_micro_batch: 1024"} <= found.keys()
+    wide = sizes(num_parameters=10**9)
+    adapters = {one.change: one.total for one in remedies(wide, load)}["lora: {rank: 16}"]
+    assert adapters == estimate(wide, Load("sft", 1, 0, True, False, 2048)).total
+    assert list(found.values()) == sorted(found.values())
+    assert max(found.values()) < now
+
+
+def auto(**changes: Any) -> SftSettings:
+    """SFT settings with an optimiser that leaves things to memory."""
+    return SftSettings(model="m", data="d", lora={}, optimiser=changes)
+
+
+def test_auto_takes_the_largest_micro_batch_that_fits() -> None:
+    """Activations of a token: 2.1 · 4 · 600 = 5,040 bytes, and 3 · 4 · 100 logits of it and 8 · 160 … stay small."""
+    settings = auto(tokens_per_micro_batch="auto")
+    assert is_auto(settings)
+    assert not is_auto(auto(tokens_per_micro_batch=4096))
+
+    def chosen(tokens: int) -> int:
+        needed = estimate(sizes(), Load("sft", 1, 0, True, False, tokens)).total
+        return choose(sizes(), "sft", settings, Lengths(10, 10), round(needed / 0.85) + 2).tokens
+
+    assert [chosen(tokens) for tokens in (4096, 2048, 600, 512)] == [4096, 2048, 512, 512]
+
+
+def test_auto_checkpoints_before_micro_batches_get_too_small() -> None:
+    settings = auto(tokens_per_micro_batch="auto", gradient_checkpointing="auto")
+    plenty = choose(sizes(), "sft", settings, Lengths(10, 10), 2**40)
+    assert (plenty.tokens, plenty.checkpointing, plenty.fits) == (4096, False, True)
+    free = round(estimate(sizes(), Load("sft", 1, 0, True, False, 1023)).total / 0.85)
+    short = choose(sizes(), "sft", settings, Lengths(10, 10), free)
+    assert (short.tokens, short.checkpointing) == (1024, True)
+    none = choose(sizes(), "sft", settings, Lengths(10, 10), 1)
+    assert (none.tokens, none.checkpointing, none.fits) == (512, True, False)
+
+
+def test_auto_for_one_setting_keeps_the_other() -> None:
+    settings = auto(tokens_per_micro_batch=3000, gradient_checkpointing="auto")
+    assert choose(sizes(), "sft", settings, Lengths(10, 10), 2**40).tokens == 3000
+
+
+def test_settings_refuse_other_words_and_no_tokens() -> None:
+    for wrong in ({"tokens_per_micro_batch": "automatic"}, {"tokens_per_micro_batch": 0}):
+        with pytest.raises(ValueError, match="tokens_per_micro_batch"):
+            auto(**wrong)
+    with pytest.raises(ValueError, match="gradient_checkpointing"):
+        auto(gradient_checkpointing="maybe")
+
+
+def test_a_stages_sizes_are_those_of_the_first_model_before_it() -> None:
+    stages = {"sft": auto().model_copy(update={"model": "./base"}), "next": auto().model_copy(update={"model": "sft"})}
+    assert first_model(stages, "next", lambda name: None) == "./base"
+
+
+def test_a_folder_without_a_configuration_is_refused(tmp_path: Any) -> None:
+    with pytest.raises(PreflabError, match="config"):
+        ModelSizes.read(tmp_path)
