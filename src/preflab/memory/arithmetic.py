@@ -5,11 +5,12 @@
     Q  width of queries          K  width of keys and values  N  tokens of a micro-batch
     R  rows decoded in parallel  T  tokens of such a row      b  bytes of a frozen weight: 4, or 2 in half precision
     n  trained roles             m  frozen models             a  frozen adapters
+    W  weights of linear layers  E  trained weights of embeddings
 
     base         the process with its libraries; on a GPU the CUDA context, which is not measured
-    weights      LoRA  b · P · (1 + m) + 4 · A · (n + a)
+    weights      LoRA  b · P · (1 + m) + 4 · A · (n + a); with a base in NF4 0.52 · W in place of b · W
                  full  4 · P · n + b · P · m, and in half precision 2 · P · n for the copies that autocast rounds
-    optimiser    8 bytes per trained weight, for Adam's two moments
+    optimiser    8 bytes per trained weight, for Adam's two moments; in 8 bits 2.03, and 8 · E for the embeddings
     gradients    4 bytes per trained weight
     activations  s · N · (L · layer + block); with checkpointing s · N · (L · b · H + layer + block)
                      layer   bytes per token that the backward pass of one layer needs
@@ -63,6 +64,10 @@ KEPT_FREE_SAMPLING = 2.5
 """s on a CPU of on-policy stages with LoRA: sampling, scoring and the roles' passes leave holes of different sizes."""
 KEPT_FREE_GPU = 1.1
 """s on a GPU, for the blocks that torch's allocator keeps. Assumed, not measured."""
+NF4_BYTES = 0.52
+"""Bytes of a weight in NF4: 4 bits, 8 bits for each 64 weights, and 32 bits for each 256 of those."""
+STATES_IN_8_BIT = 2.03
+"""Bytes of a weight's two states in 8 bits: 2, and two float32 numbers for each 256 weights."""
 WITHOUT_TABLES = ("sft", "sample", "classifier", "ilql")
 """Kinds of stages that do not load the libraries of `TABLES`."""
 
@@ -90,6 +95,8 @@ class Sizes(Protocol):
     def query_width(self) -> int: ...
     @property
     def cross_attention(self) -> bool: ...
+    @property
+    def num_linear_parameters(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,7 @@ def estimate(model: Sizes, load: Load, *, accelerator: bool = False) -> Estimate
     parts = {
         "base": _base(load, accelerator),
         "weights": _weights(model, load),
-        "optimiser": 8 * trained,
+        "optimiser": _states(model, load, trained),
         "gradients": 4 * trained,
         "activations": _activations(model, load, _kept_free(load, accelerator)),
         "head": _head(model, load, accelerator),
@@ -155,12 +162,21 @@ def _trained(model: Sizes, load: Load) -> int:
     return each * load.roles + (_head_weights(model) if load.kind == "ilql" else 0)
 
 
+def _states(model: Sizes, load: Load, trained: int) -> int:
+    """Bytes of the optimiser's states. With states in 8 bits those of embeddings stay in float32."""
+    if not load.eight_bit:
+        return 8 * trained
+    embeddings = 0 if load.lora else load.roles * _head_weights(model)
+    return 8 * embeddings + round(STATES_IN_8_BIT * (trained - embeddings))
+
+
 def _weights(model: Sizes, load: Load) -> int:
     size, frozen = model.num_parameters, 2 if load.half else 4
     q_head = 8 * _head_weights(model) if load.kind == "ilql" else 0
     if load.lora:
         adapter = num_adapter_weights(model, load.rank)
-        return frozen * size * (1 + load.models) + 4 * adapter * (load.roles + load.adapters) + q_head
+        saved = round((frozen - NF4_BYTES) * model.num_linear_parameters) if load.four_bit else 0
+        return frozen * size * (1 + load.models) - saved + 4 * adapter * (load.roles + load.adapters) + q_head
     if not load.roles:
         return frozen * size * (1 + load.models)
     return (6 if load.half else 4) * size * load.roles + frozen * size * load.models + q_head

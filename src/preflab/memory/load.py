@@ -44,6 +44,10 @@ class Load:
     """Frozen adapters on the trained base, such as that of a reward model."""
     several: bool = True
     """Whether an optimiser step has several micro-batches, so that gradients exist beside activations."""
+    four_bit: bool = False
+    """Whether the base's linear layers are stored in 4 bits (`lora.base: nf4`)."""
+    eight_bit: bool = False
+    """Whether the optimiser's states take 8 bits each (`optimiser.states: 8bit`)."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,8 @@ def load_of(
         several=rows > at_once,
         rows=decoded,
         row_tokens=decoded_tokens,
+        four_bit=lora is not None and lora.base == "nf4",
+        eight_bit=optimiser.states == "8bit",
     )
 
 

@@ -39,6 +39,8 @@ class ModelSizes:
     """Q, width of the queries of one token in one layer; 0 means H."""
     cross_attention: bool = False
     """Whether half of the layers also attend to an encoder's states."""
+    num_linear_parameters: int = 0
+    """W, weights of the text model's plain linear layers without the head, which `lora.base: nf4` stores in 4 bits."""
 
     @classmethod
     def of(cls, model: Any) -> Self:
@@ -58,6 +60,7 @@ class ModelSizes:
             tied=head is None or embedding is None or head.weight is embedding.weight,
             query_width=query_width(text),
             cross_attention=apart,
+            num_linear_parameters=num_linear_parameters(model, head),
         )
 
     @classmethod
@@ -121,6 +124,17 @@ def linear_width(model: Any, head: Any) -> int:
             stacks = [weight.shape for weight in module.parameters(recurse=False) if weight.dim() == STACKED]
             total += sum(number * (rows + columns) for number, rows, columns in stacks)
     return total
+
+
+def num_linear_parameters(model: Any, head: Any) -> int:
+    """Weights of the text model's layers of torch's class Linear, without the head."""
+    from torch import nn
+
+    from preflab.models.linear_layers import bare_modules
+    from preflab.models.text_model import text_prefix
+
+    layers = (module for _, module in bare_modules(model, text_prefix(model)) if type(module) is nn.Linear)
+    return sum(layer.weight.numel() for layer in layers if layer is not head)
 
 
 def feed_forward_width(text: Any) -> int:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from preflab.memory.arithmetic import Sizes, estimate
 from preflab.memory.load import LEARNING, ON_POLICY, USUAL_RANK, Load
 
-BYTES_SAVED_IN_8_BIT = 6
-"""Bytes per trained weight that two moments in 8 bits save."""
 FEWEST_TOKENS = 512
 FEWEST_ROWS = 8
 
@@ -28,9 +26,6 @@ def remedies(model: Sizes, load: Load, *, accelerator: bool = False) -> list[Rem
     """Changes that lower the peak of a stage, the most effective first. Each figure is for this change alone."""
     now = estimate(model, load, accelerator=accelerator)
     found = [Remedy(change, estimate(model, other, accelerator=accelerator).total) for change, other in _changes(load)]
-    if load.kind in LEARNING:
-        trained = now.parts["gradients"] // 4
-        found.append(Remedy("optimiser states in 8 bit", now.total - BYTES_SAVED_IN_8_BIT * trained))
     return sorted((each for each in found if each.total < now.total), key=lambda each: each.total)
 
 
@@ -42,6 +37,10 @@ def _changes(load: Load) -> Iterator[tuple[str, Load]]:
         tokens = load.tokens // 2
         if tokens >= FEWEST_TOKENS:
             yield f"tokens_per_micro_batch: {tokens}", replace(load, tokens=tokens, several=True)
+        if not load.eight_bit:
+            yield "optimiser.states: 8bit", replace(load, eight_bit=True)
+        if load.lora and not load.four_bit:
+            yield "lora: {base: nf4}", replace(load, four_bit=True)
         if not load.lora and load.kind != "classifier":
             rewards = max(0, load.models - 1) if load.kind in ON_POLICY else 0
             yield (
