@@ -262,13 +262,13 @@ def test_two_ways_to_draw_agree_on_every_uniform_number() -> None:
     uniforms = torch.linspace(0, 1 - 1e-9, 40, dtype=torch.float64)
     for options in ({}, {"top_p": 0.9}, {"top_p": 0.9999, "temperature": 4.0}, {"top_k": 5, "min_p": 0.1}):
         tokens, logps, drawn = draw_without_waiting(logits, uniforms, **options)
-        assert bool(drawn)
+        assert bool(drawn.all())
         expected = draw(logits, uniforms, **options)
         assert torch.equal(tokens, expected[0])
         assert torch.equal(logps, expected[1])
     logits[3, 5] = float("nan")
     tokens, _, drawn = draw_without_waiting(logits, uniforms)
-    assert not bool(drawn)
+    assert [row for row, could in enumerate(drawn.tolist()) if not could] == [3]
     assert set(tokens.tolist()) <= set(range(700)), "an index of a row that failed is still an index"
 
 

@@ -1,7 +1,7 @@
 """Copies of float32 weights in half precision, at addresses that do not change, for many passes with the same weights.
 
 Autocast rounds the weights of linear layers in every pass. It can keep what it has rounded, but only until the end of
-its block, so a captured step would round all weights again for each token. The copies here are refreshed once per call
+its block, so a captured step would round all weights again for each token. The copies here are refreshed once per batch
 of the sampler; results are the same, bit for bit.
 """
 

@@ -104,7 +104,7 @@ class TransformersEngine:
         self.version = version
 
     def release(self) -> None:
-        """Do nothing: each call of `sample` frees its own cache."""
+        """Do nothing: the plain loop frees its cache in each call, and buffers and graphs are kept for the next one."""
 
     def sample(
         self,
