@@ -138,6 +138,17 @@ def test_rows_end_at_their_stop_string(folder: Path) -> None:
         assert engine.sample(asked, decoding) == approximately(plain)
 
 
+def test_a_look_for_stop_strings_copies_the_tokens_once(folder: Path) -> None:
+    trunk = trunk_of(folder)
+    engine = engine_of(trunk, "on", tokenizer=trunk.tokenizer)
+    engine.stop_token_ids = ()
+    decoding = DECODING.model_copy(update={"stop_strings": ("never written",)})
+    copied: list[tuple[int, ...]] = []
+    with patch.object(Tensor, "cpu", lambda tensor: (copied.append(tensor.shape), tensor)[1]):
+        engine.sample(requests(), decoding)
+    assert copied == [(1 + t, 12) for t in (1, 8, 16, 24)], "the lengths, and the tokens up to the look"
+
+
 def test_ids_without_a_token_are_never_drawn(folder: Path) -> None:
     """The embedding has rows beyond the tokenizer's ids, and the tokenizer has holes."""
     trunk, asked = trunk_of(folder), requests(40)

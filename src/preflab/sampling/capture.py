@@ -39,7 +39,7 @@ class Graph(Protocol):
 
 
 class CudaGraphs:
-    """Makes CUDA graphs for one device. They share a stream and the memory of their intermediate results.
+    """Makes CUDA graphs for one device. They share a stream and the memory of intermediate results.
 
     Sharing is safe because one graph is replayed at a time and nothing is read from a step's intermediate results.
     """
@@ -59,13 +59,7 @@ class CudaGraphs:
 
 
 class CudaGraph:
-    """A step as a CUDA graph.
-
-    Args:
-        device: the device of the model, which need not be torch's current one.
-        stream: where steps are warmed up and captured, so that libraries allocate for it before the capture.
-        pool: the memory of intermediate results.
-    """
+    """A step as a CUDA graph. Its stream lies on the model's device, which need not be torch's current one."""
 
     def __init__(self, device: torch.device, stream: Any, pool: Any) -> None:
         self.device, self.stream, self.pool = device, stream, pool

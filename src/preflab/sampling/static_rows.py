@@ -111,12 +111,17 @@ class StaticRows:
         A row may have written more tokens since then, or have ended at a later stop token; it ends at the string.
         """
         live = self.live[:num_rows]
+        numbers = torch.cat([self.lengths[live][None], self.tokens[:until, live]]).cpu()  # one wait for all tokens
+        lengths, tokens = numbers[0], numbers[1:]
+        found = torch.zeros_like(lengths, dtype=torch.bool)
         for t in range(since, until):
-            completed = strings.completed(self.tokens[: t + 1, live]) & (live < self.num_requests)
-            earlier = completed & (self.lengths[live] > t)
-            self.lengths[live] = torch.where(earlier, t + 1, self.lengths[live])
-            self.ended[live] = self.ended[live] | earlier
-            self.writing[:num_rows] &= ~earlier
+            ends = strings.completed(tokens[: t + 1]) & (lengths > t)  # a row without a request has no length
+            lengths = torch.where(ends, t + 1, lengths)
+            found |= ends
+        found = found.to(live.device)
+        self.lengths[live] = lengths.to(live.device)
+        self.ended[live] = self.ended[live] | found
+        self.writing[:num_rows] &= ~found
 
     def order(self, num_kept: int, num_rows: int) -> Tensor:
         """The rows to keep, unfinished ones first, in their order."""
