@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
+from preflab.sampling import capture
 from preflab.sampling.capture import Captured
 from recorded_graph import RecordedGraph
 
@@ -108,3 +112,92 @@ def test_the_stand_in_gives_back_what_a_failed_capture_wrote() -> None:
     with pytest.raises(RuntimeError):
         RecordedGraph().capture(step)
     assert x.tolist() == [1.0, -1.0]
+
+
+class _Cuda:
+    """Stands in for `torch.cuda`: gives out numbered pools and says what was captured with which."""
+
+    def __init__(self) -> None:
+        self.num_pools, self.log, self.fails = 0, [], False
+
+    def graph_pool_handle(self) -> int:
+        self.num_pools += 1
+        return self.num_pools
+
+    def Stream(self, device: object) -> SimpleNamespace:
+        return SimpleNamespace(name="side", wait_stream=lambda other: None)
+
+    def current_stream(self, device: object) -> SimpleNamespace:
+        return SimpleNamespace(name="main", wait_stream=lambda other: None)
+
+    def stream(self, stream: SimpleNamespace) -> Any:
+        return nullcontext(self.log.append(f"on {stream.name}"))
+
+    def CUDAGraph(self) -> SimpleNamespace:
+        return SimpleNamespace(replay=lambda: self.log.append("replay"))
+
+    @contextmanager
+    def graph(self, graph: object, *, stream: Any, pool: Any = None, capture_error_mode: str = "global") -> Any:
+        self.log.append(f"capture on {stream.name} into {pool}")
+        yield
+        if self.fails and pool is not None:
+            raise RuntimeError("stream capture is invalid")
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> _Cuda:
+    stand_in = _Cuda()
+    monkeypatch.setattr(capture, "torch", SimpleNamespace(cuda=stand_in, zeros=lambda *a, **k: None))
+    return stand_in
+
+
+def test_graphs_share_a_pool_until_all_of_them_are_dropped(cuda: _Cuda) -> None:
+    """torch asserts that a pool which was used before still belongs to a graph."""
+    captured = Captured.on(torch.device("cuda"))
+    for size in (8, 8, 4, 4):
+        captured.run(size, lambda: None)
+    captured.forget()
+    for _ in range(2):
+        captured.run(8, lambda: None)
+    into = [line for line in cuda.log if line.startswith("capture")]
+    assert into == ["capture on side into 1", "capture on side into 1", "capture on side into 2"]
+    assert cuda.log[0] == "on side", "warmed up where it will be captured"
+
+
+def test_after_a_failed_capture_another_one_ends_its_state(cuda: _Cuda) -> None:
+    cuda.fails, captured, log = True, Captured.on(torch.device("cuda")), []
+    for _ in range(3):
+        captured.run(8, lambda: log.append("step"))
+    assert cuda.log == ["on side", "capture on side into 1", "capture on side into None"]
+    assert log == ["step"] * 4, "warmed up, recorded in vain, run twice"
+    assert captured.why_not == "stream capture is invalid"
+
+
+def test_the_reason_is_the_steps_error_and_not_that_of_ending_the_capture() -> None:
+    class Ends(Listed):
+        def capture(self, step: object) -> None:
+            try:
+                raise RuntimeError("operation not permitted when stream is capturing")
+            finally:
+                raise RuntimeError("operation failed due to a previous error during capture")
+
+    captured = Captured(lambda: Ends([]))
+    for _ in range(2):
+        captured.run(8, lambda: None)
+    assert captured.why_not == "operation not permitted when stream is capturing"
+
+
+def test_a_size_whose_first_run_fails_is_warmed_up_again() -> None:
+    log: list[str] = []
+    captured = Captured(lambda: Listed(log))
+
+    class Full(Listed):
+        def warm_up(self, step: object) -> None:
+            raise RuntimeError("out of memory")
+
+    captured.make_graph = lambda: Full(log)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        captured.run(8, lambda: None)
+    captured.make_graph = lambda: Listed(log)
+    captured.run(8, lambda: None)
+    assert log == ["warm up"]

@@ -138,6 +138,17 @@ def test_rows_end_at_their_stop_string(folder: Path) -> None:
         assert engine.sample(asked, decoding) == approximately(plain)
 
 
+def test_a_look_for_stop_strings_copies_the_tokens_once(folder: Path) -> None:
+    trunk = trunk_of(folder)
+    engine = engine_of(trunk, "on", tokenizer=trunk.tokenizer)
+    engine.stop_token_ids = ()
+    decoding = DECODING.model_copy(update={"stop_strings": ("never written",)})
+    copied: list[tuple[int, ...]] = []
+    with patch.object(Tensor, "cpu", lambda tensor: (copied.append(tensor.shape), tensor)[1]):
+        engine.sample(requests(), decoding)
+    assert copied == [(1 + t, 12) for t in (1, 8, 16, 24)], "the lengths, and the tokens up to the look"
+
+
 def test_ids_without_a_token_are_never_drawn(folder: Path) -> None:
     """The embedding has rows beyond the tokenizer's ids, and the tokenizer has holes."""
     trunk, asked = trunk_of(folder), requests(40)
@@ -262,13 +273,13 @@ def test_two_ways_to_draw_agree_on_every_uniform_number() -> None:
     uniforms = torch.linspace(0, 1 - 1e-9, 40, dtype=torch.float64)
     for options in ({}, {"top_p": 0.9}, {"top_p": 0.9999, "temperature": 4.0}, {"top_k": 5, "min_p": 0.1}):
         tokens, logps, drawn = draw_without_waiting(logits, uniforms, **options)
-        assert bool(drawn)
+        assert bool(drawn.all())
         expected = draw(logits, uniforms, **options)
         assert torch.equal(tokens, expected[0])
         assert torch.equal(logps, expected[1])
     logits[3, 5] = float("nan")
     tokens, _, drawn = draw_without_waiting(logits, uniforms)
-    assert not bool(drawn)
+    assert [row for row, could in enumerate(drawn.tolist()) if not could] == [3]
     assert set(tokens.tolist()) <= set(range(700)), "an index of a row that failed is still an index"
 
 

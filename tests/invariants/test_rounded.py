@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from architecture_trials import load_trunk, save
 from preflab.models.packed import packed_linear
 from preflab.models.rounded import RoundedWeights
 from tiny_models import tiny_model
@@ -41,6 +43,18 @@ def test_results_are_those_of_autocast_bit_for_bit(kind: str) -> None:
     assert {name: p.data_ptr() for name, p in model.named_parameters()} == names
     assert all(p.dtype == torch.float32 for p in model.parameters())
     assert "forward" not in vars(model.get_output_embeddings())
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen3_next", "llama"])
+def test_adapters_give_what_they_give_under_autocast(name: str, tmp_path: Path) -> None:
+    """Adapters of experts are read as float32 numbers by their owner, so their weights stay as they are."""
+    trunk = load_trunk(save(name, tmp_path), ("policy",))
+    model = trunk.language_model("policy")
+    with trunk.role("policy"):
+        expected, rounded = logits(model), RoundedWeights(model, torch.bfloat16)
+        rounded.refresh()
+        with rounded.used():
+            assert torch.equal(logits(model), expected)
 
 
 def test_copies_hold_the_weights_of_the_last_refresh_at_one_address() -> None:

@@ -120,12 +120,17 @@ def rows_per_step(kind: str, settings: Any) -> int:
 
 
 def _row(kind: str, settings: Any, lengths: Lengths) -> int:
-    """Tokens of the longest row that passes through the model; a prompt shared by two completions counts half."""
-    if kind in ON_POLICY:
-        return int(lengths.prompt + settings.decoding.max_new_tokens)
-    shared = kind == "dpo" and settings.share_prompts
-    row = lengths.completion + (-(-lengths.prompt // 2) if shared else lengths.prompt)
-    return min(row, getattr(settings, "max_tokens", None) or row)
+    """Tokens of the longest row that passes through the model; a prompt shared by G completions counts 1/G."""
+    completion = settings.decoding.max_new_tokens if kind in ON_POLICY else lengths.completion
+    row = int(completion + -(-lengths.prompt // _sharing(kind, settings)))
+    return row if kind in ON_POLICY else min(row, getattr(settings, "max_tokens", None) or row)
+
+
+def _sharing(kind: str, settings: Any) -> int:
+    """G, the completions whose prompt passes through the model once."""
+    if not getattr(settings, "share_prompts", False):
+        return 1
+    return int(settings.num_completions_per_prompt) if kind in ON_POLICY else 2
 
 
 def _references(kind: str, settings: Any) -> int:

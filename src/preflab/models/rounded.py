@@ -1,7 +1,7 @@
 """Copies of float32 weights in half precision, at addresses that do not change, for many passes with the same weights.
 
 Autocast rounds the weights of linear layers in every pass. It can keep what it has rounded, but only until the end of
-its block, so a captured step would round all weights again for each token. The copies here are refreshed once per call
+its block, so a captured step would round all weights again for each token. The copies here are refreshed once per batch
 of the sampler; results are the same, bit for bit.
 """
 
@@ -28,7 +28,9 @@ class RoundedWeights:
         from transformers.pytorch_utils import Conv1D
 
         kinds = (nn.Linear, Conv1D)
-        modules: list[Any] = list(model.modules())
+        # peft's adapter of experts adds the product of its float32 weights to theirs and calls no linear layer.
+        uncalled = {id(m) for w in model.modules() if type(w).__name__ == "ParamWrapper" for m in _factors(w)}
+        modules: list[Any] = [module for module in model.modules() if id(module) not in uncalled]
         linear = [m for m in modules if type(m) in kinds and m.weight.dtype == torch.float32]
         others = {id(p) for m in modules if type(m) not in kinds for p in m.parameters(recurse=False)}
         self.own = [m for m in linear if id(m.weight) not in others]
@@ -52,6 +54,11 @@ class RoundedWeights:
             for module in self.tied:
                 stack.enter_context(_other_product(module, self.copies[id(module)]))
             yield
+
+
+def _factors(wrapper: Any) -> Iterator[nn.Module]:
+    yield from wrapper.lora_A.values()
+    yield from wrapper.lora_B.values()
 
 
 @contextmanager

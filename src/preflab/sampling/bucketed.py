@@ -60,6 +60,9 @@ class FixedPass(Protocol):
     def keep(self, rows: Tensor, num_live: int) -> None:
         """Row i becomes a copy of row rows[i]."""
 
+    def release(self) -> None:
+        """Free the buffers."""
+
 
 class BucketedDecoder:
     """Decodes batches over one set of buffers and graphs, which serve again as long as weights and sizes allow.
@@ -75,6 +78,8 @@ class BucketedDecoder:
         self.rows: StaticRows | None = None
         self._known: object = None
         self._weights: RoundedWeights | None = None
+        self._seen: list[Tensor] = []
+        self._inference = False
         holes = vocabulary.holes if vocabulary else ()
         self._holes = torch.tensor(holes, dtype=torch.long, device=forward.model.device) if holes else None
 
@@ -101,12 +106,20 @@ class BucketedDecoder:
         """
         places = {prompt: i for i, prompt in enumerate(dict.fromkeys(request.prompt_ids for request in requests))}
         prompt_of_row = torch.tensor([places[request.prompt_ids] for request in requests], device=stops.device)
+        self._drop_tensors_of_another_mode()
         rows = self._begin(requests, decoding, stops, keep_states)
         self.forward.room = decoding.max_new_tokens
         with self._rounded(), self._watching(rows):
             self._first(rows, self.forward.start(list(places), prompt_of_row), decoding, prompt_of_row)
             self._go_on(rows, len(requests), decoding, strings, on_done)
         return rows.completions(len(requests), version)
+
+    def _drop_tensors_of_another_mode(self) -> None:
+        """Allocate anew if inference mode has changed: its tensors cannot be written to outside it."""
+        if self._inference != torch.is_inference_mode_enabled():
+            self._inference = torch.is_inference_mode_enabled()
+            self.rows = self._weights = self._known = None
+            self.forward.release()
 
     def _begin(
         self, requests: Sequence[SampleRequest], decoding: DecodingSettings, stops: Tensor, keep_states: bool
@@ -149,7 +162,7 @@ class BucketedDecoder:
             yield
             return
         hook = head.register_forward_pre_hook(lambda _, inputs: self._seen.append(inputs[0]) if inputs else None)
-        self._seen: list[Tensor] = []
+        self._seen.clear()
         try:
             yield
         finally:
@@ -231,6 +244,7 @@ class BucketedDecoder:
         size = self.forward.size
 
         def step() -> None:
+            self._seen.clear()  # a capture that failed may have left a tensor
             logits = self.forward.run(*size)
             self._keep_states(rows)
             self._draw(rows, logits, decoding)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
@@ -37,27 +38,56 @@ class Graph(Protocol):
         """Run what was recorded."""
 
 
-class CudaGraph:
-    """A step as a CUDA graph. All graphs of an engine share the memory of their intermediate results.
+class CudaGraphs:
+    """Makes CUDA graphs for one device. They share a stream and the memory of intermediate results.
 
     Sharing is safe because one graph is replayed at a time and nothing is read from a step's intermediate results.
     """
 
-    def __init__(self, pool: Any) -> None:
-        self.graph, self.pool = torch.cuda.CUDAGraph(), pool
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.stream = torch.cuda.Stream(device)
+        self.pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self) -> CudaGraph:
+        """An empty graph."""
+        return CudaGraph(self.device, self.stream, self.pool)
+
+    def renew(self) -> None:
+        """Use other memory from now on: torch refuses to capture into a pool whose graphs were all deleted."""
+        self.pool = torch.cuda.graph_pool_handle()
+
+
+class CudaGraph:
+    """A step as a CUDA graph. Its stream lies on the model's device, which need not be torch's current one."""
+
+    def __init__(self, device: torch.device, stream: Any, pool: Any) -> None:
+        self.device, self.stream, self.pool = device, stream, pool
+        self.graph: Any = None
 
     def warm_up(self, step: Step) -> None:
-        """Run the step on another stream, as `torch.cuda.graph` will."""
-        current, other = torch.cuda.current_stream(), torch.cuda.Stream()
-        other.wait_stream(current)
-        with torch.cuda.stream(other):
+        """Run the step on the stream that it will be captured on."""
+        current = torch.cuda.current_stream(self.device)
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
             step()
-        current.wait_stream(other)
+        current.wait_stream(self.stream)
 
     def capture(self, step: Step) -> None:
-        """Record the step."""
-        with torch.cuda.graph(self.graph, pool=self.pool):
-            step()
+        """Record the step. Other threads (a communication watchdog, a reward model) may use the device meanwhile."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
+                step()
+        except RuntimeError:
+            self._capture_something_else()
+            raise
+        self.graph = graph
+
+    def _capture_something_else(self) -> None:
+        """End the state of capture. After a failed one, torch refuses to draw random numbers until another one ends."""
+        with suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph(), stream=self.stream):
+            torch.zeros(1, device=self.device)
 
     def replay(self) -> None:
         """Run the graph."""
@@ -80,10 +110,7 @@ class Captured:
     @classmethod
     def on(cls, device: torch.device) -> Captured:
         """Graphs where the device has them."""
-        if device.type != "cuda":
-            return cls(None)
-        pool = torch.cuda.graph_pool_handle()
-        return cls(lambda: CudaGraph(pool))
+        return cls(CudaGraphs(device) if device.type == "cuda" else None)
 
     def run(self, size: Hashable, step: Step) -> None:
         """Run the step of this size once. A step that cannot be captured is run as it is from then on."""
@@ -92,8 +119,9 @@ class Captured:
         elif size in self.ready:
             self.ready[size].replay()
         elif size not in self.warm:
-            self.warm[size] = self.make_graph()
-            self.warm[size].warm_up(step)
+            graph = self.make_graph()
+            graph.warm_up(step)
+            self.warm[size] = graph
         else:
             self._capture(size, self.warm[size], step)
 
@@ -102,7 +130,9 @@ class Captured:
             graph.capture(step)
         except RuntimeError as error:
             self.forget()
-            self.why_not = str(error).partition("\n")[0]
+            # Ending a capture that failed raises an error of its own; the step's error is its context.
+            first = error.__context__ if isinstance(error.__context__, RuntimeError) else error
+            self.why_not = str(first).partition("\n")[0]
             logger.warning("decode steps cannot be captured and are launched one by one: %s", self.why_not)
             step()
             return
@@ -113,3 +143,5 @@ class Captured:
         """Drop all graphs, because addresses, roles or settings have changed."""
         self.ready.clear()
         self.warm.clear()
+        if isinstance(self.make_graph, CudaGraphs):
+            self.make_graph.renew()

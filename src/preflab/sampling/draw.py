@@ -42,7 +42,7 @@ def draw(
     tokens, logps, drawn = draw_without_waiting(
         logits, uniforms, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, search=True
     )
-    if not bool(drawn):
+    if not bool(drawn.all()):
         raise not_numbers()
     return tokens, logps
 
@@ -65,19 +65,19 @@ def draw_without_waiting(
             tokens are sorted.
 
     Returns:
-        tokens (B,), log-probabilities (B,), and () bool: whether all rows could be drawn. If it is False, tokens and
-        log-probabilities mean nothing.
+        tokens (B,), log-probabilities (B,), and (B,) bool: which rows could be drawn. Where it is False, token and
+        log-probability mean nothing.
     """
     if temperature == 0.0:
         certain = torch.zeros(logits.shape[0], device=logits.device)
-        return logits.argmax(-1), certain, torch.ones((), dtype=torch.bool, device=logits.device)
+        return logits.argmax(-1), certain, torch.ones_like(certain, dtype=torch.bool)
     top = logits.amax(-1, keepdim=True).float()
     weights = drawn_weights(logits, top, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, search=search)
     tokens, totals = _invert(weights, uniforms)
     tokens = tokens.clamp_max_(logits.shape[1] - 1)
     chosen = logits.gather(1, tokens).float()
     logps = (chosen - top).to(totals.dtype).div_(temperature) - totals.log()
-    return tokens[:, 0], logps[:, 0].float(), torch.isfinite(totals).all()
+    return tokens[:, 0], logps[:, 0].float(), torch.isfinite(totals[:, 0])
 
 
 def drawn_weights(

@@ -49,10 +49,14 @@ class StaticRowLayer(CacheLayerMixin):
         raise RuntimeError("a layer of the cache is used by a step, but not by the prompts before it")
 
     def fill(self, filled: Any, rows: Tensor) -> None:
-        """Copy the states of prompts: row i gets those of the prompt rows[i]."""
+        """Copy the states of prompts: row i gets those of the prompt rows[i].
+
+        The other columns become zero: an earlier batch may have left numbers there that are not finite.
+        """
         num_tokens = filled.get_seq_length()
         for buffer, states in zip(self._tensors(), (filled.keys, filled.values), strict=True):
             buffer[: len(rows), :, :num_tokens] = states[:, :, :num_tokens][rows]
+            buffer[: len(rows), :, num_tokens:].zero_()
 
     def show(self, num_rows: int, num_keys: int) -> None:
         """Work on the first rows and keys."""

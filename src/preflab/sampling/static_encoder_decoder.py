@@ -64,6 +64,7 @@ class StaticEncoderDecoderPass:
         for buffers, layer in zip(self.crossed, self.prefill.read.layers, strict=True):
             for buffer, states in zip(buffers, (layer.keys, layer.values), strict=True):
                 buffer[:num_rows, :, :width] = states[filled]
+                buffer[:num_rows, :, width:].zero_()
         self.mask.zero_()
         self.mask[:num_rows, :width] = self.prefill.mask[filled]
         self.place.fill_(self.num_seen)
@@ -94,6 +95,7 @@ class StaticEncoderDecoderPass:
         self.crossed = [
             (self._room(layer.keys, num_rows, num_read), self._room(layer.values, num_rows, num_read)) for layer in read
         ]
+        self.shown = {}
 
     @staticmethod
     def _room(states: Tensor, num_rows: int, num_read: int) -> Tensor:

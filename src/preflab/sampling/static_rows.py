@@ -41,7 +41,9 @@ class StaticRows:
         self.live = torch.zeros(num_rows, dtype=torch.long, device=device)
         self.writing = torch.zeros(num_rows, dtype=torch.bool, device=device)
         self.now = torch.zeros((), dtype=torch.long, device=device)  # t, the token that is written next
-        self.failed = torch.zeros((), dtype=torch.bool, device=device)  # whether a row's logits were not numbers
+        self.failed = torch.zeros(
+            (), dtype=torch.bool, device=device
+        )  # whether an unfinished row's logits were not numbers
         self.keeps_states = False
         self.made = object()
 
@@ -75,23 +77,28 @@ class StaticRows:
         return self.uniforms.index_select(0, self.now.view(1))[0].index_select(0, self.live[:num_rows])
 
     def write(self, tokens: Tensor, logps: Tensor, drawn: Tensor) -> None:
-        """Store the next token (R,) of every row with its log-probability, and find the rows that it ends."""
+        """Store the next token of every row and find the rows that it ends.
+
+        Args:
+            tokens, logps: (R,) the tokens and their log-probabilities.
+            drawn: (R,) bool; False where the logits were not numbers. It only counts for unfinished rows.
+        """
         live, writing = self.live[: len(tokens)], self.writing[: len(tokens)]
         place = (self.now.expand(len(tokens)), live)
         self.tokens.index_put_(place, tokens)
         self.logps.index_put_(place, logps)
         self.lengths.index_add_(0, live, writing.long())
+        self.failed.logical_or_((writing & ~drawn).any())
         stopped = self.stops[tokens] & writing
         self.ended.index_put_((live,), self.ended[live] | stopped)
         writing.logical_and_(~stopped)
-        self.failed.logical_or_(~drawn)
         self.now += 1
 
     def look(self, num_rows: int) -> int:
         """The number of unfinished rows. The host waits for the device here, and nowhere else in a step.
 
         Raises:
-            PreflabError: the logits of a row were not numbers.
+            PreflabError: the logits of an unfinished row were not numbers.
         """
         num_writing, failed = torch.stack([self.writing[:num_rows].sum(), self.failed.long()]).tolist()
         if failed:
@@ -104,12 +111,17 @@ class StaticRows:
         A row may have written more tokens since then, or have ended at a later stop token; it ends at the string.
         """
         live = self.live[:num_rows]
+        numbers = torch.cat([self.lengths[live][None], self.tokens[:until, live]]).cpu()  # one wait for all tokens
+        lengths, tokens = numbers[0], numbers[1:]
+        found = torch.zeros_like(lengths, dtype=torch.bool)
         for t in range(since, until):
-            completed = strings.completed(self.tokens[: t + 1, live]) & (live < self.num_requests)
-            earlier = completed & (self.lengths[live] > t)
-            self.lengths[live] = torch.where(earlier, t + 1, self.lengths[live])
-            self.ended[live] = self.ended[live] | earlier
-            self.writing[:num_rows] &= ~earlier
+            ends = strings.completed(tokens[: t + 1]) & (lengths > t)  # a row without a request has no length
+            lengths = torch.where(ends, t + 1, lengths)
+            found |= ends
+        found = found.to(live.device)
+        self.lengths[live] = lengths.to(live.device)
+        self.ended[live] = self.ended[live] | found
+        self.writing[:num_rows] &= ~found
 
     def order(self, num_kept: int, num_rows: int) -> Tensor:
         """The rows to keep, unfinished ones first, in their order."""
