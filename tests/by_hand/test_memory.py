@@ -133,7 +133,7 @@ def test_load_of_a_recipes_ppo() -> None:
 
 def test_load_of_a_small_step_is_the_step() -> None:
     """Six pairs of rows of 30 tokens are 360, less than the budget; `max_tokens` shortens them to 25."""
-    settings = RewardSettings(model="m", preferences="p", num_rankings_per_step=6)
+    settings = RewardSettings(model="m", preferences="p", num_rankings_per_step=6, share_prompts=False)
     load = load_of("reward", settings, Lengths(20, 10))
     assert (load.tokens, load.several, load.rows) == (360, False, 0)
     assert load_of("reward", settings.model_copy(update={"max_tokens": 25}), Lengths(20, 10)).tokens == 300
@@ -145,6 +145,18 @@ def test_pairs_share_their_prompts() -> None:
     assert load_of("dpo", settings, Lengths(20, 10)).tokens == 3 * 40
     apart = settings.model_copy(update={"share_prompts": False})
     assert load_of("dpo", apart, Lengths(20, 10)).tokens == 3 * 60
+    rankings = RewardSettings(model="m", preferences="p", num_rankings_per_step=3)
+    assert load_of("reward", rankings, Lengths(20, 10)).tokens == 3 * 40
+
+
+def test_completions_of_a_group_share_their_prompt() -> None:
+    """Two groups of four completions of 12 tokens with a prompt of 20 are 2 · (4 · 12 + 20) tokens."""
+    given = {"model": "m", "prompts": "p", "rewards": [{"model": "r"}], "decoding": {"max_new_tokens": 12}}
+    given |= {"num_prompts_per_step": 2, "num_completions_per_prompt": 4, "num_minibatches": 1}
+    settings = STAGE_SETTINGS["grpo"].model_validate(given)
+    assert load_of("grpo", settings, Lengths(20, 0)).tokens == 136
+    apart = settings.model_copy(update={"share_prompts": False})
+    assert load_of("grpo", apart, Lengths(20, 0)).tokens == 8 * 32
 
 
 @pytest.mark.parametrize("kind", ["sft", "reward", "rating", "classifier", "dpo", "ppo", "grpo", "online_dpo", "ilql"])
