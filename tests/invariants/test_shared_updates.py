@@ -172,6 +172,9 @@ def test_reward_updates_do_not_change(
     torch.testing.assert_close(shared_gradient, gradient, rtol=1e-4, atol=2e-6)
     if budget == 4096:
         assert tokens == [5 * 7, 2 * 10], "one micro-batch"
+    if budget == 10:
+        in_rows = 2 * (2 * 5 + 7) + (1 * 6 + 1 * 2) * 2
+        assert tokens == [in_rows, 10 + 7], "a ranking in parts passes through twice; in a shared row it fits"
 
 
 def test_minibatches_hold_the_same_rows_with_and_without_sharing(tmp_path: Path) -> None:
