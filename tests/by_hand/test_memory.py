@@ -14,7 +14,9 @@ from preflab.memory.model_sizes import ModelSizes
 from preflab.memory.of_recipe import first_model
 from preflab.memory.remedies import remedies
 from preflab.settings.dpo import DpoSettings
+from preflab.settings.grpo import GrpoSettings
 from preflab.settings.learning import RewardSettings, SftSettings
+from preflab.settings.online_dpo import OnlineDpoSettings
 from preflab.settings.ppo import PpoSettings
 from preflab.settings.recipe import STAGE_SETTINGS
 
@@ -133,7 +135,7 @@ def test_load_of_a_recipes_ppo() -> None:
 
 def test_load_of_a_small_step_is_the_step() -> None:
     """Six pairs of rows of 30 tokens are 360, less than the budget; `max_tokens` shortens them to 25."""
-    settings = RewardSettings(model="m", preferences="p", num_rankings_per_step=6)
+    settings = RewardSettings(model="m", preferences="p", num_rankings_per_step=6, share_prompts=False)
     load = load_of("reward", settings, Lengths(20, 10))
     assert (load.tokens, load.several, load.rows) == (360, False, 0)
     assert load_of("reward", settings.model_copy(update={"max_tokens": 25}), Lengths(20, 10)).tokens == 300
@@ -145,6 +147,21 @@ def test_pairs_share_their_prompts() -> None:
     assert load_of("dpo", settings, Lengths(20, 10)).tokens == 3 * 40
     apart = settings.model_copy(update={"share_prompts": False})
     assert load_of("dpo", apart, Lengths(20, 10)).tokens == 3 * 60
+    ranking = RewardSettings(model="m", preferences="p", num_rankings_per_step=3)
+    assert load_of("reward", ranking, Lengths(20, 10)).tokens == 3 * 40
+
+
+def test_groups_share_their_prompts_as_far_as_a_row_goes() -> None:
+    """Eight completions of 10 and a prompt of 40 are 120 tokens; in rows of 70 three share it, and each counts 24."""
+    given: dict[str, Any] = {
+        "model": "m", "prompts": "p", "rewards": [{"model": "r"}], "num_completions_per_prompt": 8,
+        "num_prompts_per_step": 1, "decoding": {"max_new_tokens": 10},
+    }  # fmt: skip
+    for kind, settings in (("grpo", GrpoSettings), ("online_dpo", OnlineDpoSettings)):
+        assert load_of(kind, settings(**given), Lengths(40, 0)).tokens == 120
+        short = settings(**given, optimiser={"tokens_per_micro_batch": 70})
+        assert load_of(kind, short, Lengths(40, 0)).tokens == 2 * 24  # 10 + 40 / 3 rounded up; two fit into 70
+        assert load_of(kind, settings(**given, share_prompts=False), Lengths(40, 0)).tokens == 8 * 50
 
 
 @pytest.mark.parametrize("kind", ["sft", "reward", "rating", "classifier", "dpo", "ppo", "grpo", "online_dpo", "ilql"])
