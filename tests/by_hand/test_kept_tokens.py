@@ -99,3 +99,12 @@ def test_statistics_are_those_of_the_kept_ids(chunk: int | None) -> None:
     )
     for name in ("logps", "entropy", "kl", "ref_logps"):
         assert torch.allclose(getattr(plain, name), getattr(found, name), atol=1e-6), name
+
+
+def test_masks_of_logits_in_float16() -> None:
+    """Kept are two equal logits of three, so each has probability 1/2; float16 ends at 65,504."""
+    logits = torch.tensor([[1.0, 1.0, 4.0]], dtype=torch.float16)
+    kept = KeptTokens.of([[0, 1]])
+    found = plain_statistics(logits, torch.tensor([0]), temperature=1.0, entropy=True, ref_logits=None, kept=kept)
+    assert found.logps.tolist() == pytest.approx([math.log(1 / 2)])
+    assert found.entropy.tolist() == pytest.approx([math.log(2)])

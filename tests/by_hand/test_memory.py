@@ -14,7 +14,9 @@ from preflab.memory.model_sizes import ModelSizes
 from preflab.memory.of_recipe import first_model
 from preflab.memory.remedies import remedies
 from preflab.settings.dpo import DpoSettings
+from preflab.settings.grpo import GrpoSettings
 from preflab.settings.learning import RewardSettings, SftSettings
+from preflab.settings.online_dpo import OnlineDpoSettings
 from preflab.settings.ppo import PpoSettings
 from preflab.settings.recipe import STAGE_SETTINGS
 
@@ -145,18 +147,21 @@ def test_pairs_share_their_prompts() -> None:
     assert load_of("dpo", settings, Lengths(20, 10)).tokens == 3 * 40
     apart = settings.model_copy(update={"share_prompts": False})
     assert load_of("dpo", apart, Lengths(20, 10)).tokens == 3 * 60
-    rankings = RewardSettings(model="m", preferences="p", num_rankings_per_step=3)
-    assert load_of("reward", rankings, Lengths(20, 10)).tokens == 3 * 40
+    ranking = RewardSettings(model="m", preferences="p", num_rankings_per_step=3)
+    assert load_of("reward", ranking, Lengths(20, 10)).tokens == 3 * 40
 
 
-def test_completions_of_a_group_share_their_prompt() -> None:
-    """Two groups of four completions of 12 tokens with a prompt of 20 are 2 · (4 · 12 + 20) tokens."""
-    given = {"model": "m", "prompts": "p", "rewards": [{"model": "r"}], "decoding": {"max_new_tokens": 12}}
-    given |= {"num_prompts_per_step": 2, "num_completions_per_prompt": 4, "num_minibatches": 1}
-    settings = STAGE_SETTINGS["grpo"].model_validate(given)
-    assert load_of("grpo", settings, Lengths(20, 0)).tokens == 136
-    apart = settings.model_copy(update={"share_prompts": False})
-    assert load_of("grpo", apart, Lengths(20, 0)).tokens == 8 * 32
+def test_groups_share_their_prompts_as_far_as_a_row_goes() -> None:
+    """Eight completions of 10 and a prompt of 40 are 120 tokens; in rows of 70 three share it, and each counts 24."""
+    given: dict[str, Any] = {
+        "model": "m", "prompts": "p", "rewards": [{"model": "r"}], "num_completions_per_prompt": 8,
+        "num_prompts_per_step": 1, "decoding": {"max_new_tokens": 10},
+    }  # fmt: skip
+    for kind, settings in (("grpo", GrpoSettings), ("online_dpo", OnlineDpoSettings)):
+        assert load_of(kind, settings(**given), Lengths(40, 0)).tokens == 120
+        short = settings(**given, optimiser={"tokens_per_micro_batch": 70})
+        assert load_of(kind, short, Lengths(40, 0)).tokens == 2 * 24  # 10 + 40 / 3 rounded up; two fit into 70
+        assert load_of(kind, settings(**given, share_prompts=False), Lengths(40, 0)).tokens == 8 * 50
 
 
 @pytest.mark.parametrize("kind", ["sft", "reward", "rating", "classifier", "dpo", "ppo", "grpo", "online_dpo", "ilql"])

@@ -14,6 +14,7 @@ from preflab.pipeline.keys import key_content, stage_key
 from preflab.pipeline.planning import plan
 from preflab.pipeline.runs import FreshCounts
 from preflab.recipe import load_recipe
+from preflab.settings.learning import LoraSettings, OptimiserSettings
 from preflab.stages import stage_module
 from preflab.stages.common.data import split_share
 
@@ -109,6 +110,28 @@ def test_precision_is_in_the_key_under_its_old_name(recipe: Any, tmp_path: Path)
     assert keys("device.precision=bfloat16") == {
         "answers": by_hand("answers", dtype="bfloat16"),
         "tuned": by_hand("tuned", dtype="bfloat16", learning_weights="float32"),
+    }
+
+
+def test_groups_of_settings_enter_the_key_as_before_they_grew() -> None:
+    """A setting added later is in the key only if it is set; otherwise every finished stage would be stale.
+
+    `where` was in every key before groups were read like stages, so it has to stay there.
+    """
+    lora = {"rank": 16, "alpha": 32.0, "target_modules": "all-linear", "where": "all"}
+    assert key_content(LoraSettings()) == lora
+    assert key_content(LoraSettings(base="nf4")) == {**lora, "base": "nf4"}
+    assert key_content(OptimiserSettings()) == {
+        "learning_rate": 1e-4,
+        "schedule": "linear",
+        "warmup_share": 0.0,
+        "weight_decay": 0.0,
+        "adam_eps": 1e-5,
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.999,
+        "max_grad_norm": 1.0,
+        "tokens_per_micro_batch": 4096,
+        "gradient_checkpointing": False,
     }
 
 

@@ -21,7 +21,7 @@ from preflab.training.batches import TokenSequence
 from preflab.training.joined_rows import JoinedRows
 from preflab.training.processes import make_accelerator
 from preflab.training.prompt_sharing import PromptSharing, micro_batches
-from preflab.training.shared_prompts import SharedRows
+from preflab.training.shared_prompts import SharedRows, packed_rows
 from preflab.training.token_limits import TokenLimits
 from tiny_groups import tiny_grpo, tiny_online_dpo
 from tiny_models import tiny_model
@@ -172,6 +172,9 @@ def test_reward_updates_do_not_change(
     torch.testing.assert_close(shared_gradient, gradient, rtol=1e-4, atol=2e-6)
     if budget == 4096:
         assert tokens == [5 * 7, 2 * 10], "one micro-batch"
+    if budget == 10:
+        in_rows = 2 * (2 * 5 + 7) + (1 * 6 + 1 * 2) * 2
+        assert tokens == [in_rows, 10 + 7], "a ranking in parts passes through twice; in a shared row it fits"
 
 
 def test_minibatches_hold_the_same_rows_with_and_without_sharing(tmp_path: Path) -> None:
@@ -186,15 +189,31 @@ def test_minibatches_hold_the_same_rows_with_and_without_sharing(tmp_path: Path)
     assert shared != plain
 
 
+@pytest.mark.parametrize(
+    ("prompt", "completion", "rows"),
+    [
+        (128, 32, [[0, 1, 2, 3]]),  # the fourth: 256 · 2560 − 224 · 2528 = 89,088 < 160 · (80 + 2304) = 381,440
+        (32, 192, [[0], [1], [2], [3]]),  # the second: 416 · 2720 − 224 · 2528 = 565,248 > 224 · (112 + 2304) = 541,184
+    ],
+)
+def test_rows_grow_only_if_that_is_cheaper_by_hand(prompt: int, completion: int, rows: list[list[int]]) -> None:
+    """A model 384 wide: 6 H = 2304. Long completions attend to one another in vain."""
+    sequences = [TokenSequence((1,) * prompt, (2,) * completion)] * 4
+    assert packed_rows(sequences, 4096, 384) == rows
+    assert packed_rows(sequences, 4096) == [[0, 1, 2, 3]]
+
+
 def test_which_models_share() -> None:
     limits = TokenLimits(both=40)
     wanted: Any = {"share_prompts": True, "tokens_per_micro_batch": 64, "limits": limits}
-    assert find_sharing(trunk("policy"), "policy", **wanted) == PromptSharing(40, 0)
-    assert find_sharing(trunk("policy"), "policy", **{**wanted, "tokens_per_micro_batch": 24}) == PromptSharing(24, 0)
+    assert find_sharing(trunk("policy"), "policy", **wanted) == PromptSharing(40, 0, 32)
+    assert find_sharing(trunk("policy"), "policy", **{**wanted, "tokens_per_micro_batch": 24}) == PromptSharing(
+        24, 0, 32
+    )
     assert find_sharing(trunk("policy"), "policy", **{**wanted, "share_prompts": False}) is None
     assert find_sharing(trunk("policy", kind="mistral"), "policy", **wanted) is None, "its window counts places"
     reward = Trunk(tiny_model("llama"), SimpleNamespace(pad_token_id=0), lora=None, roles=("reward",))
-    assert find_sharing(reward, "reward", **wanted) == PromptSharing(40, 0)
+    assert find_sharing(reward, "reward", **wanted) == PromptSharing(40, 0, 32)
     reward.pooling = "mean"
     assert find_sharing(reward, "reward", **wanted) is None, "the mean over a row is no score of one completion"
 

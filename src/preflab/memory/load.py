@@ -120,17 +120,24 @@ def rows_per_step(kind: str, settings: Any) -> int:
 
 
 def _row(kind: str, settings: Any, lengths: Lengths) -> int:
-    """Tokens of the longest row that passes through the model; a prompt shared by G completions counts 1/G."""
-    completion = settings.decoding.max_new_tokens if kind in ON_POLICY else lengths.completion
-    row = int(completion + -(-lengths.prompt // _sharing(kind, settings)))
-    return row if kind in ON_POLICY else min(row, getattr(settings, "max_tokens", None) or row)
+    """Tokens of the longest row that passes through the model; of a shared prompt each completion counts its part.
+
+    For models that cannot share prompts (`models.prompt_sharing`) this is too little.
+    """
+    sampled = kind in ON_POLICY
+    completion = settings.decoding.max_new_tokens if sampled else lengths.completion
+    row = int(completion + -(-lengths.prompt // _completions_per_row(kind, settings, lengths.prompt, completion)))
+    return row if sampled else min(row, getattr(settings, "max_tokens", None) or row)
 
 
-def _sharing(kind: str, settings: Any) -> int:
-    """G, the completions whose prompt passes through the model once."""
+def _completions_per_row(kind: str, settings: Any, prompt: int, completion: int) -> int:
+    """Completions of one prompt in a row of at most a micro-batch; rankings and groups of data count as pairs."""
     if not getattr(settings, "share_prompts", False):
         return 1
-    return int(settings.num_completions_per_prompt) if kind in ON_POLICY else 2
+    num = settings.num_completions_per_prompt if kind in ON_POLICY else 2
+    budget = settings.optimiser.tokens_per_micro_batch
+    fitting = (budget - prompt) // max(1, completion) if isinstance(budget, int) else num
+    return int(max(1, min(num, fitting)))
 
 
 def _references(kind: str, settings: Any) -> int:

@@ -73,9 +73,10 @@ def plain_statistics(
     kept: KeptTokens | None = None,
 ) -> TokenStatistics:
     """The same statistics as `chunked.token_statistics`, computed from logits (N, V) of the model's forward pass."""
+    logits = logits.float()  # before the mask: float16 cannot hold HIDDEN
     if kept is not None:
         logits = logits.masked_fill(~kept.mask(logits.shape[1]), HIDDEN)
-    log_p = (logits.float() / temperature).log_softmax(-1)
+    log_p = (logits / temperature).log_softmax(-1)
     logps = log_p.gather(-1, targets[:, None]).squeeze(-1)
     zeros = torch.zeros_like(logps.detach())
     entropies = -(log_p.exp() * log_p).sum(-1) if entropy else zeros

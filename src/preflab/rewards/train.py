@@ -32,12 +32,12 @@ from preflab.rewards.objectives import OBJECTIVES, Nuisance, Objective, bradley_
 from preflab.rewards.rankings import Ranking
 from preflab.rewards.score import reward_scores
 from preflab.settings.learning import RewardSettings
-from preflab.training.batches import Collate, TokenSequence, token_budget_batches, whole_group_batches
+from preflab.training.batches import Collate, TokenSequence, whole_group_batches
 from preflab.training.kept_pairs import KeptPair, PairRecord, sides_of, steps_between_looks
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.processes import sum_over_processes
-from preflab.training.prompt_sharing import PromptSharing
+from preflab.training.prompt_sharing import PromptSharing, micro_batches
 from preflab.training.row_order import own_micro_batches, rows_of_step
 from preflab.training.state import RunState
 from preflab.training.transfers import to_device
@@ -120,7 +120,7 @@ def accumulate(
     for indices, factor in own_micro_batches(batches, accelerator.process_index, accelerator.num_processes):
         part = [rankings[i] for i in indices]
         sequences = [s for ranking in part for s in ranking.sequences]
-        slices = token_budget_batches([len(s) for s in sequences], budget)
+        slices = micro_batches(sequences, range(len(sequences)), budget, sharing)
         if len(part) > 1 or len(slices) == 1 or accelerator.num_processes > 1:
             slices = [list(range(len(sequences)))]
         scores, loss = _backward(model, part, sequences, slices, loss_of, factor, collate, accelerator)

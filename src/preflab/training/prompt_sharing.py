@@ -22,16 +22,18 @@ class PromptSharing:
     longest_row: int
     """Most tokens of a row."""
     pad_id: int
+    width: int = 0
+    """H of the model, with which a row grows only as long as that is cheaper; 0: up to `longest_row`."""
 
     def batch(self, sequences: Sequence[TokenSequence], collate: Collate, device: torch.device) -> TokenBatch:
         """The sequences with shared rows; as `collate` arranges them if no prompt occurs twice in a row."""
-        if len(packed_rows(sequences, self.longest_row)) == len(sequences):
+        if len(packed_rows(sequences, self.longest_row, self.width)) == len(sequences):
             return collate(sequences)
-        return share_rows(sequences, self.pad_id, self.longest_row).to(device)
+        return share_rows(sequences, self.pad_id, self.longest_row, self.width).to(device)
 
     def size(self, sequences: Sequence[TokenSequence]) -> tuple[int, int]:
         """(number of rows, tokens of the longest row) of sequences in shared rows."""
-        packed = packed_rows(sequences, self.longest_row)
+        packed = packed_rows(sequences, self.longest_row, self.width)
         return len(packed), max(row_length([sequences[i] for i in row]) for row in packed)
 
     def micro_batches(
@@ -52,7 +54,7 @@ class PromptSharing:
             if num_rows * longest <= tokens_per_batch:
                 whole.append(group)
                 continue
-            packed = packed_rows([sequences[i] for i in group], self.longest_row)
+            packed = packed_rows([sequences[i] for i in group], self.longest_row, self.width)
             per_part = max(1, tokens_per_batch // longest)
             cuts = [packed[start : start + per_part] for start in range(0, num_rows, per_part)]
             parts += [[group[i] for row in cut for i in row] for cut in cuts]

@@ -24,7 +24,8 @@ def find_sharing(
     if reason is not None:
         logger.info("prompts are not shared between completions: %s", reason)
         return None
-    return PromptSharing(min(tokens_per_micro_batch, limits.both), trunk.pad_id)
+    width = int(getattr(trunk.model.config.get_text_config(), "hidden_size", 0))
+    return PromptSharing(min(tokens_per_micro_batch, limits.both), trunk.pad_id, width)
 
 
 def _why_not(trunk: Trunk, role: Role) -> str | None:
