@@ -170,7 +170,7 @@ def test_auto_is_chosen_once_and_read_again(
 ) -> None:
     """A resumed stage uses what the first call wrote, whatever is free by then."""
     write_recipe(here, "tokens_per_micro_batch: auto, gradient_checkpointing: auto")
-    caplog.set_level(logging.INFO, "preflab")
+    caplog.set_level(logging.WARNING, "preflab")  # what a command shows
     monkeypatch.setattr(chosen_memory, "free_memory", lambda: 2**40)
     assert chosen_memory.memory_choice(context(here)) == (4096, False)
     (line,) = [record.getMessage() for record in caplog.records]
