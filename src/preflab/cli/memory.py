@@ -48,9 +48,9 @@ class MemoryQuestion:
     @property
     def half(self) -> bool:
         """Whether a model's stages compute in 16 bits."""
-        from preflab.models.precision import resolved
+        from preflab.models.precision import half_precision, resolved
 
-        return resolved(self.precision or "float32") != "float32"
+        return half_precision(resolved(self.precision or "float32")) is not None
 
 
 def check_memory(speaker: Speaker, asked: MemoryQuestion) -> bool:
@@ -87,9 +87,9 @@ def check_memory(speaker: Speaker, asked: MemoryQuestion) -> bool:
 def _following(asked: MemoryQuestion, fits: bool) -> str:
     """What to do next: run the recipe that was asked about, or write one for the model."""
     if not fits:
-        return "change a stage as above, or give another machine's memory with --available"
+        return "change a stage as above, by several changes together if one is not enough"
     if asked.ref is None or _is_recipe(asked.ref):
-        return command("run", *([asked.ref] if asked.ref else []), recipe=asked.recipe)
+        return command("run", asked.ref) if asked.ref else command("run", recipe=asked.recipe)
     if _is_stage(asked):
         return command("run", "--until", asked.ref, recipe=asked.recipe)
     return command("init", "--model", asked.ref, "--data", "FILE")
@@ -188,6 +188,7 @@ def _of_recipe(
 ) -> tuple[list[Prediction], dict[str, str]]:
     """Predictions for the stages of a recipe."""
     from preflab import pipeline
+    from preflab.memory.load import KINDS
     from preflab.memory.of_recipe import first_model, predict, predictable
     from preflab.recipe import load_recipe
     from preflab.stages.base import computed_precision
@@ -203,13 +204,13 @@ def _of_recipe(
     known = predictable({name: recipe.kind(name) for name in named})
     if not known:
         raise PreflabError(
-            f"{only or shown_path(path)}: no stage that holds a model",
-            "a stage that trains a model, or samples from one",
+            f"{only or shown_path(path)}: no stage whose memory is predicted",
+            f"a stage of kind {', '.join(KINDS)}",
             "name another stage or recipe",
         )
     sizes: dict[str, ModelSizes] = {}
     found: list[Prediction] = []
-    left_out: dict[str, str] = {}
+    left_out = {name: f"kind {recipe.kind(name)} is not predicted" for name in named if _is_unknown(recipe, name)}
     for name in known:
         model = first_model(recipe.stages, name, finished)
         if model is None:
@@ -221,6 +222,14 @@ def _of_recipe(
         settings, size = recipe.stages[name], sizes[str(place)]
         found.append(predict(name, recipe.kind(name), settings, size, _lengths(asked), half=half, free=free, gpu=gpu))
     return found, left_out
+
+
+def _is_unknown(recipe: Recipe, name: str) -> bool:
+    """Whether a stage holds models and is of a kind that the arithmetic does not know."""
+    from preflab.memory.load import KINDS
+
+    fields = type(recipe.stages[name]).model_fields
+    return recipe.kind(name) not in KINDS and (recipe.kind(name) == "tiny" or "model" in fields or "models" in fields)
 
 
 def _place(recipe: Recipe, model: str | Path) -> Path | str:

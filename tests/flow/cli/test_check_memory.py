@@ -106,6 +106,7 @@ def test_one_stage_of_the_recipe(capsys: Captured) -> None:
     ("words", "following"),
     [
         (["recipe.yaml"], "next: `preflab run recipe.yaml`"),
+        (["recipe.yaml", "--recipe", "other.yaml"], "next: `preflab run recipe.yaml`"),
         (["sft"], "next: `preflab run --until sft`"),
         (["base", "--stage", "sft"], "next: `preflab init --model base --data FILE`"),
     ],
@@ -133,6 +134,7 @@ def test_a_model_that_a_stage_has_yet_to_make_is_named(here: Path, capsys: Captu
     code, out, _ = ended(capsys, "check", "made.yaml", "--memory", "--available", "64")
     assert code == 0
     assert not out.startswith("stage"), "a table without rows has no headings"
+    assert "base: kind tiny is not predicted" in out
     assert "sft: its model's sizes are known once the stage that makes it has run" in out
 
 
@@ -144,9 +146,10 @@ def test_a_model_that_a_stage_has_yet_to_make_is_named(here: Path, capsys: Captu
         (["check", "base", "--memory", "--stage", "pppo"], "error: --stage pppo: no kind of stage that holds a model"),
         (["check", "recipe.yaml", "--memory", "--stage", "sft"], "error: --stage sft with the recipe recipe.yaml"),
         (["check", "--memory", "--precision", "bfloat16"], "error: --precision bfloat16 with the recipe recipe.yaml"),
+        (["check", "base", "--memory", "--precision", "bf16"], "error: unknown precision: bf16"),
         (["check", "ppo", "--memory", "--stage", "sft"], "error: --stage sft with stage ppo of recipe.yaml"),
         (["check", "pppo", "--memory"], "error: pppo: neither a stage of recipe.yaml nor a folder"),
-        (["check", "report", "--memory"], "error: report: no stage that holds a model"),
+        (["check", "report", "--memory"], "error: report: no stage whose memory is predicted"),
         (["check", "none.yaml", "--memory"], "error: none.yaml"),
         (["check", "./nowhere", "--memory"], "error: ./nowhere"),
     ],
