@@ -53,6 +53,12 @@ def test_an_unknown_job_is_refused_with_the_names(gpu: Any, capsys: pytest.Captu
     assert "--only nonsense: no job begins so; the jobs are " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [("--model", "tinny"), ("--engine", "fast"), ("--dtype", "fp8"), ("--device", "gpu")])
+def test_an_unknown_value_is_refused_before_any_job(gpu: Any, words: tuple[str, str]) -> None:
+    with pytest.raises(SystemExit):
+        gpu.script.arguments(words)
+
+
 def test_a_try_on_the_cpu_does_not_overwrite_what_a_gpu_measured(gpu: Any) -> None:
     assert gpu.script.arguments([]).out.name == "gpu.json"
     assert gpu.script.arguments(["--device", "cpu"]).out.name == "gpu-cpu.json"
