@@ -139,19 +139,34 @@ def outcome_of(job: Any, status: int | None, output: str, seconds: float, wall_s
     return Outcome(job, result, "", False, output, wall_s)
 
 
-def arguments() -> argparse.Namespace:
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
+    from gpu_models import SHAPES
+    from gpu_plan import JOBS
+
+    names = ", ".join(job.name for job in JOBS)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda", help="cuda or cpu")
-    parser.add_argument("--model", default="", help="one model for all jobs: tiny, 0.5b, 1.5b or 8b")
-    parser.add_argument("--dtype", default="", help="one type for all jobs; default: bfloat16, on the CPU float32")
-    parser.add_argument("--only", nargs="+", default=[], help="beginnings of names of jobs")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--model", default="", choices=tuple(SHAPES), help="one model for all jobs")
+    parser.add_argument(
+        "--dtype",
+        default="",
+        choices=("float32", "bfloat16"),
+        help="one type for all jobs; default: bfloat16, on the CPU float32",
+    )
+    parser.add_argument("--only", nargs="+", default=[], help=f"beginnings of names of jobs: {names}")
     parser.add_argument("--minutes", type=float, default=8.0, help="jobs that do not fit are left out")
-    parser.add_argument("--engine", default="", help="preflab's engine: plain or captured; default: the fastest")
+    parser.add_argument("--engine", default="", choices=("plain", "captured"), help="default: the fastest")
     parser.add_argument("--peer-python", default="", help="the interpreter of the environment that has TRL")
     parser.add_argument("--profile", action="store_true", help="print the 15 kernels that take longest, per job")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "gpu.json")
-    return parser.parse_args()
+    parser.add_argument("--out", type=Path, help="default: benchmarks/results/gpu.json, on the CPU gpu-cpu.json")
+    args = parser.parse_args(words)
+    unknown = [word for word in args.only if not any(job.name.startswith(word) for job in JOBS)]
+    if unknown:
+        parser.error(f"--only {unknown[0]}: no job begins so; the jobs are {names}")
+    # A try on the CPU must not overwrite what a GPU has measured.
+    args.out = args.out or HERE / "results" / ("gpu-cpu.json" if args.device == "cpu" else "gpu.json")
+    return args
 
 
 def main() -> int:
@@ -169,6 +184,8 @@ def main() -> int:
         elif args.profile and one.result is not None:
             kept = [line for line in one.output.splitlines() if not line.startswith("RESULT ")]
             print(f"\n{one.job.name}\n" + "\n".join(kept))
+    if report.result("card") is None:  # no device: keep the figures of an earlier run
+        return report.status
     print_tables(report, args.device)
     write_json(args.out, as_json(report, args.device))
     print(f"\nwritten: {args.out}")

@@ -304,7 +304,7 @@ def test_a_reward_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"decoding": {"temperature": 0}}, "temperature above 0"),
-        ({"truncated_importance": 0}, "greater than 0"),
+        ({"truncated_importance": 0.5}, "greater than or equal to 1"),
         ({"kl_treatment": "sequence_loss", "num_epochs": 2}, "num_epochs 1"),
         ({"num_minibatches": 65}, "num_minibatches"),
         ({"kl_target": 1.0, "kl_horizon": 63}, "kl_horizon"),

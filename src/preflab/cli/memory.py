@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from preflab.cli.model_places import model_place
 from preflab.cli.speaking import Speaker, command, padded, shown_path
 from preflab.errors import PreflabError, nearest
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 COLUMNS = ("base", "weights", "optimiser", "gradients", "activations", "head", "cache", "writing")
 """Parts of an estimate in the order of the table."""
+HEADINGS = ("base", "weights", "states", "grads", "activ.", "head", "cache", "write")
+"""Their headings: short, so that a table fits a terminal of 80 columns where stages have short names."""
+PAGE = "docs/how-to/precision-and-devices.md"
+"""The page that says what the columns are."""
 RECIPES = (".yaml", ".yml")
 
 
@@ -43,9 +48,9 @@ class MemoryQuestion:
     @property
     def half(self) -> bool:
         """Whether a model's stages compute in 16 bits."""
-        from preflab.models.precision import resolved
+        from preflab.models.precision import half_precision, resolved
 
-        return resolved(self.precision or "float32") != "float32"
+        return half_precision(resolved(self.precision or "float32")) is not None
 
 
 def check_memory(speaker: Speaker, asked: MemoryQuestion) -> bool:
@@ -63,11 +68,11 @@ def check_memory(speaker: Speaker, asked: MemoryQuestion) -> bool:
     here = free_device_memory() if gpu else free_memory()
     free = here if asked.available is None else round(asked.available * GIB)
     predictions, left_out = _predictions(asked, free, gpu)
-    _print_table(speaker, predictions)
+    if predictions:
+        _print_table(speaker, predictions)
     where = "given" if asked.available is not None else "free on the GPU" if gpu else "free here"
-    speaker.say(
-        f"GiB; a GPU's context is assumed, not measured; {gib(free)} {where}, of which {percent(USED)} may be used"
-    )
+    speaker.say(f"GiB; columns: {PAGE}; a GPU's base is assumed")
+    speaker.say(f"{gib(free)} {where}, of which {percent(USED)} may be used")
     for name, why in left_out.items():
         speaker.say(f"{name}: {why}")
     fitting = [_say_fit(speaker, each, free, gpu) for each in predictions]
@@ -75,29 +80,65 @@ def check_memory(speaker: Speaker, asked: MemoryQuestion) -> bool:
     speaker.content["free_bytes"], speaker.content["device"] = free, "gpu" if gpu else "cpu"
     speaker.content["stages"] = [_as_json(each, fit) for each, fit in zip(predictions, fitting, strict=True)]
     speaker.content["left_out"] = left_out
-    following = command("run") if fits else "change a stage as above, or give another machine's memory with --available"
-    speaker.last(None, following, fits=fits)
+    speaker.last(None, _following(asked, fits), fits=fits)
     return fits
+
+
+def _following(asked: MemoryQuestion, fits: bool) -> str:
+    """What to do next: run the recipe that was asked about, or write one for the model."""
+    if not fits:
+        return "change a stage as above, by several changes together if one is not enough"
+    if asked.ref is None or _is_recipe(asked.ref):
+        return command("run", asked.ref) if asked.ref else command("run", recipe=asked.recipe)
+    if _is_stage(asked):
+        return command("run", "--until", asked.ref, recipe=asked.recipe)
+    return command("init", "--model", asked.ref, "--data", "FILE")
+
+
+def _is_recipe(ref: str) -> bool:
+    return Path(ref).suffix in RECIPES
+
+
+def _is_stage(asked: MemoryQuestion) -> bool:
+    """Whether the recipe has a stage of the name that was typed; a folder of this name comes first."""
+    from preflab.recipe import load_recipe
+
+    if asked.ref is None or Path(asked.ref).is_dir() or not asked.recipe.exists():
+        return False
+    return bool(load_recipe(asked.recipe, asked.overrides).names_of(asked.ref))
 
 
 def _predictions(asked: MemoryQuestion, free: int, gpu: bool) -> tuple[list[Prediction], dict[str, str]]:
     """The predictions, and why other stages have none."""
     ref = asked.ref
-    if ref is None or Path(ref).suffix in RECIPES:
+    if ref is None or _is_recipe(ref):
         path = asked.recipe if ref is None else Path(ref)
-        if asked.kinds:
-            raise PreflabError(
-                f"--stage {asked.kinds[0]} with the recipe {shown_path(path)}",
-                "kinds of stages for a model; a recipe has stages of its own",
-                "leave out --stage, or name a model instead of the recipe",
-            )
+        _refuse_options_of_models(asked, f"the recipe {shown_path(path)}")
         return _of_recipe(asked, path, free, gpu, None)
-    if not Path(ref).is_dir() and asked.recipe.exists() and not asked.kinds:
-        from preflab.recipe import load_recipe
+    if _is_stage(asked):
+        _refuse_options_of_models(asked, f"stage {ref} of {shown_path(asked.recipe)}")
+        return _of_recipe(asked, asked.recipe, free, gpu, ref)
+    return _of_model(asked, str(model_place(ref, asked.recipe, asked.overrides, asked.workspace)), free, gpu), {}
 
-        if load_recipe(asked.recipe, asked.overrides).names_of(ref):
-            return _of_recipe(asked, asked.recipe, free, gpu, ref)
-    return _of_model(asked, ref, free, gpu), {}
+
+def _refuse_options_of_models(asked: MemoryQuestion, what: str) -> None:
+    """Refuse options that a recipe's own settings decide.
+
+    Raises:
+        PreflabError: --stage or --precision was given.
+    """
+    if asked.kinds:
+        raise PreflabError(
+            f"--stage {asked.kinds[0]} with {what}",
+            "kinds of stages for a model; a recipe has stages of its own",
+            "leave out --stage, or name a model's folder instead",
+        )
+    if asked.precision is not None:
+        raise PreflabError(
+            f"--precision {asked.precision} with {what}",
+            "a recipe, whose device.precision says it",
+            f"write --set device.precision={asked.precision} instead",
+        )
 
 
 def _of_model(asked: MemoryQuestion, ref: str, free: int, gpu: bool) -> list[Prediction]:
@@ -147,6 +188,7 @@ def _of_recipe(
 ) -> tuple[list[Prediction], dict[str, str]]:
     """Predictions for the stages of a recipe."""
     from preflab import pipeline
+    from preflab.memory.load import KINDS
     from preflab.memory.of_recipe import first_model, predict, predictable
     from preflab.recipe import load_recipe
     from preflab.stages.base import computed_precision
@@ -162,13 +204,13 @@ def _of_recipe(
     known = predictable({name: recipe.kind(name) for name in named})
     if not known:
         raise PreflabError(
-            f"{only or shown_path(path)}: no stage that holds a model",
-            "a stage that trains a model, or samples from one",
+            f"{only or shown_path(path)}: no stage whose memory is predicted",
+            f"a stage of kind {', '.join(KINDS)}",
             "name another stage or recipe",
         )
     sizes: dict[str, ModelSizes] = {}
     found: list[Prediction] = []
-    left_out: dict[str, str] = {}
+    left_out = {name: f"kind {recipe.kind(name)} is not predicted" for name in named if _is_unknown(recipe, name)}
     for name in known:
         model = first_model(recipe.stages, name, finished)
         if model is None:
@@ -180,6 +222,14 @@ def _of_recipe(
         settings, size = recipe.stages[name], sizes[str(place)]
         found.append(predict(name, recipe.kind(name), settings, size, _lengths(asked), half=half, free=free, gpu=gpu))
     return found, left_out
+
+
+def _is_unknown(recipe: Recipe, name: str) -> bool:
+    """Whether a stage holds models and is of a kind that the arithmetic does not know."""
+    from preflab.memory.load import KINDS
+
+    fields = type(recipe.stages[name]).model_fields
+    return recipe.kind(name) not in KINDS and (recipe.kind(name) == "tiny" or "model" in fields or "models" in fields)
 
 
 def _place(recipe: Recipe, model: str | Path) -> Path | str:
@@ -201,11 +251,14 @@ def _lengths(asked: MemoryQuestion) -> Any:
 
 
 def _print_table(speaker: Speaker, predictions: list[Prediction]) -> None:
-    rows: list[tuple[str, ...]] = [("stage", "on", *COLUMNS, "peak", "while")]
+    rows: list[tuple[str, ...]] = [("stage", "on", *HEADINGS, "peak", "while")]
     for each in predictions:
         rows += [_row(each.stage, "CPU", each.cpu), _row("", "GPU", each.gpu)]
-    for line in padded(rows):
-        speaker.say(line)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        cells[0], cells[-1] = row[0].ljust(widths[0]), f" {row[-1]}"
+        speaker.say(" ".join(cells))
 
 
 def _row(stage: str, device: str, estimate: Estimate) -> tuple[str, ...]:
@@ -225,10 +278,10 @@ def _say_fit(speaker: Speaker, each: Prediction, free: int, gpu: bool) -> bool:
     if total <= USED * free:
         return True
     speaker.say(f"{each.stage}: needs {gib(total)}, does not fit; alone, each of these would need:")
-    for remedy in each.gpu_remedies if gpu else each.cpu_remedies:
-        speaker.say(
-            f"    {remedy.change}  {gib(remedy.total)}{'' if remedy.total <= USED * free else ', still too much'}"
-        )
+    changes = each.gpu_remedies if gpu else each.cpu_remedies
+    needs = [gib(one.total) + ("" if one.total <= USED * free else ", still too much") for one in changes]
+    for line in padded([(one.change, need) for one, need in zip(changes, needs, strict=True)]) if changes else []:
+        speaker.say(f"    {line}")
     return False
 
 

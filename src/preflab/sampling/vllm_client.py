@@ -22,7 +22,10 @@ ATTEMPTS = 3
 NO_LOGP = -9999.0
 """vLLM writes this where a log-probability is NaN or missing."""
 
-START = "start it with `preflab serve-engine MODEL` and set device.vllm.url to its address"
+START = (
+    "start it in another terminal with `preflab serve-engine MODEL`, MODEL being the run's starting model, and set "
+    "device.vllm.url to its address (http://127.0.0.1:PORT)"
+)
 
 
 @dataclass(frozen=True)

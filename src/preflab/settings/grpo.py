@@ -126,10 +126,10 @@ class GrpoSettings(StageSettings):
     )
     truncated_importance: float | None = setting(
         None,
-        "Cap of the weights π_trainer / π_sampler on the policy loss, for an engine that rounds differently; None: no "
-        "weights.",
+        "Cap of the weights π_trainer / π_sampler on the policy loss, for an engine that rounds differently, such as "
+        "vLLM's; below 1 it would shrink the loss where both agree. None: no weights.",
         "choice: off; Yao et al. 2025 (truncated importance sampling) use 2",
-        gt=0,
+        ge=1,
         counts="if_set",
     )
     missing_eos_penalty: float = setting(

@@ -83,7 +83,10 @@ class OptimiserSettings(Settings):
     def _one_way_through_blocks(self) -> OptimiserSettings:
         """Refuse to compile blocks whose passes are recomputed: the recomputation switches roles."""
         if self.compile and self.gradient_checkpointing:
-            raise ValueError("compile and gradient_checkpointing exclude each other: choose one of them")
+            raise ValueError(
+                "compile and gradient_checkpointing exclude each other (auto may switch it on): "
+                "write gradient_checkpointing: false or compile: false"
+            )
         return self
 
 

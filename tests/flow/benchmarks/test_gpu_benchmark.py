@@ -46,6 +46,25 @@ def runs(gpu: Any, results: dict[str, Any], missing: tuple[str, ...] = ()) -> Ca
 CARD = {"name": "CPU", "torch": "2", "bandwidth": 1e9, "operations": 1e9}
 
 
+def test_an_unknown_job_is_refused_with_the_names(gpu: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        gpu.script.arguments(["--only", "grpo", "nonsense"])
+    assert caught.value.code == 2
+    assert "--only nonsense: no job begins so; the jobs are " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("--model", "tinny"), ("--engine", "fast"), ("--dtype", "fp8"), ("--device", "gpu")])
+def test_an_unknown_value_is_refused_before_any_job(gpu: Any, words: tuple[str, str]) -> None:
+    with pytest.raises(SystemExit):
+        gpu.script.arguments(words)
+
+
+def test_a_try_on_the_cpu_does_not_overwrite_what_a_gpu_measured(gpu: Any) -> None:
+    assert gpu.script.arguments([]).out.name == "gpu.json"
+    assert gpu.script.arguments(["--device", "cpu"]).out.name == "gpu-cpu.json"
+    assert gpu.script.arguments(["--device", "cpu", "--out", "mine.json"]).out == Path("mine.json")
+
+
 def test_what_depends_on_a_failed_check_is_not_timed(gpu: Any) -> None:
     report = gpu.script.run_all(
         gpu.plan.planned("tiny", "", ()), runs(gpu, {"card": CARD, "check": checks("decoding")}), 480

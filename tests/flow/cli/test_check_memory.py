@@ -90,7 +90,9 @@ def test_a_recipes_stages_have_a_line_per_device(capsys: Captured) -> None:
     assert code == 0
     assert lines[0].split()[:3] == ["stage", "on", "base"]
     assert [line.split()[0] for line in lines[1:5]] == ["sft", "GPU", "ppo", "GPU"]
-    assert lines[5].startswith("GiB; a GPU's context is assumed, not measured; 64.0 GiB given")
+    assert lines[5].startswith("GiB; columns: docs/how-to/precision-and-devices.md; ")
+    assert lines[6] == "64.0 GiB given, of which 85\N{NO-BREAK SPACE}% may be used"
+    assert max(map(len, lines)) <= 80
     assert lines[-1] == "next: `preflab run`"
 
 
@@ -98,6 +100,20 @@ def test_one_stage_of_the_recipe(capsys: Captured) -> None:
     code, out, _ = ended(capsys, "check", "ppo", "--memory", "--json", "--available", "64")
     assert code == 0
     assert [stage["stage"] for stage in json.loads(out)["stages"]] == ["ppo"]
+
+
+@pytest.mark.parametrize(
+    ("words", "following"),
+    [
+        (["recipe.yaml"], "next: `preflab run recipe.yaml`"),
+        (["recipe.yaml", "--recipe", "other.yaml"], "next: `preflab run recipe.yaml`"),
+        (["sft"], "next: `preflab run --until sft`"),
+        (["base", "--stage", "sft"], "next: `preflab init --model base --data FILE`"),
+    ],
+)
+def test_the_next_command_is_about_what_was_asked(capsys: Captured, words: list[str], following: str) -> None:
+    _, out, _ = ended(capsys, "check", *words, "--memory", "--available", "64")
+    assert out.splitlines()[-1] == following
 
 
 def test_what_does_not_fit_has_changes_with_their_figures(capsys: Captured) -> None:
@@ -117,6 +133,8 @@ def test_a_model_that_a_stage_has_yet_to_make_is_named(here: Path, capsys: Captu
     (here / "made.yaml").write_text(text, encoding="utf-8")
     code, out, _ = ended(capsys, "check", "made.yaml", "--memory", "--available", "64")
     assert code == 0
+    assert not out.startswith("stage"), "a table without rows has no headings"
+    assert "base: kind tiny is not predicted" in out
     assert "sft: its model's sizes are known once the stage that makes it has run" in out
 
 
@@ -127,7 +145,11 @@ def test_a_model_that_a_stage_has_yet_to_make_is_named(here: Path, capsys: Captu
         (["check", "base", "--stage", "sft"], "error: --stage or --available without --memory"),
         (["check", "base", "--memory", "--stage", "pppo"], "error: --stage pppo: no kind of stage that holds a model"),
         (["check", "recipe.yaml", "--memory", "--stage", "sft"], "error: --stage sft with the recipe recipe.yaml"),
-        (["check", "report", "--memory"], "error: report: no stage that holds a model"),
+        (["check", "--memory", "--precision", "bfloat16"], "error: --precision bfloat16 with the recipe recipe.yaml"),
+        (["check", "base", "--memory", "--precision", "bf16"], "error: unknown precision: bf16"),
+        (["check", "ppo", "--memory", "--stage", "sft"], "error: --stage sft with stage ppo of recipe.yaml"),
+        (["check", "pppo", "--memory"], "error: pppo: neither a stage of recipe.yaml nor a folder"),
+        (["check", "report", "--memory"], "error: report: no stage whose memory is predicted"),
         (["check", "none.yaml", "--memory"], "error: none.yaml"),
         (["check", "./nowhere", "--memory"], "error: ./nowhere"),
     ],
@@ -151,7 +173,7 @@ def test_auto_is_chosen_once_and_read_again(
 ) -> None:
     """A resumed stage uses what the first call wrote, whatever is free by then."""
     write_recipe(here, "tokens_per_micro_batch: auto, gradient_checkpointing: auto")
-    caplog.set_level(logging.INFO, "preflab")
+    caplog.set_level(logging.WARNING, "preflab")  # what a command shows
     monkeypatch.setattr(chosen_memory, "free_memory", lambda: 2**40)
     assert chosen_memory.memory_choice(context(here)) == (4096, False)
     (line,) = [record.getMessage() for record in caplog.records]

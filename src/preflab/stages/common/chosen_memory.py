@@ -47,7 +47,7 @@ def memory_choice(ctx: StageContext) -> tuple[int, bool] | None:
     model = getattr(ctx.settings, "model", None)
     if model is None:
         tokens, checkpointing = USUAL_TOKENS, False
-        logger.info("%s: %d tokens per micro-batch: it makes its own small model", ctx.name, tokens)
+        logger.warning("%s: %d tokens per micro-batch: it makes its own small model", ctx.name, tokens)
         content = {}
     else:
         found = _choose(ctx, ctx.model_folder(model), free, accelerator)
@@ -75,13 +75,12 @@ def _choose(ctx: StageContext, model: Path | str, free: int, accelerator: bool) 
 
 
 def _say(name: str, choice: Choice, free: int) -> None:
-    """Log the choice in one line; a warning if nothing fits."""
+    """Log the choice in one line. A command shows warnings only, as it shows what `precision: auto` uses."""
     how = "with" if choice.checkpointing else "without"
     text = (
         f"{name}: {choice.tokens:,} tokens per micro-batch, {how} activation checkpointing; "
         f"predicted peak {gib(choice.estimate.total)} of {gib(free)} free"
     )
-    if choice.fits:
-        logger.info("%s", text)
-    else:
-        logger.warning("%s, more than %s: see `preflab check --memory`", text, percent(USED))
+    if not choice.fits:
+        text += f", more than {percent(USED)}: see `preflab check --memory`"
+    logger.warning("%s", text)
