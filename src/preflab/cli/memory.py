@@ -156,13 +156,13 @@ def _of_model(asked: MemoryQuestion, ref: str, free: int, gpu: bool) -> list[Pre
                 f"did you mean {near}?" if near else "name one of them",
             )  # fmt: skip
     model, lengths = ModelSizes.read(ref), _lengths(asked)
-    found = []
+    predictions = []
     for kind in asked.kinds or KINDS:
         for way in _ways(STAGE_SETTINGS[kind]):
             settings = _usual_settings(STAGE_SETTINGS[kind], ref, way)
             name = kind if way is None else f"{kind}, {way}"
-            found.append(predict(name, kind, settings, model, lengths, half=asked.half, free=free, gpu=gpu))
-    return found
+            predictions.append(predict(name, kind, settings, model, lengths, half=asked.half, free=free, gpu=gpu))
+    return predictions
 
 
 def _ways(settings: Any) -> tuple[str | None, ...]:
@@ -209,7 +209,7 @@ def _of_recipe(
             "name another stage or recipe",
         )
     sizes: dict[str, ModelSizes] = {}
-    found: list[Prediction] = []
+    predictions: list[Prediction] = []
     left_out = {name: f"kind {recipe.kind(name)} is not predicted" for name in named if _is_unknown(recipe, name)}
     for name in known:
         model = first_model(recipe.stages, name, finished)
@@ -220,8 +220,10 @@ def _of_recipe(
         if str(place) not in sizes:
             sizes[str(place)] = _read(place)
         settings, size = recipe.stages[name], sizes[str(place)]
-        found.append(predict(name, recipe.kind(name), settings, size, _lengths(asked), half=half, free=free, gpu=gpu))
-    return found, left_out
+        predictions.append(
+            predict(name, recipe.kind(name), settings, size, _lengths(asked), half=half, free=free, gpu=gpu)
+        )
+    return predictions, left_out
 
 
 def _is_unknown(recipe: Recipe, name: str) -> bool:

@@ -70,8 +70,8 @@ def choose(
         load = load_of(kind, with_choice(settings, tokens, checkpointing), lengths, half=half)
         # The longest micro-batch may be as large as the budget: rows of other lengths fill it up.
         load = replace(load, tokens=max(tokens, load.tokens), several=True)
-        found = estimate(model, load, accelerator=accelerator)
-        tried.append(Choice(tokens, checkpointing, found, found.total <= USED * free))
+        predicted = estimate(model, load, accelerator=accelerator)
+        tried.append(Choice(tokens, checkpointing, predicted, predicted.total <= USED * free))
         if tried[-1].fits:
             return tried[-1]
     return min(tried, key=lambda choice: choice.estimate.total)

@@ -31,8 +31,8 @@ def predict(
 ) -> Prediction:
     """Predict a stage. `auto` is replaced by what fits into `free` bytes on the device that is used here."""
     if is_auto(settings):
-        found = choose(model, kind, settings, lengths, free, half=half, accelerator=gpu)
-        settings = with_choice(settings, found.tokens, found.checkpointing)
+        choice = choose(model, kind, settings, lengths, free, half=half, accelerator=gpu)
+        settings = with_choice(settings, choice.tokens, choice.checkpointing)
     return of_load(stage, load_of(kind, settings, lengths, half=half), model)
 
 

@@ -25,8 +25,10 @@ class Remedy:
 def remedies(model: Sizes, load: Load, *, accelerator: bool = False) -> list[Remedy]:
     """Changes that lower the peak of a stage, the most effective first. Each figure is for this change alone."""
     now = estimate(model, load, accelerator=accelerator)
-    found = [Remedy(change, estimate(model, other, accelerator=accelerator).total) for change, other in _changes(load)]
-    return sorted((each for each in found if each.total < now.total), key=lambda each: each.total)
+    changed = [
+        Remedy(change, estimate(model, other, accelerator=accelerator).total) for change, other in _changes(load)
+    ]
+    return sorted((each for each in changed if each.total < now.total), key=lambda each: each.total)
 
 
 def _changes(load: Load) -> Iterator[tuple[str, Load]]:

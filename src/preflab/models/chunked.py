@@ -134,8 +134,8 @@ def token_loss(
     reference = None if ref_hidden is None else ref_hidden.detach()
     num_tokens = hidden.shape[0]
     if whole and (num_tokens > wanted.tokens_per_chunk or not head.weight.requires_grad):
-        found = TokenStatistics(*_ChunkedHead.apply(hidden, head.weight, head.bias, targets, reference, wanted))
-        return loss(found, slice(0, num_tokens)), TokenStatistics(*(column.detach() for column in found))
+        statistics = TokenStatistics(*_ChunkedHead.apply(hidden, head.weight, head.bias, targets, reference, wanted))
+        return loss(statistics, slice(0, num_tokens)), TokenStatistics(*(column.detach() for column in statistics))
     outputs = _ChunkedLoss.apply(hidden, head.weight, head.bias, targets, reference, wanted, loss)
     return outputs[0], TokenStatistics(*outputs[1:])
 

@@ -84,11 +84,11 @@ def blocks_of(model: nn.Module) -> list[nn.Module]:
     """The repeated blocks of a model, outermost ones only."""
     from transformers.modeling_layers import GradientCheckpointingLayer
 
-    found: dict[str, nn.Module] = {}
+    blocks: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
-        if isinstance(module, GradientCheckpointingLayer) and not any(name.startswith(f"{other}.") for other in found):
-            found[name] = module
-    return list(found.values())
+        if isinstance(module, GradientCheckpointingLayer) and not any(name.startswith(f"{other}.") for other in blocks):
+            blocks[name] = module
+    return list(blocks.values())
 
 
 def check_compiler() -> None:

@@ -113,15 +113,15 @@ class StaticRows:
         live = self.live[:num_rows]
         numbers = torch.cat([self.lengths[live][None], self.tokens[:until, live]]).cpu()  # one wait for all tokens
         lengths, tokens = numbers[0], numbers[1:]
-        found = torch.zeros_like(lengths, dtype=torch.bool)
+        ending = torch.zeros_like(lengths, dtype=torch.bool)
         for t in range(since, until):
             ends = strings.completed(tokens[: t + 1]) & (lengths > t)  # a row without a request has no length
             lengths = torch.where(ends, t + 1, lengths)
-            found |= ends
-        found = found.to(live.device)
+            ending |= ends
+        ending = ending.to(live.device)
         self.lengths[live] = lengths.to(live.device)
-        self.ended[live] = self.ended[live] | found
-        self.writing[:num_rows] &= ~found
+        self.ended[live] = self.ended[live] | ending
+        self.writing[:num_rows] &= ~ending
 
     def order(self, num_kept: int, num_rows: int) -> Tensor:
         """The rows to keep, unfinished ones first, in their order."""

@@ -50,10 +50,10 @@ def memory_choice(ctx: StageContext) -> tuple[int, bool] | None:
         logger.warning("%s: %d tokens per micro-batch: it makes its own small model", ctx.name, tokens)
         content = {}
     else:
-        found = _choose(ctx, ctx.model_folder(model), free, accelerator)
-        tokens, checkpointing = found.tokens, found.checkpointing
-        _say(ctx.name, found, free)
-        content = {"predicted_bytes": found.estimate.total, "free_bytes": free}
+        choice = _choose(ctx, ctx.model_folder(model), free, accelerator)
+        tokens, checkpointing = choice.tokens, choice.checkpointing
+        _say(ctx.name, choice, free)
+        content = {"predicted_bytes": choice.estimate.total, "free_bytes": free}
     write_json(path, {"tokens_per_micro_batch": tokens, "gradient_checkpointing": checkpointing, **content})
     return tokens, checkpointing
 
