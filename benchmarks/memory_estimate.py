@@ -19,7 +19,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import DEVNULL, Popen
+from subprocess import DEVNULL, PIPE, run
 
 from running import table, write_json
 
@@ -59,6 +59,16 @@ STAGES = (
     "sft-full-checkpointed",
     "ppo-lora-checkpointed",
 )
+
+LAUNCH = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(usage.ru_maxrss / 1024)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+"""Linux counts what a process held before `exec` as well, a copy of its parent. This script has loaded torch and made a
+model, so that a small process starts the stage."""
 
 
 def main() -> None:
@@ -105,12 +115,11 @@ def peak_mib(place: Path, stage: str) -> float:
     """Peak resident memory of `preflab run --only STAGE` in MiB."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "preflab", "run", "--only", stage]
-    process = Popen(command, cwd=place, env=environment, stdout=DEVNULL, stderr=DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"error: {command} in {place}: exit code {process.returncode}")
-    return usage.ru_maxrss / 1024
+    small = [sys.executable, "-c", LAUNCH, *command]
+    launched = run(small, cwd=place, env=environment, stdout=PIPE, stderr=DEVNULL, text=True, check=False)
+    if launched.returncode:
+        sys.exit(f"error: {command} in {place}: exit code {launched.returncode}")
+    return float(launched.stdout)
 
 
 def write_case(size: Size, place: Path) -> None:
