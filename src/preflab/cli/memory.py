@@ -29,7 +29,7 @@ RECIPES = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class MemoryQuestion:
-    """What to predict, as typed."""
+    """The arguments of a prediction, as typed."""
 
     ref: str | None
     """A recipe, a stage of the recipe, or a model; None: the recipe."""
@@ -85,7 +85,7 @@ def check_memory(speaker: Speaker, asked: MemoryQuestion) -> bool:
 
 
 def _following(asked: MemoryQuestion, fits: bool) -> str:
-    """What to do next: run the recipe that was asked about, or write one for the model."""
+    """The line after the table: the command that runs the recipe, or that writes one for the model."""
     if not fits:
         return "change a stage as above, by several changes together if one is not enough"
     if asked.ref is None or _is_recipe(asked.ref):

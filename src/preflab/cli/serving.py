@@ -73,7 +73,7 @@ def serve_engine(
         raise PreflabError(
             f"{place}: no environment with vLLM",
             f"one that `preflab serve-engine --install` has made ({build.requirement}: {build.size})",
-            "install it: `preflab serve-engine --install`",
+            "install it: `preflab serve-engine --install" + (f" --folder {folder}`" if folder else "`"),
         )
     options = ServerOptions(
         model=_servable(str(model_place(model, recipe, overrides or [], workspace))),

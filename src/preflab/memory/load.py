@@ -1,4 +1,4 @@
-"""What a stage holds at once: its roles, models, tokens of a micro-batch and rows being decoded, from its settings."""
+"""The load of a stage: the roles, models, tokens of a micro-batch and decoded rows that it holds at once."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ class StaticCache(Cache):
 
 
 def _kinds(cache: RowCache) -> list[Any]:
-    """What each layer keeps: its class, and the shape and type of a row's states."""
+    """Each layer's class, and the shape and type of the states of one row."""
     return [_kind(layer) for layer in cache.layers]
 
 

@@ -137,5 +137,5 @@ class StaticPass:
 
 
 def addresses(model: Any) -> tuple[int, ...]:
-    """Where a model's weights and buffers lie. A captured step is worthless once they have moved."""
+    """The addresses of a model's weights and buffers. A captured step is worthless once they have moved."""
     return tuple(tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers()))

@@ -1,4 +1,4 @@
-"""What the rows of a batch have written, in tensors whose addresses do not change, so that writing can be captured.
+"""The tokens that a batch has written, in tensors whose addresses do not change, so that writing can be captured.
 
 N requests of a batch, T maximum number of new tokens, R rows of the bucket, V vocabulary, H hidden. Row r of a step
 belongs to request `live[r]`; a row without a request writes to a column N of its own that nobody reads.

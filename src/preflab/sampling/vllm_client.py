@@ -17,7 +17,7 @@ import httpx
 from preflab.errors import PreflabError
 
 ATTEMPTS = 3
-"""How often a call is made if the connection breaks. A request has its own seed, so a repeated call changes nothing."""
+"""Attempts at a call if the connection breaks. A request has its own seed, so a repeated call changes nothing."""
 
 NO_LOGP = -9999.0
 """vLLM writes this where a log-probability is NaN or missing."""
@@ -30,7 +30,7 @@ START = (
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server sampled for one request."""
+    """The completion that the server sampled for one request."""
 
     token_ids: tuple[int, ...]
     logps: tuple[float, ...]

@@ -103,7 +103,7 @@ class Probe:
         )
 
     def _cause(self, reading: Reading) -> str:
-        """What is wrong with the server's weights, as far as the numbers tell."""
+        """The likely fault of the server's weights, in words."""
         near = max(FLOOR / 10, self.rounding / 2)
         to_start, to_last = mean_gap(reading.server, self.start.server), mean_gap(reading.server, self.last.server)
         if to_last <= near and mean_gap(self.last.server, self.start.server) > near:

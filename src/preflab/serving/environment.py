@@ -26,7 +26,7 @@ class Build:
 
     requirement: str
     size: str
-    """What is downloaded, and what it takes on disk."""
+    """The size of the download, and the space on disk."""
     note: str
 
 
@@ -67,12 +67,12 @@ def install(folder: Path, requirement: str, pip_options: Sequence[str] = ()) -> 
     """Make the environment in a new folder, and return the version of vLLM in it.
 
     Raises:
-        PreflabError: the folder has other content, the system is not Linux, or pip cannot install vLLM.
+        PreflabError: the folder has other content or cannot be made, the system is not Linux, or pip cannot install
+            vLLM.
     """
     if not sys.platform.startswith("linux"):
         raise PreflabError(f"system {sys.platform}", "Linux, on which vLLM runs", "use device.engine transformers")
-    if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").is_file():
-        raise PreflabError(f"{folder}: has files in it", "a new or empty folder", "name another one with --folder")
+    _make(folder)
     _run([sys.executable, "-m", "venv", str(folder)], "the environment could not be made")
     python = str(python_of(folder))
     _run([python, "-m", "pip", "install", *pip_options, requirement], f"pip could not install {requirement}")
@@ -82,6 +82,18 @@ def install(folder: Path, requirement: str, pip_options: Sequence[str] = ()) -> 
     version = _named_version(folder)
     (folder / "preflab-complete").write_text(f"{requirement}\n", encoding="utf-8")
     return version
+
+
+def _make(folder: Path) -> None:
+    """Make the folder, unless it is empty or an environment."""
+    wanted, do = "a new or empty folder that can be written to", "name another one with --folder"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        others = any(folder.iterdir()) and not (folder / "pyvenv.cfg").is_file()
+    except OSError as error:
+        raise PreflabError(f"{folder}: cannot be made ({error.strerror})", wanted, do) from error
+    if others:
+        raise PreflabError(f"{folder}: has files in it", wanted, do)
 
 
 def _named_version(folder: Path) -> str:

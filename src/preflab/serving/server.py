@@ -26,7 +26,7 @@ PATIENCE_S = 1800.0
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How the server is started."""
+    """The options that the server is started with."""
 
     model: str
     port: int = 8000

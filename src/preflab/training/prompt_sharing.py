@@ -17,7 +17,7 @@ from preflab.training.shared_prompts import packed_rows, row_length, share_rows
 
 @dataclass(frozen=True)
 class PromptSharing:
-    """How a loop shares prompts."""
+    """The rule by which a loop's completions share rows."""
 
     longest_row: int
     """Most tokens of a row."""

@@ -70,6 +70,25 @@ def test_folder_with_other_files_is_left_alone(tmp_path: Path, capsys: pytest.Ca
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize("place", ["thesis.txt", "thesis.txt/new"])
+def test_a_folder_that_cannot_be_made_is_no_fault_of_the_network(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
+    said = failing(capsys, "--install", "--folder", str(tmp_path / place))
+    assert "cannot be made" in said
+    assert "name another one with --folder" in said
+    assert "network" not in said
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_missing_environment_is_installed_where_it_was_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = failing(capsys, "model", "--folder", str(tmp_path / "none"))
+    assert f"preflab serve-engine --install --folder {tmp_path / 'none'}" in " ".join(said.split())
+
+
 def test_installation_says_what_it_downloads(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 def find_sharing(
     trunk: Trunk, role: Role, *, share_prompts: bool, tokens_per_micro_batch: int, limits: TokenLimits
 ) -> PromptSharing | None:
-    """How the role's completions share rows; None, with the reason in the log, if settings or model do not allow it."""
+    """The sharing of rows by a role's completions; None, with the reason in the log, if settings or model forbid it."""
     from preflab.training.prompt_sharing import PromptSharing
 
     reason = _why_not(trunk, role) if share_prompts else "share_prompts is false"
