@@ -63,12 +63,23 @@ def test_only_the_gradients_that_are_wanted_are_computed(everywhere: list[str]) 
     layer = nn.Linear(4, 5)
     layer.requires_grad_(False)
     use_onednn(layer)
-    layer(torch.ones(3, 4, requires_grad=True)).sum().backward()
+    x = torch.ones(3, 4, requires_grad=True)
+    layer(x).sum().backward()  # its gradient is one number with strides of 0
+    assert torch.allclose(x.grad, layer.weight.sum(0).expand(3, 4))
     assert everywhere == ["(3, 4) (5, 4)", "(3, 5) (4, 5)"]
     everywhere.clear()
     layer.requires_grad_(True)
-    layer(torch.ones(3, 4)).sum().backward()
+    layer(torch.arange(12.0).view(3, 4)).sum().backward()
+    assert torch.equal(layer.weight.grad, torch.tensor([12.0, 15.0, 18.0, 21.0]).expand(5, 4))
+    assert torch.equal(layer.bias.grad, torch.full((5,), 3.0))
     assert everywhere == ["(3, 4) (5, 4)", "(5, 3) (4, 3)"]
+
+    class Coded(torch.Tensor):
+        """A weight whose numbers are stored in another form."""
+
+    layer.weight = nn.Parameter(layer.weight.detach().as_subclass(Coded))
+    layer(torch.ones(3, 4))
+    assert len(everywhere) == 2
 
 
 @needs_onednn

@@ -44,6 +44,9 @@ CLASSES: dict[type, type] = {nn.Linear: CpuLinear, Conv1D: CpuConv1D}
 LINEAR = (nn.Linear, CpuLinear)
 """The classes of layers that compute x Wᵀ + bias with a weight of shape (outputs, inputs)."""
 
+PLAIN = (Tensor, nn.Parameter)
+"""Tensors that hold their numbers; subclasses may store them in another form."""
+
 TRANSPOSED = (Conv1D, CpuConv1D)
 """The classes of layers whose weight has the shape (inputs, outputs)."""
 
@@ -93,6 +96,6 @@ class _Linear(torch.autograd.Function):
 
 def _computes(x: Tensor, weight: Tensor) -> bool:
     """Whether the layer's output is computed here. `torch.compile` writes its own products."""
-    if torch.compiler.is_compiling() or type(x) not in (Tensor, nn.Parameter):
+    if torch.compiler.is_compiling() or type(x) not in PLAIN or type(weight) not in PLAIN:
         return False
     return pays(x, weight) and not torch.is_autocast_enabled("cpu")
