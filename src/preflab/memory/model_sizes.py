@@ -41,6 +41,13 @@ class ModelSizes:
     """Whether half of the layers also attend to an encoder's states."""
     num_linear_parameters: int = 0
     """W, weights of the text model's plain linear layers without the head, which `lora.base: nf4` stores in 4 bits."""
+    num_decoder_layers: int = 0
+    """Layers of an encoder–decoder's decoder; 0: all layers belong to one part."""
+
+    @property
+    def num_cached_layers(self) -> int:
+        """Layers that keep keys and values while decoding."""
+        return self.num_decoder_layers or self.num_layers
 
     @classmethod
     def of(cls, model: Any) -> Self:
@@ -61,6 +68,7 @@ class ModelSizes:
             query_width=query_width(text),
             cross_attention=apart,
             num_linear_parameters=num_linear_parameters(model, head),
+            num_decoder_layers=text.num_hidden_layers if apart else 0,
         )
 
     @classmethod
