@@ -2,19 +2,31 @@
 
 Letters are those of `memory.arithmetic`.
 
-    alive   N · (L · layer + block), and with checkpointing N · (L · b · H + layer + block)
+    alive   N · (L · layer + block) + summed, and with checkpointing N · (L · b · H + layer + block) + summed / L
                 layer   bytes per token that the backward pass of one layer needs
                         LoRA  float32 4 · x, half 2 · x + 4 · H    with x = 4 · H + 2 · Q + K + 4 · I + 7 · r
                         full  float32 4 · x, half 2 · x + 22 · H   with x = 6 · H + 2 · Q + K + 4 · I
+                        x is larger by
+                            2 · k · H        k experts per token: their inputs and outputs
+                            Q + K / 2        norms of queries and keys; in half precision 2 · (Q + K / 2) bytes more
+                            3 · I            `gelu_new`, which is computed by several operations
+                            2 · H + 2 · Q    cross-attention
                 block   b · (2 · H + 3 · I), what one layer works on beside them
-    last    N · (layer + block): the last block of the backward pass, when all gradients exist
-    holes   h · N · (L · layer + block), of tensors below 32 MiB only; on a CPU
+                summed  b · X, the experts' weights with their adapter added; LoRA only
+    last    N · (layer + block) + summed / L: the last block of the backward pass, when all gradients exist
+    holes   h · (N · (L · layer + block) + summed), of tensors below 32 MiB only; on a CPU
 
 Holes are freed memory that stays with the process. glibc asks for an aligned block with a margin, so the hole of a
 freed tensor is not used for the next one of its size, and a pass leaves about as many bytes of holes as it has made
 tensors. It makes the same ones with checkpointing, where each is freed at once: only `alive` gets smaller, `holes` do
 not. Blocks of 32 MiB and more are returned to the system at once (M_MMAP_THRESHOLD's maximum), so wide tensors of large
 micro-batches leave none. On a GPU the allocator's factor stands for all of this.
+
+Of an encoder–decoder L counts the decoder's layers: prompts pass through the encoder only, completions through the
+decoder only, and N counts the tokens of both. Every layer is taken for one of the decoder.
+
+Not counted: attention that stores scores of all pairs of tokens (models without fused attention), shared experts and
+the rows of experts' auxiliary losses. A feed-forward layer without a gate keeps 2 · I instead of the 4 · I above.
 """
 
 from __future__ import annotations
@@ -25,13 +37,14 @@ from preflab.memory.load import Load
 from preflab.memory.sizes import Sizes
 
 HOLES = 1.0
-"""h with LoRA, for each trained role. Measured with glibc 2.36; 0.9 to 1.2 for one role, 1.7 to 2.2 for two."""
+"""h with LoRA for one trained role. Measured with glibc 2.36: 0.9 to 1.2."""
 HOLES_CHECKPOINTED = 0.85
-"""h with LoRA and checkpointing, for each trained role: the second pass of a block fills some of the holes. Measured:
-0.85 to 0.9 for one role, 1.3 to 1.5 for two."""
+"""h with LoRA and checkpointing, which takes less new memory in the second pass of a block. Measured: 0.85 to 0.9."""
+FURTHER_ROLE = 0.75
+"""Share of h that a further trained role adds. Measured: 0.7 to 1.2 for Llamas, 0.2 to 0.4 for T5 and with experts."""
 HOLES_FULL = 0.6
-"""h with full fine-tuning, whose layers make half as many short-lived tensors, with and without checkpointing, for all
-roles together. Measured: 0.3 to 1."""
+"""h with full fine-tuning, whose layers make half as many short-lived tensors; for all roles together, with and without
+checkpointing. Measured: 0.3 to 1."""
 RETURNED = 32 * 2**20
 """Bytes of a block from which on glibc returns it to the system when it is freed."""
 KEPT_FREE_GPU = 1.1
@@ -42,28 +55,45 @@ def kept_activations(model: Sizes, load: Load) -> int:
     """Bytes alive at the end of the forward pass, for the backward pass."""
     if not load.roles:
         return 0
-    layers = model.num_layers * layer_bytes(model, load)
-    if load.checkpointing:
-        layers = model.num_layers * _number(load) * model.hidden_size + layer_bytes(model, load)
-    return load.tokens * (layers + _block(model, load))
+    if not load.checkpointing:
+        layers = model.num_cached_layers * layer_bytes(model, load)
+        return load.tokens * (layers + _block(model, load)) + _summed(model, load)
+    inputs = model.num_cached_layers * _number(load) * model.hidden_size
+    return load.tokens * inputs + last_block(model, load)
 
 
 def last_block(model: Sizes, load: Load) -> int:
     """Bytes alive in the last block of the backward pass, beside all gradients."""
-    return load.tokens * (layer_bytes(model, load) + _block(model, load)) if load.roles else 0
+    if not load.roles:
+        return 0
+    of_tokens = load.tokens * (layer_bytes(model, load) + _block(model, load))
+    return of_tokens + _summed(model, load) // model.num_cached_layers
 
 
 def holes(model: Sizes, load: Load) -> int:
     """Bytes of freed memory that stay with the process on a CPU."""
     if not load.roles:
         return 0
-    share = HOLES_CHECKPOINTED if load.checkpointing else HOLES
-    share = share * load.roles if load.lora else HOLES_FULL
     number, passed = _number(load), 0
-    for times, widths in ((model.num_layers, _widths(model, load)), (1, _block_widths(model))):
+    for times, widths in ((model.num_cached_layers, _widths(model, load)), (1, _block_widths(model))):
         small = ((count, width) for count, width in widths if number * load.tokens * width < RETURNED)
         passed += times * sum(count * width for count, width in small)
-    return round(share * load.tokens * number * passed)
+    summed = _summed(model, load)
+    if summed >= RETURNED * model.num_cached_layers:
+        summed = 0
+    return round(_share_of_holes(load) * (load.tokens * number * passed + summed))
+
+
+def _share_of_holes(load: Load) -> float:
+    """h."""
+    if not load.lora:
+        return HOLES_FULL
+    return (HOLES_CHECKPOINTED if load.checkpointing else HOLES) * (1 + FURTHER_ROLE * (load.roles - 1))
+
+
+def _summed(model: Sizes, load: Load) -> int:
+    """Bytes of the experts' weights with their adapter added."""
+    return _number(load) * model.num_expert_parameters if load.lora else 0
 
 
 def layer_bytes(model: Sizes, load: Load) -> int:
@@ -71,7 +101,8 @@ def layer_bytes(model: Sizes, load: Load) -> int:
     numbers = sum(count * width for count, width in _widths(model, load))
     if not load.half:
         return 4 * numbers
-    return 2 * numbers + (4 if load.lora else 22) * model.hidden_size
+    normed = (model.query_width or model.hidden_size) + model.state_width // 2 if model.normed_states else 0
+    return 2 * numbers + (4 if load.lora else 22) * model.hidden_size + 2 * normed
 
 
 def _widths(model: Sizes, load: Load) -> Iterator[tuple[int, int]]:
@@ -80,11 +111,17 @@ def _widths(model: Sizes, load: Load) -> Iterator[tuple[int, int]]:
     yield (4 if load.lora else 6), hidden
     yield 2, queries
     yield 2, model.state_width // 2
-    yield 4, model.intermediate_size
+    yield (7 if model.composed_activation else 4), model.intermediate_size
     if load.lora:
         yield 7, load.rank
+    if model.num_experts_per_token:
+        yield 2, model.num_experts_per_token * hidden
+    if model.normed_states:
+        yield 1, queries
+        yield 1, model.state_width // 2
     if model.cross_attention:
-        yield 1, (hidden + 2 * queries + model.state_width) // 2
+        yield 2, hidden
+        yield 2, queries
 
 
 def _block(model: Sizes, load: Load) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +11,10 @@ from preflab.errors import PreflabError
 
 STACKED = 3
 """Number of dimensions of a weight that holds all experts of a layer."""
+QUERY_NORMS = ("q_norm", "query_norm", "q_layernorm")
+"""Names of norms of the queries; keys then have one too."""
+COMPOSED = ("NewGELUActivation",)
+"""Classes of activations that are made of several operations."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,14 @@ class ModelSizes:
     """W, weights of the text model's plain linear layers without the head, which `lora.base: nf4` stores in 4 bits."""
     num_decoder_layers: int = 0
     """Layers of an encoder–decoder's decoder; 0: all layers belong to one part."""
+    num_experts_per_token: int = 0
+    """k, experts that one token uses; 0: the model has none."""
+    num_expert_parameters: int = 0
+    """X, weights of experts that are stacked in one weight per layer."""
+    normed_states: bool = False
+    """Whether queries and keys pass through norms of their own."""
+    composed_activation: bool = False
+    """Whether the feed-forward activation is made of several operations (`gelu_new`), each of which keeps a tensor."""
 
     @property
     def num_cached_layers(self) -> int:
@@ -69,6 +82,10 @@ class ModelSizes:
             cross_attention=apart,
             num_linear_parameters=num_linear_parameters(model, head),
             num_decoder_layers=text.num_hidden_layers if apart else 0,
+            num_experts_per_token=largest(text, "num_experts_per_tok"),
+            num_expert_parameters=num_expert_parameters(model),
+            normed_states=any(name.rpartition(".")[2] in QUERY_NORMS for name, _ in model.named_modules()),
+            composed_activation=any(type(module).__name__ in COMPOSED for module in model.modules()),
         )
 
     @classmethod
@@ -128,10 +145,25 @@ def linear_width(model: Any, head: Any) -> int:
     for _, module in bare_modules(model, text_prefix(model)):
         if isinstance(module, nn.Linear | Conv1D):
             total += 0 if module is head else sum(module.weight.shape)
-        else:  # experts of one layer in one weight, (E, out, in)
-            stacks = [weight.shape for weight in module.parameters(recurse=False) if weight.dim() == STACKED]
-            total += sum(number * (rows + columns) for number, rows, columns in stacks)
-    return total
+    return total + sum(number * (rows + columns) for number, rows, columns in _stacks(model))
+
+
+def num_expert_parameters(model: Any) -> int:
+    """Weights of experts of which one weight holds all of a layer."""
+    return sum(number * rows * columns for number, rows, columns in _stacks(model))
+
+
+def _stacks(model: Any) -> Iterator[Any]:
+    """Shapes (E, out, in) of the weights that hold all experts of a layer."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    from preflab.models.linear_layers import bare_modules
+    from preflab.models.text_model import text_prefix
+
+    for _, module in bare_modules(model, text_prefix(model)):
+        if not isinstance(module, nn.Linear | Conv1D):
+            yield from (w.shape for w in module.parameters(recurse=False) if w.dim() == STACKED)
 
 
 def num_linear_parameters(model: Any, head: Any) -> int:
