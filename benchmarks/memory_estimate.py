@@ -60,7 +60,7 @@ OTHERS = {
     "t5-384x6": Size(384, 6, 6, True, 16, family="t5"),
     "moe-256x4": Size(256, 4, 4, True, 24, family="qwen3_moe"),
 }
-"""Run by name only: half precision, tensors above 32 MiB, an encoder–decoder, eight experts of which two work."""
+"""Run by name only: half precision, a large micro-batch, an encoder–decoder, eight experts of which two work."""
 EXPERTS, ACTIVE = 8, 2
 WAYS = {"lora": True, "full": False}
 BOTH_WAYS = ("reward", "sft", "dpo", "ppo", "grpo", "online_dpo", "ilql")

@@ -14,13 +14,12 @@ Letters are those of `memory.arithmetic`.
                 block   b · (2 · H + 3 · I), what one layer works on beside them
                 summed  b · X, the experts' weights with their adapter added; LoRA only
     last    N · (layer + block) + summed / L: the last block of the backward pass, when all gradients exist
-    holes   h · (N · (L · layer + block) + summed), of tensors below 32 MiB only; on a CPU
+    holes   h · (N · (L · b · x + block) + summed), on a CPU
 
 Holes are freed memory that stays with the process. glibc asks for an aligned block with a margin, so the hole of a
 freed tensor is not used for the next one of its size, and a pass leaves about as many bytes of holes as it has made
 tensors. It makes the same ones with checkpointing, where each is freed at once: only `alive` gets smaller, `holes` do
-not. Blocks of 32 MiB and more are returned to the system at once (M_MMAP_THRESHOLD's maximum), so wide tensors of large
-micro-batches leave none. On a GPU the allocator's factor stands for all of this.
+not. On a GPU the allocator's factor stands for them.
 
 Of an encoder–decoder L counts the decoder's layers: prompts pass through the encoder only, completions through the
 decoder only, and N counts the tokens of both. Every layer is taken for one of the decoder.
@@ -30,8 +29,6 @@ the rows of experts' auxiliary losses. A feed-forward layer without a gate keeps
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from preflab.memory.load import Load
 from preflab.memory.sizes import Sizes
@@ -45,8 +42,6 @@ FURTHER_ROLE = 0.75
 HOLES_FULL = 0.6
 """h with full fine-tuning, whose layers make half as many short-lived tensors; for all roles together, with and without
 checkpointing. Measured: 0.3 to 1."""
-RETURNED = 32 * 2**20
-"""Bytes of a block from which on glibc returns it to the system when it is freed."""
 KEPT_FREE_GPU = 1.1
 """The factor on a GPU for the blocks that torch's allocator keeps. Assumed, not measured."""
 
@@ -74,14 +69,8 @@ def holes(model: Sizes, load: Load) -> int:
     """Bytes of freed memory that stay with the process on a CPU."""
     if not load.roles:
         return 0
-    number, passed = _number(load), 0
-    for times, widths in ((model.num_cached_layers, _widths(model, load)), (1, _block_widths(model))):
-        small = ((count, width) for count, width in widths if number * load.tokens * width < RETURNED)
-        passed += times * sum(count * width for count, width in small)
-    summed = _summed(model, load)
-    if summed >= RETURNED * model.num_cached_layers:
-        summed = 0
-    return round(_share_of_holes(load) * (load.tokens * number * passed + summed))
+    passed = load.tokens * (model.num_cached_layers * _number(load) * _numbers(model, load) + _block(model, load))
+    return round(_share_of_holes(load) * (passed + _summed(model, load)))
 
 
 def _share_of_holes(load: Load) -> float:
@@ -98,39 +87,30 @@ def _summed(model: Sizes, load: Load) -> int:
 
 def layer_bytes(model: Sizes, load: Load) -> int:
     """Bytes per token that the backward pass of one layer needs."""
-    numbers = sum(count * width for count, width in _widths(model, load))
+    numbers = _numbers(model, load)
     if not load.half:
         return 4 * numbers
     normed = (model.query_width or model.hidden_size) + model.state_width // 2 if model.normed_states else 0
     return 2 * numbers + (4 if load.lora else 22) * model.hidden_size + 2 * normed
 
 
-def _widths(model: Sizes, load: Load) -> Iterator[tuple[int, int]]:
-    """(number, width) of the tensors that the backward pass of one layer needs: x numbers per token."""
+def _numbers(model: Sizes, load: Load) -> int:
+    """x, the numbers per token that the backward pass of one layer needs."""
     hidden, queries = model.hidden_size, model.query_width or model.hidden_size
-    yield (4 if load.lora else 6), hidden
-    yield 2, queries
-    yield 2, model.state_width // 2
-    yield (7 if model.composed_activation else 4), model.intermediate_size
-    if load.lora:
-        yield 7, load.rank
-    if model.num_experts_per_token:
-        yield 2, model.num_experts_per_token * hidden
+    x = (4 if load.lora else 6) * hidden + 2 * queries + model.state_width
+    x += (7 if model.composed_activation else 4) * model.intermediate_size
+    x += 7 * load.rank if load.lora else 0
+    x += 2 * model.num_experts_per_token * hidden
     if model.normed_states:
-        yield 1, queries
-        yield 1, model.state_width // 2
+        x += queries + model.state_width // 2
     if model.cross_attention:
-        yield 2, hidden
-        yield 2, queries
+        x += 2 * hidden + 2 * queries
+    return x
 
 
 def _block(model: Sizes, load: Load) -> int:
     """Bytes per token of what one layer works on."""
-    return _number(load) * sum(count * width for count, width in _block_widths(model))
-
-
-def _block_widths(model: Sizes) -> tuple[tuple[int, int], ...]:
-    return (2, model.hidden_size), (3, model.intermediate_size)
+    return _number(load) * (2 * model.hidden_size + 3 * model.intermediate_size)
 
 
 def _number(load: Load) -> int:
