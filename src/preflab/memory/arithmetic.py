@@ -98,9 +98,9 @@ def estimate(model: Sizes, load: Load, *, accelerator: bool = False) -> Estimate
     }
     fixed = fixed_bytes(model, load, accelerator=accelerator)
     phases = {
+        "sampling": parts["cache"] - fixed,
         "learning": parts["activations"] - kept + parts["head"] + _left(load, parts["gradients"]),
         "updating": parts["gradients"] + round(share * last_block(model, load)),
-        "sampling": parts["cache"] - fixed,
         "writing": parts["gradients"] + parts["writing"] - (round(FILLED * kept) if parts["writing"] else 0),
     }
     if load.kind == "ilql":  # it samples at the end, with the copy of the model and without the optimiser

@@ -72,7 +72,7 @@ class ModelSizes:
             num_parameters=sum(parameter.numel() for parameter in model.parameters()),
             num_head_parameters=head.weight.numel() if head is not None else 0,
             linear_width=linear_width(model, head),
-            num_layers=text.num_hidden_layers + (_encoder_layers(model.config) if apart else 0),
+            num_layers=_decoder_layers(model.config) + (_encoder_layers(model.config) if apart else 0),
             hidden_size=text.hidden_size,
             intermediate_size=feed_forward_width(text),
             state_width=state_width(text),
@@ -81,7 +81,7 @@ class ModelSizes:
             query_width=query_width(text),
             cross_attention=apart,
             num_linear_parameters=num_linear_parameters(model, head),
-            num_decoder_layers=text.num_hidden_layers if apart else 0,
+            num_decoder_layers=_decoder_layers(model.config) if apart else 0,
             num_experts_per_token=largest(text, "num_experts_per_tok"),
             num_expert_parameters=num_expert_parameters(model),
             normed_states=any(name.rpartition(".")[2] in QUERY_NORMS for name, _ in model.named_modules()),
@@ -194,6 +194,14 @@ def state_width(text: Any) -> int:
     heads = largest(text, "num_attention_heads") or 1
     width = largest(text, "head_dim") or text.hidden_size // heads
     return 2 * width * (largest(text, "num_key_value_heads") or heads)
+
+
+def _decoder_layers(config: Any) -> int:
+    """Layers of the decoder, or of a model that has one part."""
+    own = largest(config, "num_decoder_layers") or largest(config, "decoder_layers")
+    return (
+        own if getattr(config, "is_encoder_decoder", False) and own else int(config.get_text_config().num_hidden_layers)
+    )
 
 
 def _encoder_layers(config: Any) -> int:
