@@ -243,6 +243,7 @@ def test_sizes_of_experts_and_of_an_encoder_decoder_are_read() -> None:
     assert found.num_expert_parameters == 2 * 4 * 3 * 12 * 16
     assert (parts.num_layers, parts.num_decoder_layers, parts.num_cached_layers) == (5, 3, 3)
     assert (parts.composed_activation, parts.cross_attention, parts.normed_states) == (True, True, False)
+    assert (found.not_counted, len(parts.not_counted)) == ((), 1)
 
 
 def test_a_q_head_is_trained_and_copied() -> None:

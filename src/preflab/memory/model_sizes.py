@@ -13,6 +13,8 @@ STACKED = 3
 """Number of dimensions of a weight that holds all experts of a layer."""
 QUERY_NORMS = ("q_norm", "query_norm", "q_layernorm")
 """Names of norms of the queries; keys then have one too."""
+RECURRENT = ("linear", "mamba", "recurrent", "conv")
+"""Words in the kinds of layers that keep states instead of keys and values."""
 COMPOSED = ("NewGELUActivation",)
 """Classes of activations that are made of several operations."""
 
@@ -56,6 +58,8 @@ class ModelSizes:
     """Whether queries and keys pass through norms of their own."""
     composed_activation: bool = False
     """Whether the feed-forward activation is made of several operations (`gelu_new`), each of which keeps a tensor."""
+    not_counted: tuple[str, ...] = ()
+    """What the arithmetic leaves out for this model, in words."""
 
     @property
     def num_cached_layers(self) -> int:
@@ -86,6 +90,7 @@ class ModelSizes:
             num_expert_parameters=num_expert_parameters(model),
             normed_states=any(name.rpartition(".")[2] in QUERY_NORMS for name, _ in model.named_modules()),
             composed_activation=any(type(module).__name__ in COMPOSED for module in model.modules()),
+            not_counted=tuple(not_counted(model)),
         )
 
     @classmethod
@@ -180,7 +185,21 @@ def num_linear_parameters(model: Any, head: Any) -> int:
 def feed_forward_width(text: Any) -> int:
     """I: the feed-forward units of one token in a layer; the maximum if layers differ."""
     dense = largest(text, "intermediate_size") or largest(text, "d_ff") or 4 * text.hidden_size
-    return max(dense, largest(text, "num_experts_per_tok") * largest(text, "moe_intermediate_size"))
+    expert = largest(text, "moe_intermediate_size")
+    shared = largest(text, "shared_expert_intermediate_size") or largest(text, "n_shared_experts") * expert
+    return max(dense, largest(text, "num_experts_per_tok") * expert + shared)
+
+
+def not_counted(model: Any) -> Iterator[str]:
+    """What the arithmetic leaves out for a model, in words."""
+    text = model.config.get_text_config()
+    if not getattr(model, "_supports_sdpa", True):
+        yield "attention scores of all pairs of tokens: the model has no fused attention"
+    kinds = {str(kind) for kind in getattr(text, "layer_types", None) or ()}
+    if not largest(text, "num_attention_heads") or any(word in kind for kind in kinds for word in RECURRENT):
+        yield "states of recurrent layers"
+    if getattr(model.config, "is_encoder_decoder", False):
+        yield "prompts that completions cannot share in an encoder–decoder; layers of its parts are taken for equal"
 
 
 def query_width(text: Any) -> int:
