@@ -229,9 +229,10 @@ def test_a_run_with_auto_writes_its_choice_and_keeps_its_recipe(here: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", ["{rank: 16}", "null"])
-def test_predictions_are_within_15_percent_of_a_process(here: Path, lora: str) -> None:
+@pytest.mark.parametrize("checkpointing", ["false", "true"])
+def test_predictions_are_within_15_percent_of_a_process(here: Path, lora: str, checkpointing: str) -> None:
     """One micro-batch of 24 rows of 65 tokens, two steps, in a process of its own; H = 512, L = 6."""
-    write_recipe(here, "tokens_per_micro_batch: 1560")
+    write_recipe(here, f"tokens_per_micro_batch: 1560, gradient_checkpointing: {checkpointing}")
     text = (here / "recipe.yaml").read_text().replace("{rank: 4}", f"{lora}, num_sequences_per_step: 24")
     (here / "recipe.yaml").write_text(text)
     sizes = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 6, "num_attention_heads": 8}
