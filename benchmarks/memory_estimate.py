@@ -6,7 +6,8 @@
 Five Llamas with random weights are made on the spot, named by hidden size × layers. Every kind of stage runs on each
 of them with LoRA and with all weights, as `preflab run` in a process of its own, for two or more optimiser steps in
 float32 with one micro-batch of all rows. Prompts have 16 tokens, completions 48 and an end. Measured is the peak of the
-resident memory of the whole process.
+resident memory of the whole process. Four other cases run if they are named with `--only`: the 512×8 Llama in bfloat16,
+one with more tokens, an encoder–decoder (T5) and a mixture of experts (Qwen 3).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, run
+from typing import Any
 
 from running import table, write_json
 
@@ -38,6 +40,10 @@ class Size:
     tied: bool
     rows: int
     """Rows per optimiser step; fewer for larger models, so that a step takes seconds."""
+    family: str = "llama"
+    """`llama`, `t5` or `qwen3_moe`."""
+    precision: str = "float32"
+    """`device.precision`."""
 
 
 SIZES = {
@@ -48,6 +54,14 @@ SIZES = {
     "768x12": Size(768, 12, 12, True, 6),
 }
 """Name → size; the largest has 92 million parameters, 350 MiB in float32."""
+OTHERS = {
+    "512x8-bfloat16": Size(512, 8, 8, True, 10, precision="bfloat16"),
+    "1024x4-long": Size(1024, 4, 16, True, 64),
+    "t5-384x6": Size(384, 6, 6, True, 16, family="t5"),
+    "moe-256x4": Size(256, 4, 4, True, 24, family="qwen3_moe"),
+}
+"""Run by name only: half precision, a large micro-batch, an encoder–decoder, eight experts of which two work."""
+EXPERTS, ACTIVE = 8, 2
 WAYS = {"lora": True, "full": False}
 BOTH_WAYS = ("reward", "sft", "dpo", "ppo", "grpo", "online_dpo", "ilql")
 STAGES = (
@@ -82,7 +96,7 @@ def main() -> None:
     for name in args.only.split(","):
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            write_case(SIZES[name], place)
+            write_case((SIZES | OTHERS)[name], place)
             for stage in STAGES:
                 if stage in args.stage.split(",") or stage in ("reward-lora", "sample"):
                     expected, measured = predicted_mib(place, stage), peak_mib(place, stage)
@@ -107,7 +121,8 @@ def predicted_mib(place: Path, stage: str) -> float:
     from preflab.recipe import load_recipe
 
     loaded = load_recipe(place / "recipe.yaml")
-    load = load_of(loaded.kind(stage), loaded.stages[stage], Lengths(PROMPT, NEW + 1))
+    half = loaded.device.precision != "float32"
+    load = load_of(loaded.kind(stage), loaded.stages[stage], Lengths(PROMPT, NEW + 1), half=half)
     return estimate(ModelSizes.read(place / "model"), load).total / MIB
 
 
@@ -125,21 +140,43 @@ def peak_mib(place: Path, stage: str) -> float:
 def write_case(size: Size, place: Path) -> None:
     """Model, data and recipe."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
 
     from preflab.models.tiny import build_tokenizer
 
     torch.manual_seed(0)
     tokenizer = build_tokenizer([" ".join(f"w{i}" for i in range(WORDS))], context=CONTEXT)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=size.hidden, intermediate_size=size.hidden * 11 // 4,
-        num_hidden_layers=size.layers, num_attention_heads=size.hidden // 64, num_key_value_heads=size.states,
-        max_position_embeddings=CONTEXT, tie_word_embeddings=size.tied, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    for saved in (LlamaForCausalLM(config), tokenizer):
+    for saved in (model_of(size, len(tokenizer)), tokenizer):
         saved.save_pretrained(place / "model")
     write_data(size, place)
     (place / "recipe.yaml").write_text(json.dumps(recipe(size)), encoding="utf-8")
+
+
+def model_of(size: Size, vocabulary: int) -> Any:
+    """A model with random weights."""
+    import transformers
+
+    heads, width = size.hidden // 64, size.hidden * 11 // 4
+    shared: dict[str, Any] = {
+        "vocab_size": vocabulary, "tie_word_embeddings": size.tied, "pad_token_id": 0, "bos_token_id": 1,
+        "eos_token_id": 2,
+    }  # fmt: skip
+    if size.family == "t5":
+        config: Any = transformers.T5Config(
+            d_model=size.hidden, d_ff=width, num_layers=size.layers, num_heads=heads, d_kv=64, dropout_rate=0.0,
+            feed_forward_proj="gated-gelu", decoder_start_token_id=0, **shared,
+        )  # fmt: skip
+        return transformers.T5ForConditionalGeneration(config)
+    shared |= {
+        "hidden_size": size.hidden, "intermediate_size": width, "num_hidden_layers": size.layers,
+        "num_attention_heads": heads, "num_key_value_heads": size.states, "max_position_embeddings": CONTEXT,
+    }  # fmt: skip
+    if size.family == "qwen3_moe":
+        config = transformers.Qwen3MoeConfig(
+            num_experts=EXPERTS, num_experts_per_tok=ACTIVE, moe_intermediate_size=width // ACTIVE, head_dim=64,
+            **shared,
+        )  # fmt: skip
+        return transformers.Qwen3MoeForCausalLM(config)
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**shared))
 
 
 def write_data(size: Size, place: Path) -> None:
@@ -168,7 +205,10 @@ def recipe(size: Size) -> dict[str, object]:
     decoding = {"max_new_tokens": NEW}
     budget = {"tokens_per_micro_batch": size.rows * (PROMPT + NEW + 1)}
     stages: dict[str, dict[str, object]] = {
-        "sample": {"kind": "sample", "model": "./model", "prompts": "prompts", "num_completions": 1, **decoding},
+        "sample": {
+            "kind": "sample", "model": "./model", "prompts": "prompts", "num_completions": 1,
+            "max_batch_rows": size.rows, **decoding,
+        },
         "classifier": {
             "kind": "classifier", "labels": "texts", "model": "./model", "context": 96, "num_epochs": 1,
             "num_texts_per_step": size.rows, "optimiser": budget,
@@ -183,7 +223,8 @@ def recipe(size: Size) -> dict[str, object]:
             }
             stages |= {f"{kind}-{way}{suffix}": one for kind, one in learning(size, shared).items()}
     data = {name: {"path": f"{name}.jsonl"} for name in ("demos", "pairs", "prompts", "texts")}
-    return {"recipe": 1, "device": {"threads": 1}, "data": data, "stages": stages}
+    device = {"threads": 1, "precision": size.precision}
+    return {"recipe": 1, "device": device, "data": data, "stages": stages}
 
 
 def learning(size: Size, shared: dict[str, object]) -> dict[str, dict[str, object]]:
@@ -205,7 +246,7 @@ def learning(size: Size, shared: dict[str, object]) -> dict[str, dict[str, objec
         },
         "ilql": {
             "kind": "ilql", "completions": "sample", "num_epochs": 1, "num_completions_per_step": rows, **rewards,
-            **decoding, **shared,
+            "max_batch_rows": rows, **decoding, **shared,
         },
     }  # fmt: skip
 

@@ -110,6 +110,8 @@ DPO (for its samples) and PPO decode {ROWS} rows of {ROW_TOKENS:,} tokens at onc
 - With full fine-tuning a trained model takes 18 bytes per parameter: float32 weights and a rounded copy, two moments, a
   gradient. Activations come on top. DPO keeps its reference unless `watch.num_samples` is 0; PPO also trains a value
   model and holds a reference and a reward model.
+- Captured decoding keeps its buffers between calls: keys and values of all rows, and with full fine-tuning the weights
+  once more in 2 bytes. They count in every phase of DPO and PPO.
 - The table leaves out the stage `evaluate`. It holds the reference, the sampled model and a reward model: 6 bytes
   per parameter in bfloat16.
 

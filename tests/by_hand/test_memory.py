@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from preflab.errors import PreflabError
-from preflab.memory.arithmetic import CONTEXT, KEPT_FREE, KEPT_FREE_FULL, LIBRARIES, TABLES, estimate
+from preflab.memory.arithmetic import CONTEXT, LIBRARIES, TABLES, estimate
 from preflab.memory.choices import choose, is_auto
 from preflab.memory.load import Lengths, Load, load_of, rows_per_step
 from preflab.memory.model_sizes import ModelSizes
@@ -58,20 +58,24 @@ def test_sizes_of_a_llama_by_hand() -> None:
 
 
 def test_memory_of_adapters_on_one_base() -> None:
-    """A = 160. A layer: x = 4 · 10 + 2 · 10 + 8 + 4 · 20 + 7 · 16 = 260 numbers; a block: 2 · 10 + 3 · 20 = 80."""
+    """A = 160. A layer: x = 4 · 10 + 2 · 10 + 8 + 4 · 20 + 7 · 16 = 260 numbers; a block: 2 · 10 + 3 · 20 = 80.
+
+    Alive are 4 · 50 · (2 · 260 + 80) = 120,000 bytes, and the pass leaves as many of holes. The copy that is written
+    has the adapter and its gradient beside the 1000 weights.
+    """
     found = estimate(sizes(), Load("sft", 1, 0, True, False, 50, several=False))
     assert found.parts == {
         "base": LIBRARIES,
         "weights": 4 * 1000 + 4 * 160,
         "optimiser": 8 * 160,
         "gradients": 4 * 160,
-        "activations": round(KEPT_FREE * 4 * 50 * (2 * 260 + 80)),
+        "activations": 120_000 + 120_000,
         "head": 3 * 4 * 50 * 100 + 4 * 1000,
         "cache": 0,
-        "writing": 4 * 1000,
+        "writing": 4 * (1000 + 160 + 160),
     }
     assert found.phase == "learning"
-    assert found.total == LIBRARIES + 4640 + 1280 + round(KEPT_FREE * 120_000) + 64_000
+    assert found.total == LIBRARIES + 4640 + 1280 + 240_000 + 64_000
 
 
 def test_gradients_of_earlier_micro_batches_are_beside_activations() -> None:
@@ -82,37 +86,164 @@ def test_gradients_of_earlier_micro_batches_are_beside_activations() -> None:
 
 
 def test_memory_of_all_weights_counts_more_activations() -> None:
-    """x = 6 · 10 + 2 · 10 + 8 + 4 · 20 = 168; the head has a gradient; nothing is merged."""
+    """x = 6 · 10 + 2 · 10 + 8 + 4 · 20 = 168; holes are 0.6 of what passes; the head has a gradient; nothing is merged.
+
+    4 · 50 · (2 · 168 + 80) = 83,200 bytes are alive, and 49,920 are holes.
+    """
     found = estimate(sizes(), Load("dpo", 1, 1, False, False, 50))
     assert (found.parts["weights"], found.parts["optimiser"], found.parts["gradients"]) == (8000, 8000, 4000)
-    assert found.parts["activations"] == round(KEPT_FREE_FULL * 4 * 50 * (2 * 168 + 80))
+    assert found.parts["activations"] == 83_200 + 49_920
     assert found.parts["head"] == 3 * 4 * 50 * 100 + 4 * 1000 + 4 * 1000
     assert (found.parts["base"], found.parts["writing"]) == (LIBRARIES + TABLES, 0)
 
 
 def test_memory_of_two_roles_in_half_precision_on_a_gpu() -> None:
-    """The frozen base in 2 bytes, adapters in 4; layers keep 2 · 260 + 4 · 10 bytes; 64 rows of 30 tokens."""
-    load = Load("ppo", 2, 0, True, True, 10, rows=64, row_tokens=30, adapters=1)
+    """The frozen base in 2 bytes, adapters in 4; layers keep 2 · 260 + 4 · 10 bytes; 64 rows of 30 tokens.
+
+    30 keys need a bucket of 128. A captured step reads adapters rounded to 2 bytes, three of 160 weights; the buffers
+    stay while the roles learn. 320 tokens of prompts are read before the buffers are filled.
+    """
+    load = Load("ppo", 2, 0, True, True, 10, rows=64, row_tokens=30, adapters=1, prompt_tokens=320)
     found = estimate(sizes(), load, accelerator=True)
     assert found.parts["base"] == CONTEXT
     assert found.parts["weights"] == 2 * 1000 + 3 * 4 * 160
     assert found.parts["optimiser"] == 2 * 8 * 160
     assert found.parts["activations"] == round(1.1 * 10 * (2 * 560 + 160))
-    assert found.parts["cache"] == 2 * 64 * 30 * 2 * 8 + 3 * 4 * 64 * 100
+    fixed = 2 * 64 * 128 * 2 * 8 + 3 * 4 * 64 * 100 + 2 * 3 * 160
+    assert found.parts["cache"] == fixed + 2 * 320 * 2 * 8
+    assert found.phase == "learning"
+    learning = 14_080 + 3 * 4 * 10 * 100 + 2 * 4 * 160
+    assert found.total == CONTEXT + 3920 + 2560 + fixed + learning
+
+
+def test_captured_decoding_of_all_weights_keeps_rounded_copies() -> None:
+    """W = 600 and the head's 1000 weights in 2 bytes; 9 rows take a bucket of 12, 130 keys one of 256."""
+    load = Load("grpo", 1, 0, False, True, 10, rows=9, row_tokens=130)
+    found = estimate(sizes(num_linear_parameters=600), load, accelerator=True)
+    assert found.parts["cache"] == 2 * 12 * 256 * 2 * 8 + 3 * 4 * 12 * 100 + 2 * 1600
+    assert found.total == CONTEXT + found.parts["weights"] + 8000 + found.parts["cache"] + max(
+        round(1.1 * 10 * (2 * 556 + 160)) + 3 * 4 * 1000 + 4000 + 4000, 4000 + round(1.1 * 10 * (556 + 160))
+    )
+
+
+def test_on_a_processor_nothing_of_decoding_stays() -> None:
+    """4 bytes · 9 rows · 130 tokens · 2 layers · 8, three distributions of 100 for each row, a copy of the head."""
+    load = Load("grpo", 1, 0, False, False, 10, rows=9, row_tokens=130)
+    found = estimate(sizes(), load)
+    assert found.parts["cache"] == 4 * 9 * 130 * 2 * 8 + 3 * 4 * 9 * 100 + 4000
     assert found.phase == "sampling"
-    assert found.total == CONTEXT + 3920 + 2560 + found.parts["cache"]
+    holes = round(0.6 * 4 * 10 * (2 * 168 + 80))
+    assert found.total == LIBRARIES + TABLES + 4000 + 8000 + holes + found.parts["cache"]
 
 
 def test_all_weights_in_half_precision_have_a_rounded_copy() -> None:
     found = estimate(sizes(), Load("sft", 1, 1, False, True, 50))
     assert found.parts["weights"] == 4 * 1000 + 2 * 1000 + 2 * 1000  # trained, rounded by autocast, the reference
-    assert found.parts["activations"] == round(KEPT_FREE_FULL * 50 * (2 * (2 * 168 + 220) + 160))
+    assert found.parts["activations"] == 50 * (2 * (2 * 168 + 220) + 160) + 24_960  # 0.6 · 50 · 2 · (2 · 168 + 80)
 
 
 def test_checkpointing_keeps_the_inputs_of_layers_and_one_layer() -> None:
+    """Every tensor of the 120,000 bytes is still made: 0.85 of them stay as holes."""
     found = estimate(sizes(), Load("reward", 1, 0, True, False, 50, checkpointing=True))
-    assert found.parts["activations"] == round(KEPT_FREE * 4 * 50 * (2 * 10 + 260 + 80))
+    assert found.parts["activations"] == 4 * 50 * (2 * 10 + 260 + 80) + 102_000
     assert (found.parts["head"], found.parts["writing"]) == (0, 0)  # a reward model has no head and is not merged
+
+
+def test_a_further_role_adds_fewer_holes_than_the_first() -> None:
+    found = estimate(sizes(), Load("ppo", 2, 0, True, False, 50))
+    assert found.parts["activations"] == 120_000 + 198_000  # 1.65 · 120,000
+
+
+def test_the_last_role_has_no_gradients_beside_its_activations() -> None:
+    """Of two roles in one micro-batch the first has left 4 · 1000 bytes when the second is computed."""
+    first, both = (
+        estimate(sizes(), Load("ppo", 2, 0, False, False, 50, several=several)).total for several in (False, True)
+    )
+    assert both - first == 4 * 1000
+
+
+def test_the_last_block_is_beside_all_gradients() -> None:
+    """With checkpointing 50 tokens keep 2 · 10 numbers more than a block does, fewer than 100,000 gradients."""
+    model = sizes(num_parameters=100_000)
+    found = estimate(model, Load("reward", 1, 0, False, False, 50, checkpointing=True, several=False))
+    assert found.phase == "updating"
+    last, holes = 4 * 50 * (168 + 80), 49_920
+    assert found.total == LIBRARIES + TABLES + 400_000 + 800_000 + holes + 400_000 + last
+
+
+def test_holes_stay_while_the_merged_copy_is_made() -> None:
+    """The copy of 1,000,000 weights and of the adapter with its gradient fills a quarter of 102,000 bytes."""
+    model = sizes(num_parameters=1_000_000)
+    found = estimate(model, Load("sft", 1, 0, True, False, 50, checkpointing=True, several=False))
+    assert found.phase == "writing"
+    always = LIBRARIES + 4_000_000 + 640 + 1280 + 102_000
+    assert found.total == always + 640 + 4_000_000 + 1280 - 25_500
+
+
+def test_a_model_that_only_samples_is_read_twice() -> None:
+    """The weights file is mapped a second time while its id is computed, on a CPU."""
+    model, load = sizes(num_parameters=10**6), Load("sample", 0, 0, False, False, 0, rows=1, row_tokens=10)
+    found = estimate(model, load)
+    assert (found.phase, found.total) == ("reading", LIBRARIES + 8 * 10**6)
+    assert estimate(model, load, accelerator=True).phase == "sampling"
+
+
+def test_ilql_samples_with_two_models_at_the_end() -> None:
+    """Two caches of 4 · 9 · 130 · 2 · 8 bytes, five distributions and two copies of the head, beside the written model.
+
+    The optimiser is gone by then; 0.25 of the holes are filled.
+    """
+    found = estimate(sizes(), Load("ilql", 1, 0, True, False, 10, rows=9, row_tokens=130))
+    assert found.parts["cache"] == 2 * 4 * 9 * 130 * 2 * 8 + 5 * 4 * 9 * 100 + 2 * 4000
+    holes = 4 * 10 * (2 * 260 + 80)
+    always = LIBRARIES + 4000 + 640 + 8000 + holes
+    assert found.phase == "sampling"
+    assert found.total == always + found.parts["cache"] + 4 * 1160 + 4000 + 8000 - holes // 4
+
+
+def test_experts_keep_their_rows_and_their_summed_weights() -> None:
+    """Two experts per token: 2 · 2 · 10 numbers more. Adapters on 300 expert weights keep 4 · 300 bytes of sums.
+
+    Norms of queries and keys keep 10 + 4 numbers.
+    """
+    model = sizes(num_experts_per_token=2, num_expert_parameters=300, normed_states=True)
+    lora = estimate(model, Load("reward", 1, 0, True, False, 50)).parts["activations"]
+    assert lora == 2 * (4 * 50 * (2 * (260 + 40 + 14) + 80) + 1200)
+    full = estimate(model, Load("reward", 1, 0, False, False, 50)).parts["activations"]
+    assert full == round(1.6 * 4 * 50 * (2 * (168 + 40 + 14) + 80))
+    half = estimate(model, Load("reward", 1, 0, True, True, 50), accelerator=True).parts["activations"]
+    assert half == round(1.1 * (50 * (2 * (2 * 314 + 40 + 28) + 160) + 600))
+
+
+def test_a_token_passes_one_part_of_an_encoder_decoder() -> None:
+    """Of 2 + 2 layers a token passes 2. Cross-attention keeps 2 · 10 + 2 · 10 numbers more, `gelu_new` 3 · 20."""
+    model = sizes(num_layers=4, num_decoder_layers=2, cross_attention=True, composed_activation=True)
+    found = estimate(model, Load("reward", 1, 0, True, False, 50))
+    assert found.parts["activations"] == 2 * 4 * 50 * (2 * (260 + 40 + 60) + 80)
+    sampling = estimate(model, Load("sample", 0, 0, False, False, 0, rows=9, row_tokens=130))
+    assert sampling.parts["cache"] == 4 * 9 * 130 * 2 * 8 + 3 * 4 * 9 * 100 + 4000
+
+
+def test_sizes_of_experts_and_of_an_encoder_decoder_are_read() -> None:
+    """Two layers of 4 experts with 2 · 12 · 16 and 16 · 12 weights; a T5 with 3 decoder layers and `gelu_new`."""
+    import torch
+    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM, T5Config, T5ForConditionalGeneration
+
+    experts = Qwen3MoeConfig(
+        vocab_size=50, hidden_size=16, intermediate_size=24, moe_intermediate_size=12, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2, head_dim=8, num_experts=4, num_experts_per_tok=2,
+    )  # fmt: skip
+    t5 = T5Config(
+        vocab_size=50, d_model=16, d_ff=24, d_kv=8, num_heads=2, num_layers=2, num_decoder_layers=3,
+        feed_forward_proj="gated-gelu",
+    )  # fmt: skip
+    with torch.device("meta"):
+        found, parts = ModelSizes.of(Qwen3MoeForCausalLM(experts)), ModelSizes.of(T5ForConditionalGeneration(t5))
+    assert (found.num_experts_per_token, found.normed_states, found.num_decoder_layers) == (2, True, 0)
+    assert found.num_expert_parameters == 2 * 4 * 3 * 12 * 16
+    assert (parts.num_layers, parts.num_decoder_layers, parts.num_cached_layers) == (5, 3, 3)
+    assert (parts.composed_activation, parts.cross_attention, parts.normed_states) == (True, True, False)
+    assert (found.not_counted, len(parts.not_counted)) == ((), 1)
 
 
 def test_a_q_head_is_trained_and_copied() -> None:
@@ -128,7 +259,9 @@ def test_load_of_a_recipes_ppo() -> None:
     given = {"model": "m", "prompts": "p", "rewards": [{"model": "r"}], "decoding": {"max_new_tokens": 12}}
     given |= {"optimiser": {"tokens_per_micro_batch": 1000}}
     lora = load_of("ppo", PpoSettings(**given), Lengths(20, 0))
-    assert lora == Load("ppo", 2, 0, True, False, 31 * 32, rows=64, row_tokens=32, adapters=1, several=True)
+    assert lora == Load(
+        "ppo", 2, 0, True, False, 31 * 32, rows=64, row_tokens=32, adapters=1, several=True, prompt_tokens=1280
+    )
     full = load_of("ppo", PpoSettings(**given, lora=None), Lengths(20, 0))
     assert (full.models, full.adapters, full.lora) == (2, 0, False)  # the reference and the reward model
 
@@ -209,7 +342,7 @@ def auto(**changes: Any) -> SftSettings:
 
 
 def test_auto_takes_the_largest_micro_batch_that_fits() -> None:
-    """Activations of a token: 2.1 · 4 · 600 = 5,040 bytes, and 3 · 4 · 100 logits of it and 8 · 160 … stay small."""
+    """Activations and holes of a token: 2 · 4 · 600 = 4,800 bytes; its 3 · 4 · 100 of logits stay small."""
     settings = auto(tokens_per_micro_batch="auto")
     assert is_auto(settings)
     assert not is_auto(auto(tokens_per_micro_batch=4096))

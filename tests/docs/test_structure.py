@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "report": LEAVES | FOUNDATION | {"explain"},
     "labelling": LEAVES | {"store", "feedback"},
     "stages": LEAVES | FOUNDATION | ROOMS | {"labelling", "memory", "recipe"},
-    "memory": LEAVES | FOUNDATION,
+    "memory": LEAVES | FOUNDATION | {"sampling"},
     "starter": LEAVES | FOUNDATION | ROOMS | {"memory", "recipe", "stages"},
     "pipeline": LEAVES | FOUNDATION | ROOMS | {"labelling", "recipe", "stages"},
     "library": LEAVES | FOUNDATION | ROOMS | {"recipe", "stages", "pipeline"},

@@ -75,6 +75,8 @@ def check_memory(speaker: Speaker, asked: MemoryQuestion) -> bool:
     speaker.say(f"{gib(free)} {where}, of which {percent(USED)} may be used")
     for name, why in left_out.items():
         speaker.say(f"{name}: {why}")
+    for missing, names in _not_counted(predictions).items():
+        speaker.say(f"not counted for {', '.join(names)}: {missing}")
     fitting = [_say_fit(speaker, each, free, gpu) for each in predictions]
     fits = all(fitting)
     speaker.content["free_bytes"], speaker.content["device"] = free, "gpu" if gpu else "cpu"
@@ -82,6 +84,15 @@ def check_memory(speaker: Speaker, asked: MemoryQuestion) -> bool:
     speaker.content["left_out"] = left_out
     speaker.last(None, _following(asked, fits), fits=fits)
     return fits
+
+
+def _not_counted(predictions: list[Prediction]) -> dict[str, list[str]]:
+    """What is left out of predictions → the stages whose models have it."""
+    stages: dict[str, list[str]] = {}
+    for each in predictions:
+        for missing in each.not_counted:
+            stages.setdefault(missing, []).append(each.stage)
+    return stages
 
 
 def _following(asked: MemoryQuestion, fits: bool) -> str:
@@ -294,6 +305,7 @@ def _as_json(each: Prediction, fits: bool) -> dict[str, Any]:
         "load": dataclasses.asdict(each.load),
         "cpu": _device_json(each.cpu, each.cpu_remedies),
         "gpu": _device_json(each.gpu, each.gpu_remedies),
+        "not_counted": list(each.not_counted),
     }
 
 

@@ -12,36 +12,35 @@
                  full  4 · P · n + b · P · m, and in half precision 2 · P · n for the copies that autocast rounds
     optimiser    8 bytes per trained weight, for Adam's two moments; in 8 bits 2.03, and 8 · E for the embeddings
     gradients    4 bytes per trained weight
-    activations  s · N · (L · layer + block); with checkpointing s · N · (L · b · H + layer + block)
-                     layer   bytes per token that the backward pass of one layer needs
-                             LoRA  float32 4 · x, half 2 · x + 4 · H    with x = 4 · H + 2 · Q + K + 4 · I + 7 · r
-                             full  float32 4 · x, half 2 · x + 22 · H   with x = 6 · H + 2 · Q + K + 4 · I
-                     block   b · (2 · H + 3 · I), what one layer works on beside them
-                     s       the allocator's factor: what it holds, divided by what is in use
+    activations  alive + holes on a CPU, 1.1 · alive on a GPU (`memory.activations`)
     head         3 · 4 · C with C = min(N · V, chunk) logits; on a CPU also a copy of the head, 4 · H · V, in the layout
                  of its matrix product; full: also the gradient of the head, 4 · H · V
-    cache        b · R · T · L · K for keys and values, 3 · 4 · R · V for drawing a token; on a CPU a copy of the head
-    writing      LoRA  4 · P, the float32 copy of the model into which the adapter is merged
+    cache        keys and values while decoding, and what a token is drawn from; on a GPU `fixed` of it stays for good
+                 (`memory.decoding`)
+    writing      LoRA  4 · P + 4 · A · (n + a) + gradients, the float32 copy of the model, whose adapter is then merged
                  ilql  also 8 · H · V, the Q head as the head of that copy
 
-    peak = base + weights + optimiser + the largest of
-               learning   activations + head + gradients, if other micro-batches or roles have left some
-               updating   gradients
-               sampling   cache
-               writing    gradients + writing
+    peak = base + weights + optimiser + fixed + holes + the largest of
+               learning   alive + head + gradients, if other micro-batches have left some; of several roles the
+                          share (n − 1) / n, since the last one has none yet
+               updating   gradients + last: the last block of the backward pass is beside all gradients
+               sampling   cache − fixed; ilql: cache + gradients + writing − optimiser, since it samples at the end
+               writing    gradients + writing − 0.25 · holes, since the copies fill some of the holes
+               reading    4 · P, the weights file while its id is computed; only `sample`, and only on a CPU
 
-`ilql` also trains a Q head of H · V weights and keeps a copy of it. With cross-attention (encoder–decoders) L counts
-the layers of both parts, and half of them store H + 2 · Q + K numbers more: an approximation, since N counts the tokens
-of prompts and completions together.
+`ilql` also trains a Q head of H · V weights and keeps a copy of it. On a GPU `alive` and `last` are multiplied by 1.1,
+and there are no holes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
-from preflab.memory.load import ON_POLICY, SCORING, USUAL_RANK, Load
+from preflab.memory.activations import KEPT_FREE_GPU, holes, kept_activations, last_block
+from preflab.memory.decoding import cache_bytes, fixed_bytes
+from preflab.memory.load import SCORING, USUAL_RANK, Load
+from preflab.memory.sizes import Sizes
 from preflab.models.chunked import LOGITS_PER_CHUNK, LOGITS_PER_PACKED_CHUNK
 from preflab.models.packed import LARGEST
 
@@ -53,50 +52,14 @@ TABLES = 120 * MIB
 on Linux, x86-64."""
 CONTEXT = 500 * MIB
 """Bytes of the CUDA context on a GPU. Assumed, not measured."""
-KEPT_FREE = 2.1
-"""s on a CPU with LoRA: freed blocks below 32 MiB stay with the process, and glibc does not put the next tensor of a
-size into the hole of the last, because an aligned block needs a margin. One value for all models, measured with glibc
-2.36. If every block is returned at once (MALLOC_MMAP_THRESHOLD_=262144), s is 1, and steps take a tenth to a third
-longer."""
-KEPT_FREE_FULL = 1.6
-"""s on a CPU with full fine-tuning, whose layers make half as many short-lived tensors as layers with adapters."""
-KEPT_FREE_SAMPLING = 2.5
-"""s on a CPU of on-policy stages with LoRA: sampling, scoring and the roles' passes leave holes of different sizes."""
-KEPT_FREE_GPU = 1.1
-"""s on a GPU, for the blocks that torch's allocator keeps. Assumed, not measured."""
 NF4_BYTES = 0.52
 """Bytes of a weight in NF4: 4 bits, 8 bits for each 64 weights, and 32 bits for each 256 of those."""
 STATES_IN_8_BIT = 2.03
 """Bytes of a weight's two states in 8 bits: 2, and two float32 numbers for each 256 weights."""
+FILLED = 0.25
+"""Share of the holes that the copy of the model fills: most are smaller than a weight. Measured: 0.2 to 0.4."""
 WITHOUT_TABLES = ("sft", "sample", "classifier", "ilql")
 """Kinds of stages that do not load the libraries of `TABLES`."""
-
-
-class Sizes(Protocol):
-    """The sizes of a model that the arithmetic reads, such as `memory.model_sizes.ModelSizes`."""
-
-    @property
-    def num_parameters(self) -> int: ...
-    @property
-    def num_head_parameters(self) -> int: ...
-    @property
-    def linear_width(self) -> int: ...
-    @property
-    def num_layers(self) -> int: ...
-    @property
-    def hidden_size(self) -> int: ...
-    @property
-    def intermediate_size(self) -> int: ...
-    @property
-    def state_width(self) -> int: ...
-    @property
-    def vocabulary(self) -> int: ...
-    @property
-    def query_width(self) -> int: ...
-    @property
-    def cross_attention(self) -> bool: ...
-    @property
-    def num_linear_parameters(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -107,7 +70,7 @@ class Estimate:
     parts: Mapping[str, int]
     """Purpose → bytes; the names are those of the formulas."""
     phase: str
-    """The phase of the peak: learning, updating, sampling or writing."""
+    """The phase of the peak: learning, updating, sampling, writing or reading."""
     total: int
     """Bytes at the peak."""
 
@@ -120,40 +83,44 @@ def num_adapter_weights(model: Sizes, rank: int = USUAL_RANK) -> int:
 def estimate(model: Sizes, load: Load, *, accelerator: bool = False) -> Estimate:
     """The peak of a stage in bytes, by the formulas above."""
     trained = _trained(model, load)
+    alive, kept = kept_activations(model, load), 0 if accelerator else holes(model, load)
+    share = KEPT_FREE_GPU if accelerator else 1.0
+    head_copy = _packed(model, load, accelerator)
     parts = {
         "base": _base(load, accelerator),
         "weights": _weights(model, load),
         "optimiser": _states(model, load, trained),
         "gradients": 4 * trained,
-        "activations": _activations(model, load, _kept_free(load, accelerator)),
+        "activations": round(share * alive) + kept,
         "head": _head(model, load, accelerator),
-        "cache": _cache(model, load, accelerator),
+        "cache": cache_bytes(model, load, head_copy, accelerator=accelerator),
         "writing": _writing(model, load),
     }
-    left = parts["gradients"] if load.several or load.roles > 1 else 0
+    fixed = fixed_bytes(model, load, accelerator=accelerator)
     phases = {
-        "learning": parts["activations"] + parts["head"] + left,
-        "updating": parts["gradients"],
-        "sampling": parts["cache"],
-        "writing": parts["gradients"] + parts["writing"],
+        "sampling": parts["cache"] - fixed,
+        "learning": parts["activations"] - kept + parts["head"] + _left(load, parts["gradients"]),
+        "updating": parts["gradients"] + round(share * last_block(model, load)),
+        "writing": parts["gradients"] + parts["writing"] - (round(FILLED * kept) if parts["writing"] else 0),
     }
+    if load.kind == "ilql":  # it samples at the end, with the copy of the model and without the optimiser
+        phases["sampling"] += phases["writing"] - parts["optimiser"]
+    if load.kind == "sample" and not accelerator:
+        phases["reading"] = 4 * model.num_parameters
     phase = max(phases, key=phases.__getitem__)
-    return Estimate(load, parts, phase, parts["base"] + parts["weights"] + parts["optimiser"] + phases[phase])
+    always = parts["base"] + parts["weights"] + parts["optimiser"] + fixed + kept
+    return Estimate(load, parts, phase, always + phases[phase])
+
+
+def _left(load: Load, gradients: int) -> int:
+    """Bytes of gradients beside the activations of a micro-batch: all that other micro-batches or roles have left."""
+    return gradients if load.several else gradients * (load.roles - 1) // load.roles if load.roles else 0
 
 
 def _base(load: Load, accelerator: bool) -> int:
     if accelerator:
         return CONTEXT
     return LIBRARIES + (0 if load.kind in WITHOUT_TABLES else TABLES)
-
-
-def _kept_free(load: Load, accelerator: bool) -> float:
-    """s."""
-    if accelerator:
-        return KEPT_FREE_GPU
-    if not load.lora:
-        return KEPT_FREE_FULL
-    return KEPT_FREE_SAMPLING if load.kind in ON_POLICY else KEPT_FREE
 
 
 def _trained(model: Sizes, load: Load) -> int:
@@ -186,31 +153,6 @@ def _head_weights(model: Sizes) -> int:
     return model.hidden_size * model.vocabulary
 
 
-def _activations(model: Sizes, load: Load, kept_free: float) -> int:
-    """Bytes that a micro-batch needs for its backward pass."""
-    if not load.roles:
-        return 0
-    number = 2 if load.half else 4
-    layer = layer_bytes(model, load)
-    block = number * (2 * model.hidden_size + 3 * model.intermediate_size)
-    per_token = model.num_layers * layer + block
-    if load.checkpointing:
-        per_token = model.num_layers * number * model.hidden_size + layer + block
-    return round(kept_free * load.tokens * per_token)
-
-
-def layer_bytes(model: Sizes, load: Load) -> int:
-    """Bytes per token that the backward pass of one layer needs."""
-    hidden, queries = model.hidden_size, model.query_width or model.hidden_size
-    numbers = 2 * queries + model.state_width + 4 * model.intermediate_size
-    numbers += 4 * hidden + 7 * load.rank if load.lora else 6 * hidden
-    if model.cross_attention:
-        numbers += (hidden + 2 * queries + model.state_width) // 2
-    if not load.half:
-        return 4 * numbers
-    return 2 * numbers + (4 if load.lora else 22) * hidden
-
-
 def _head(model: Sizes, load: Load, accelerator: bool) -> int:
     """Bytes of the logits of a chunk and of the head's copy and gradient; 0 for reward models, which have no head."""
     if not load.roles or load.kind in (*SCORING, "ilql"):
@@ -227,16 +169,11 @@ def _packed(model: Sizes, load: Load, accelerator: bool) -> int:
     return 0 if accelerator or load.half or size > LARGEST else size
 
 
-def _cache(model: Sizes, load: Load, accelerator: bool) -> int:
-    """Bytes of keys and values of the completions being decoded, and of the distributions they are drawn from."""
-    if not load.rows:
-        return 0
-    states = (2 if load.half else 4) * load.rows * load.row_tokens * model.num_layers * model.state_width
-    return states + 3 * 4 * load.rows * model.vocabulary + _packed(model, load, accelerator)
-
-
 def _writing(model: Sizes, load: Load) -> int:
-    """Bytes of the merged copy of the model."""
+    """Bytes of the copy of the model into which the adapter is merged."""
     if load.kind == "ilql":
         return 4 * model.num_parameters + 8 * _head_weights(model)
-    return 4 * model.num_parameters if load.lora and load.roles and load.kind not in SCORING else 0
+    if not load.lora or not load.roles or load.kind in SCORING:
+        return 0
+    adapters = num_adapter_weights(model, load.rank)
+    return 4 * (model.num_parameters + adapters * (load.roles + load.adapters) + _trained(model, load))

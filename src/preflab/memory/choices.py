@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from preflab.memory.arithmetic import Estimate, Sizes, estimate
+from preflab.memory.arithmetic import Estimate, estimate
 from preflab.memory.free import USED
 from preflab.memory.load import Lengths, load_of
+from preflab.memory.sizes import Sizes
 
 AUTO = "auto"
 TOKENS = (4096, 2048, 1024, 512)

@@ -48,6 +48,8 @@ class Load:
     """Whether the base's linear layers are stored in 4 bits (`lora.base: nf4`)."""
     eight_bit: bool = False
     """Whether the optimiser's states take 8 bits each (`optimiser.states: 8bit`)."""
+    prompt_tokens: int = 0
+    """U · P, tokens of the distinct prompts of the completions that are decoded in parallel."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,10 @@ def load_of(
     lora = getattr(settings, "lora", None)
     decoded, decoded_tokens = _decoding(kind, settings, lengths)
     if kind == "sample":
-        return Load(kind, 0, 0, False, half, 0, rows=decoded, row_tokens=decoded_tokens, several=False)
+        prompts = _prompt_tokens(settings, lengths, decoded)
+        return Load(
+            kind, 0, 0, False, half, 0, rows=decoded, row_tokens=decoded_tokens, several=False, prompt_tokens=prompts
+        )
     optimiser: OptimiserSettings = settings.optimiser
     rewards = sum(source.model is not None or source.ensemble != () for source in getattr(settings, "rewards", ()))
     own = foreign_rewards if foreign_rewards is not None else 0 if lora else rewards
@@ -98,6 +103,7 @@ def load_of(
         row_tokens=decoded_tokens,
         four_bit=lora is not None and lora.base == "nf4",
         eight_bit=optimiser.states == "8bit",
+        prompt_tokens=_prompt_tokens(settings, lengths, decoded),
     )
 
 
@@ -160,3 +166,9 @@ def _decoding(kind: str, settings: Any, lengths: Lengths) -> tuple[int, int]:
     else:
         num, decoding = settings.num_prompts_per_step * settings.num_completions_per_prompt, settings.decoding
     return min(num, decoding.max_batch_rows), lengths.prompt + decoding.max_new_tokens
+
+
+def _prompt_tokens(settings: Any, lengths: Lengths, rows: int) -> int:
+    """U · P: tokens of the prompts of this many rows, of which the completions of one prompt share one."""
+    each = getattr(settings, "num_completions_per_prompt", None) or getattr(settings, "num_completions", None) or 1
+    return -(-rows // int(each)) * lengths.prompt

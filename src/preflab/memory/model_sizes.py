@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
@@ -10,6 +11,12 @@ from preflab.errors import PreflabError
 
 STACKED = 3
 """Number of dimensions of a weight that holds all experts of a layer."""
+QUERY_NORMS = ("q_norm", "query_norm", "q_layernorm")
+"""Names of norms of the queries; keys then have one too."""
+RECURRENT = ("linear", "mamba", "recurrent", "conv")
+"""Words in the kinds of layers that keep states instead of keys and values."""
+COMPOSED = ("NewGELUActivation",)
+"""Classes of activations that are made of several operations."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,23 @@ class ModelSizes:
     """Whether half of the layers also attend to an encoder's states."""
     num_linear_parameters: int = 0
     """W, weights of the text model's plain linear layers without the head, which `lora.base: nf4` stores in 4 bits."""
+    num_decoder_layers: int = 0
+    """Layers of an encoder–decoder's decoder; 0: all layers belong to one part."""
+    num_experts_per_token: int = 0
+    """k, experts that one token uses; 0: the model has none."""
+    num_expert_parameters: int = 0
+    """X, weights of experts that are stacked in one weight per layer."""
+    normed_states: bool = False
+    """Whether queries and keys pass through norms of their own."""
+    composed_activation: bool = False
+    """Whether the feed-forward activation is made of several operations (`gelu_new`), each of which keeps a tensor."""
+    not_counted: tuple[str, ...] = ()
+    """What the arithmetic leaves out for this model, in words."""
+
+    @property
+    def num_cached_layers(self) -> int:
+        """Layers that keep keys and values while decoding."""
+        return self.num_decoder_layers or self.num_layers
 
     @classmethod
     def of(cls, model: Any) -> Self:
@@ -52,7 +76,7 @@ class ModelSizes:
             num_parameters=sum(parameter.numel() for parameter in model.parameters()),
             num_head_parameters=head.weight.numel() if head is not None else 0,
             linear_width=linear_width(model, head),
-            num_layers=text.num_hidden_layers + (_encoder_layers(model.config) if apart else 0),
+            num_layers=_decoder_layers(model.config) + (_encoder_layers(model.config) if apart else 0),
             hidden_size=text.hidden_size,
             intermediate_size=feed_forward_width(text),
             state_width=state_width(text),
@@ -61,6 +85,12 @@ class ModelSizes:
             query_width=query_width(text),
             cross_attention=apart,
             num_linear_parameters=num_linear_parameters(model, head),
+            num_decoder_layers=_decoder_layers(model.config) if apart else 0,
+            num_experts_per_token=largest(text, "num_experts_per_tok"),
+            num_expert_parameters=num_expert_parameters(model),
+            normed_states=any(name.rpartition(".")[2] in QUERY_NORMS for name, _ in model.named_modules()),
+            composed_activation=any(type(module).__name__ in COMPOSED for module in model.modules()),
+            not_counted=tuple(not_counted(model)),
         )
 
     @classmethod
@@ -120,10 +150,25 @@ def linear_width(model: Any, head: Any) -> int:
     for _, module in bare_modules(model, text_prefix(model)):
         if isinstance(module, nn.Linear | Conv1D):
             total += 0 if module is head else sum(module.weight.shape)
-        else:  # experts of one layer in one weight, (E, out, in)
-            stacks = [weight.shape for weight in module.parameters(recurse=False) if weight.dim() == STACKED]
-            total += sum(number * (rows + columns) for number, rows, columns in stacks)
-    return total
+    return total + sum(number * (rows + columns) for number, rows, columns in _stacks(model))
+
+
+def num_expert_parameters(model: Any) -> int:
+    """Weights of experts of which one weight holds all of a layer."""
+    return sum(number * rows * columns for number, rows, columns in _stacks(model))
+
+
+def _stacks(model: Any) -> Iterator[Any]:
+    """Shapes (E, out, in) of the weights that hold all experts of a layer."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    from preflab.models.linear_layers import bare_modules
+    from preflab.models.text_model import text_prefix
+
+    for _, module in bare_modules(model, text_prefix(model)):
+        if not isinstance(module, nn.Linear | Conv1D):
+            yield from (w.shape for w in module.parameters(recurse=False) if w.dim() == STACKED)
 
 
 def num_linear_parameters(model: Any, head: Any) -> int:
@@ -139,7 +184,21 @@ def num_linear_parameters(model: Any, head: Any) -> int:
 def feed_forward_width(text: Any) -> int:
     """I: the feed-forward units of one token in a layer; the maximum if layers differ."""
     dense = largest(text, "intermediate_size") or largest(text, "d_ff") or 4 * text.hidden_size
-    return max(dense, largest(text, "num_experts_per_tok") * largest(text, "moe_intermediate_size"))
+    expert = largest(text, "moe_intermediate_size")
+    shared = largest(text, "shared_expert_intermediate_size") or largest(text, "n_shared_experts") * expert
+    return max(dense, largest(text, "num_experts_per_tok") * expert + shared)
+
+
+def not_counted(model: Any) -> Iterator[str]:
+    """What the arithmetic leaves out for a model, in words."""
+    text = model.config.get_text_config()
+    if not getattr(model, "_supports_sdpa", True):
+        yield "attention scores of all pairs of tokens: the model has no fused attention"
+    kinds = {str(kind) for kind in getattr(text, "layer_types", None) or ()}
+    if not largest(text, "num_attention_heads") or any(word in kind for kind in kinds for word in RECURRENT):
+        yield "states of recurrent layers"
+    if getattr(model.config, "is_encoder_decoder", False):
+        yield "prompts that completions cannot share in an encoder–decoder; layers of its parts are taken for equal"
 
 
 def query_width(text: Any) -> int:
@@ -153,6 +212,14 @@ def state_width(text: Any) -> int:
     heads = largest(text, "num_attention_heads") or 1
     width = largest(text, "head_dim") or text.hidden_size // heads
     return 2 * width * (largest(text, "num_key_value_heads") or heads)
+
+
+def _decoder_layers(config: Any) -> int:
+    """Layers of the decoder, or of a model that has one part."""
+    own = largest(config, "num_decoder_layers") or largest(config, "decoder_layers")
+    return (
+        own if getattr(config, "is_encoder_decoder", False) and own else int(config.get_text_config().num_hidden_layers)
+    )
 
 
 def _encoder_layers(config: Any) -> int:

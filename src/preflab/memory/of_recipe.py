@@ -24,6 +24,8 @@ class Prediction:
     gpu: Estimate
     cpu_remedies: list[Remedy]
     gpu_remedies: list[Remedy]
+    not_counted: tuple[str, ...] = ()
+    """What the arithmetic leaves out for the stage's model, in words."""
 
 
 def predict(
@@ -39,7 +41,8 @@ def predict(
 def of_load(stage: str, load: Load, model: ModelSizes) -> Prediction:
     """The prediction of a load on both kinds of device."""
     cpu, gpu = (estimate(model, load, accelerator=accelerator) for accelerator in (False, True))
-    return Prediction(stage, load, cpu, gpu, remedies(model, load), remedies(model, load, accelerator=True))
+    on_cpu, on_gpu = remedies(model, load), remedies(model, load, accelerator=True)
+    return Prediction(stage, load, cpu, gpu, on_cpu, on_gpu, model.not_counted)
 
 
 def first_model(stages: Mapping[str, Any], name: str, finished: Callable[[str], Path | None]) -> str | Path | None:

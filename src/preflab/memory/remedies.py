@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from preflab.memory.arithmetic import Sizes, estimate
+from preflab.memory.arithmetic import estimate
 from preflab.memory.load import LEARNING, ON_POLICY, USUAL_RANK, Load
+from preflab.memory.sizes import Sizes
 
 FEWEST_TOKENS = 512
 FEWEST_ROWS = 8

@@ -96,6 +96,19 @@ def test_a_recipes_stages_have_a_line_per_device(capsys: Captured) -> None:
     assert lines[-1] == "next: `preflab run`"
 
 
+def test_what_is_left_out_of_a_model_is_said(here: Path, capsys: Captured) -> None:
+    """Every other model of this file is a Llama, of which nothing is left out."""
+    from transformers import T5Config
+
+    _, out, _ = ended(capsys, "check", "base", "--memory", "--available", "64")
+    assert "not counted" not in out
+    config = T5Config(vocab_size=50, d_model=16, d_ff=24, d_kv=8, num_heads=2, num_layers=2)
+    config.architectures = ["T5ForConditionalGeneration"]
+    config.save_pretrained(here / "t5")
+    _, out, _ = ended(capsys, "check", "t5", "--memory", "--stage", "sft", "--available", "64")
+    assert "not counted for sft, LoRA, sft, full: prompts that completions cannot share in an encoder–decoder" in out
+
+
 def test_one_stage_of_the_recipe(capsys: Captured) -> None:
     code, out, _ = ended(capsys, "check", "ppo", "--memory", "--json", "--available", "64")
     assert code == 0
@@ -216,9 +229,10 @@ def test_a_run_with_auto_writes_its_choice_and_keeps_its_recipe(here: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", ["{rank: 16}", "null"])
-def test_predictions_are_within_15_percent_of_a_process(here: Path, lora: str) -> None:
+@pytest.mark.parametrize("checkpointing", ["false", "true"])
+def test_predictions_are_within_15_percent_of_a_process(here: Path, lora: str, checkpointing: str) -> None:
     """One micro-batch of 24 rows of 65 tokens, two steps, in a process of its own; H = 512, L = 6."""
-    write_recipe(here, "tokens_per_micro_batch: 1560")
+    write_recipe(here, f"tokens_per_micro_batch: 1560, gradient_checkpointing: {checkpointing}")
     text = (here / "recipe.yaml").read_text().replace("{rank: 4}", f"{lora}, num_sequences_per_step: 24")
     (here / "recipe.yaml").write_text(text)
     sizes = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 6, "num_attention_heads": 8}
