@@ -31,6 +31,7 @@ from preflab.models.kinds import check_same_family, family_of
 from preflab.models.logit_path import head_of, plain_statistics, why_not_chunked
 from preflab.models.packing import RowLayout, may_pack
 from preflab.models.precision import HALF, autocast, half_precision, round_frozen
+from preflab.models.recomputed_blocks import recompute_blocks
 from preflab.models.role_output import RoleOutput, spread
 from preflab.models.roles import RoleSwitch
 from preflab.models.rotary import RowLengths
@@ -233,10 +234,7 @@ class Trunk(nn.Module):
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass, each block under the role of its forward pass."""
         for model in self.models.values():
-            if getattr(model, "supports_gradient_checkpointing", False):
-                enable = cast(Any, model)._set_gradient_checkpointing
-                enable(enable=True, gradient_checkpointing_func=self.switch.checkpointed)
-                model.train()  # transformers checkpoints in training mode only; dropout is off in any mode
+            recompute_blocks(model, self.switch.checkpointed)
 
     def forward(
         self,
