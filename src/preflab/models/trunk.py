@@ -26,6 +26,7 @@ from preflab.models.dropout import switch_dropout_off
 from preflab.models.families import at_tokens
 from preflab.models.four_bit import quantise_base
 from preflab.models.half_adapters import needs_own_layers, sum_before_rounding
+from preflab.models.half_passes import check_half_passes
 from preflab.models.heads import ScalarHead
 from preflab.models.kinds import check_same_family, family_of
 from preflab.models.logit_path import head_of, plain_statistics, why_not_chunked
@@ -95,6 +96,7 @@ class Trunk(nn.Module):
             fitting_vocabulary(reference, tokenizer)
         self.causal = model.get_output_embeddings() is not None
         switch_dropout_off(model)
+        check_half_passes(self.family, model, self.autocast_dtype)
         self.plain_because = why_not_chunked(model) if self.causal else None
         model.requires_grad_(lora is None)
         if lora is None:
