@@ -195,6 +195,7 @@ def train_classifier(
             if accelerator.is_main_process and state.step % settings.run.save_every == 0:
                 state.save(folder / "checkpoint")
             bar.advance(1, loss=loss)
+    accelerator.wait_for_everyone()  # the main process writes the rows, all processes read them
     return log.rows()
 
 

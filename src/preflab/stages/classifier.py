@@ -112,6 +112,7 @@ def _save(asked: _Asked, classifier: Classifier, report: dict[str, Any]) -> None
     """Write `reward/` and the report, remove the checkpoint, and shut the accelerator down."""
     from preflab.files import new_folder, write_json
     from preflab.stages.common.learning import CHECKPOINT
+    from preflab.training.processes import finish_trackers
 
     folder, accelerator = asked.stage.folder, asked.accelerator
     if accelerator.is_main_process:
@@ -121,7 +122,7 @@ def _save(asked: _Asked, classifier: Classifier, report: dict[str, Any]) -> None
         write_json(folder / REPORT, report)
         shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
-    accelerator.end_training()
+    finish_trackers(accelerator)
 
 
 def _texts(ctx: StageContext, name: str) -> list[LabelledText]:

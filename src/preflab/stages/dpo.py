@@ -50,6 +50,7 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.policy.dpo import DpoRun, train_dpo
     from preflab.policy.dpo_logps import ReferenceCache
     from preflab.stages.common.learning import CHECKPOINT, save_language_model
+    from preflab.training.processes import finish_trackers
     from preflab.training.row_order import steps_per_epoch
 
     asked = _Asked.of(ctx)
@@ -86,7 +87,7 @@ def run(ctx: StageContext) -> StageResult:
         base.save(asked)
         shutil.rmtree(stage.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
-    accelerator.end_training()
+    finish_trackers(accelerator)
     return _result(stage.folder, groups, lengths)
 
 
