@@ -4,8 +4,9 @@
 
 It prints its port and serves until it is killed. The first part of a path chooses a server of its own, `/NAME` or
 `/NAME+OPTION…`, so that one process serves many tests. Options: `bfloat16`, `masks` (`--sampling-masks`), `production`
-(no development mode), and the ways in which servers have been wrong: `stale` ignores every update but the first,
-`empty` loads adapters as zeros, `twice` scales them by alpha / rank once more.
+(no development mode), `transfer` (`--weight-transfer`; a handle has the numbers themselves), and the ways in which
+servers have been wrong: `stale` ignores every update but the first, `empty` loads adapters as zeros, `twice` scales
+them by alpha / rank once more.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = 64
+TRANSFER = {
+    "/init_weight_transfer_engine": None,
+    "/start_weight_update": None,
+    "/update_weights": "/start_weight_update",
+    "/finish_weight_update": "/update_weights",
+}
+"""Route of a weight transfer → the route that must have been called before it; None: any."""
 
 
 @contextmanager
@@ -62,6 +70,25 @@ class Served:
         self.version = "default"
         self.num_reloads = 0
         self.sleeps = False
+        self.received: list[str] = []  # the calls of weight transfers
+
+    def receive(self, info: dict[str, Any]) -> None:
+        """Take the weights of a transfer, as vLLM's backend `ipc` does."""
+        import base64
+        import pickle
+
+        import torch
+
+        handles = pickle.loads(base64.b64decode(info["ipc_handles_pickled"]))
+        if not len(handles) == len(info["names"]) == len(info["shapes"]) == len(info["dtype_names"]):
+            raise Refused(400, "`ipc_handles` should be of the same size as `names`")
+        state = {}
+        for name, kind, shape, handle in zip(info["names"], info["dtype_names"], info["shapes"], handles, strict=True):
+            (numbers,) = handle["GPU-0"]
+            state[name] = torch.frombuffer(bytearray(numbers), dtype=getattr(torch, kind)).view(shape)
+        missing, unknown = self.base.load_state_dict(state, strict=False)
+        if unknown or set(missing) - {"lm_head.weight"}:
+            raise Refused(400, f"unknown {unknown}, missing {missing}")
 
     def load_adapter(self, body: dict[str, Any]) -> str:
         from safetensors.torch import load_file
@@ -247,6 +274,13 @@ def result(served: Served, route: str, body: Any) -> Any:
     if route == "/collective_rpc" and served.develops:
         served.reload(body["kwargs"]["weights_path"])
         return {"results": [None]}
+    if route in TRANSFER and "transfer" in served.options:
+        served.received.append(route)
+        if TRANSFER[route] not in (None, *served.received[-2:-1]):
+            raise Refused(500, f"{route} after {served.received[-2:-1]}")
+        if route == "/update_weights":
+            served.receive(body["update_info"])
+        return {"message": "done"}
     if route == "/reset_prefix_cache" and served.develops:
         return {"success": True}
     raise Refused(404, "Not Found")

@@ -169,11 +169,11 @@ def test_bfloat16_logits_are_drawn_from_in_float32() -> None:
     assert logps == pytest.approx([-log(1 + np.e), 1 - log(1 + np.e)], abs=1e-6)
 
 
-@pytest.mark.parametrize("settings", [{}, {"top_p": 0.5}, {"top_k": 1}, {"min_p": 0.5}])
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_logits_that_are_no_numbers_are_refused(bad: float, settings: dict[str, float]) -> None:
+@pytest.mark.parametrize("settings", [{}, {"top_p": 0.5}, {"top_k": 1}, {"min_p": 0.5}, {"temperature": 0.0}])
+@pytest.mark.parametrize("bad", [[0.0, torch.nan], [torch.nan, 0.0], [0.0, torch.inf], [-torch.inf, -torch.inf]])
+def test_logits_that_are_no_numbers_are_refused(bad: list[float], settings: dict[str, float]) -> None:
     with pytest.raises(PreflabError, match="not numbers"):
-        drawn(torch.tensor([0.0, bad]), [0.5], **settings)
+        drawn(torch.tensor(bad), [0.5], **settings)
 
 
 def test_the_logits_given_are_not_changed() -> None:

@@ -258,14 +258,16 @@ def test_progress_is_told_once_for_each_completion(folder: Path) -> None:
     assert len(told) > 1
 
 
-def test_logits_that_are_not_numbers_are_named(folder: Path) -> None:
+@pytest.mark.parametrize("temperature", [DECODING.temperature, 0.0])
+def test_logits_that_are_not_numbers_are_named(temperature: float, folder: Path) -> None:
     trunk = trunk_of(folder, None)
     engine = engine_of(trunk, "on")
-    engine.sample(requests(), DECODING)
+    decoding = DECODING.model_copy(update={"temperature": temperature})
+    engine.sample(requests(), decoding)
     with torch.no_grad():
         trunk.model.get_input_embeddings().weight[5:] = float("nan")
     with pytest.raises(PreflabError, match="not numbers"):
-        engine.sample(requests(), DECODING)
+        engine.sample(requests(), decoding)
 
 
 def test_two_ways_to_draw_agree_on_every_uniform_number() -> None:

@@ -72,7 +72,7 @@ def test_a_loss_taken_at_once_is_that_of_autograd(
     learns: str, logits_per_chunk: int | None, packs: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A loss that is no linear function of its statistics, against log_softmax differentiated by torch."""
-    monkeypatch.setattr("preflab.models.packed._works", lambda: packs)
+    monkeypatch.setattr("preflab.models.packed.works", lambda: packs)
     generator = torch.Generator().manual_seed(0)
     hidden, weight, bias, reference, weights = (
         torch.randn(shape, generator=generator) for shape in ((11, 5), (7, 5), (7,), (11, 5), (3, 11))
@@ -123,7 +123,7 @@ def test_entropy_that_is_only_looked_at_has_no_gradient(learns_head: bool) -> No
 
 @pytest.mark.parametrize("packs", [True, False])
 def test_no_tokens_at_all_are_no_trouble(packs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("preflab.models.packed._works", lambda: packs)
+    monkeypatch.setattr("preflab.models.packed.works", lambda: packs)
     hidden, weight = torch.zeros(0, 5, requires_grad=True), torch.ones(7, 5, requires_grad=True)
     targets = torch.zeros(0, dtype=torch.long)
     found = token_statistics(hidden, Head(weight), targets, entropy=True, ref_hidden=torch.zeros(0, 5))
@@ -215,7 +215,7 @@ def test_reference_with_a_head_of_its_own_is_read_without_a_gradient(
     gradients: bool, packs: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """p = (¾, ¼); the reference's own head makes (½, ½) or (¼, ¾) of its states, by its weight or by its bias."""
-    monkeypatch.setattr("preflab.models.packed._works", lambda: packs)
+    monkeypatch.setattr("preflab.models.packed.works", lambda: packs)
     monkeypatch.setattr("preflab.models.chunk.LOGITS_PER_BLOCK", 4)
     ln2, ln3 = 0.6931471805599453, 1.0986122886681098
     hidden, zeros = torch.ones(5, 1, requires_grad=gradients), torch.zeros(2)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from preflab.models import packed
+from preflab.models import onednn, packed
 from preflab.models.packed import can_pack, packed_linear, packed_product
 
-needs_onednn = pytest.mark.skipif(not packed._works(), reason="torch has no packed products on this processor")
+needs_onednn = pytest.mark.skipif(not onednn.works(), reason="torch has no packed products on this processor")
 
 
 @needs_onednn
@@ -61,7 +61,7 @@ def test_what_cannot_be_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed, "LARGEST", 4 * 12 - 1)
     assert packed_product(torch.zeros(4, 3), 1) is None
     monkeypatch.setattr(packed, "LARGEST", 4 * 12)
-    monkeypatch.setattr(packed, "_works", lambda: False)
+    monkeypatch.setattr(packed, "works", lambda: False)
     assert packed_product(torch.zeros(4, 3), 1) is None
     for module in (nn.Linear(3, 4), nn.ReLU(), None):
         with packed_linear(module, 1):

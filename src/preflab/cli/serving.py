@@ -44,6 +44,14 @@ def serve_engine(
         bool, typer.Option("--sampling-masks", help="Give the ids that top-k and top-p keep; needs a GPU and top_k.")
     ] = False,
     sleep: Annotated[bool, typer.Option("--sleep", help="Allow device.vllm.sleep; needs a GPU.")] = False,
+    weight_transfer: Annotated[
+        bool,
+        typer.Option(
+            "--weight-transfer",
+            help="Read all weights from the trainer's GPU memory; needs a GPU and --lora-rank 0. Every program on this "
+            "machine that reaches the port can then run code as the server.",
+        ),
+    ] = False,
     dtype: Annotated[str, typer.Option("--dtype", help="Number format of the server, such as bfloat16.")] = "auto",
     max_length: Annotated[
         int | None, typer.Option("--max-length", help="Longest prompt plus completion, in tokens.", min=2)
@@ -75,12 +83,19 @@ def serve_engine(
             f"one that `preflab serve-engine --install` has made ({build.requirement}: {build.size})",
             "install it: `preflab serve-engine --install" + (f" --folder {folder}`" if folder else "`"),
         )
+    if weight_transfer and (lora_rank or build is CPU):
+        raise PreflabError(
+            "--weight-transfer " + ("on a machine without a GPU" if build is CPU else f"with --lora-rank {lora_rank}"),
+            "a GPU, and a server of all weights (--lora-rank 0); adapters are small and go through files",
+            "leave --weight-transfer out" if build is CPU else "add --lora-rank 0",
+        )
     options = ServerOptions(
         model=_servable(str(model_place(model, recipe, overrides or [], workspace))),
         port=port,
         lora_rank=lora_rank or None,
         masks=sampling_masks,
         sleeps=sleep,
+        transfers=weight_transfer,
         dtype=dtype,
         max_length=max_length,
         memory=memory,
@@ -110,7 +125,7 @@ def _serve(python: Path, options: ServerOptions) -> None:
     with tempfile.NamedTemporaryFile(prefix="preflab-vllm-", suffix=".log", delete=False) as file:
         log = Path(file.name)
     print(f"starts vLLM with {options.model}; log: {log}", flush=True)
-    environment = server_environment(os.environ, on_cpu=options.on_cpu)
+    environment = server_environment(os.environ, on_cpu=options.on_cpu, transfers=options.transfers)
     signal.signal(signal.SIGTERM, _interrupt)
     with running(server_command(python, options), options.url, environment, log) as process:
         print(f"healthy: {options.url}")

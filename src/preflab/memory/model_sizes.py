@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from preflab.errors import PreflabError
 
@@ -128,13 +128,12 @@ def linear_width(model: Any, head: Any) -> int:
 
 def num_linear_parameters(model: Any, head: Any) -> int:
     """Weights of the text model's layers of torch's class Linear, without the head."""
-    from torch import nn
-
+    from preflab.models.cpu_linear import LINEAR
     from preflab.models.linear_layers import bare_modules
     from preflab.models.text_model import text_prefix
 
-    layers = (module for _, module in bare_modules(model, text_prefix(model)) if type(module) is nn.Linear)
-    return sum(layer.weight.numel() for layer in layers if layer is not head)
+    modules = (module for _, module in bare_modules(model, text_prefix(model)) if module is not head)
+    return sum(cast(Any, module).weight.numel() for module in modules if type(module) in LINEAR)
 
 
 def feed_forward_width(text: Any) -> int:

@@ -25,6 +25,7 @@ from torch import Tensor
 from preflab.models.chunk import (
     Chunk,
     Head,
+    Projection,
     Wanted,
     logit_gradients,
     make_chunk,
@@ -180,7 +181,7 @@ class _ChunkedHead(torch.autograd.Function):
             for column, output in zip(outputs, chunk[:4], strict=True):
                 column.append(output)
             if keep_gradients:
-                gradients = token_gradients(chunk, tools.policy.weight, targets[part], wanted)
+                gradients = token_gradients(chunk, tools.policy, targets[part], wanted)
                 for column, value in zip(kept, gradients, strict=True):
                     column.append(value)
         ctx.kept = tuple(torch.cat(column) for column in kept if column)
@@ -201,7 +202,7 @@ class _ChunkedHead(torch.autograd.Function):
         wanted = ctx.wanted
         head = wanted.head(weight, bias)
         tools = make_tools(hidden, head, wanted, reference=reference is not None, gradients=True)
-        gradients = _Gradients(hidden, tools.policy.weight, weight, bias)
+        gradients = _Gradients(hidden, tools.policy, weight, bias)
         for part in slices(hidden.shape[0], wanted.tokens_per_chunk):
             chunk = make_chunk(hidden[part], targets[part], _cut(reference, part), wanted, tools, part)
             gradients.add(part, chunk, targets[part], [u[part] for u in upstream[:3]], wanted)
@@ -225,7 +226,7 @@ class _ChunkedLoss(torch.autograd.Function):
         total = hidden.new_zeros((), dtype=torch.float32)
         outputs: tuple[list[Tensor], ...] = ([], [], [], [])
         tools = make_tools(hidden, head, wanted, reference=reference is not None, gradients=True)
-        gradients = _Gradients(hidden, tools.policy.weight, *learning)
+        gradients = _Gradients(hidden, tools.policy, *learning)
         for part in slices(hidden.shape[0], wanted.tokens_per_chunk):
             chunk = make_chunk(hidden[part], targets[part], _cut(reference, part), wanted, tools, part)
             value, upstream = _with_upstream(loss, TokenStatistics(*chunk[:4]), part)
@@ -259,12 +260,12 @@ def _with_upstream(loss: TokenLoss, chunk: TokenStatistics, part: slice) -> tupl
 class _Gradients:
     """Gradients of the states (N, H) and, if the head is trained, of the head; filled chunk by chunk.
 
-    `rounded` is the weight that logits are computed with: the rows that are ids, in the type of the states. `weight`
-    and `bias` are the whole trained parameters, or None; their gradients are summed in the parameters' own type.
+    `head` computes the logits, with the rows that are ids, in the type of the states. `weight` and `bias` are the whole
+    trained parameters, or None; their gradients are summed in the parameters' own type.
     """
 
-    def __init__(self, hidden: Tensor, rounded: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
-        self.states, self.rounded = hidden, rounded
+    def __init__(self, hidden: Tensor, head: Projection, weight: Tensor | None, bias: Tensor | None) -> None:
+        self.states, self.head = hidden, head
         self.hidden = torch.empty_like(hidden)
         self.weight = None if weight is None else torch.zeros_like(weight)
         self.bias = None if bias is None else torch.zeros_like(bias)
@@ -272,8 +273,8 @@ class _Gradients:
     def add(self, part: slice, chunk: Chunk, targets: Tensor, upstream: list[Tensor], wanted: Wanted) -> None:
         """Add the gradient of the tokens in `part`, given upstream gradients (n,) of logps, entropy and kl."""
         exact = logit_gradients(chunk, targets, upstream, wanted)
-        logits = exact.to(self.rounded.dtype)
-        self.hidden[part] = product(logits, self.rounded)
+        logits = exact.to(self.head.weight.dtype)
+        self.hidden[part] = self.head.states(logits)
         num_ids = logits.shape[1]
         if self.weight is not None and logits.dtype == self.weight.dtype == torch.float32:
             self.weight[:num_ids].addmm_(logits.T, self.states[part])

@@ -43,9 +43,9 @@ def sum_before_rounding(model: nn.Module) -> None:
 @functools.cache
 def _layouts() -> dict[type, bool]:
     """Class of a linear layer → whether its weight has the shape (outputs, inputs)."""
-    from transformers.pytorch_utils import Conv1D
+    from preflab.models.cpu_linear import LINEAR, TRANSPOSED
 
-    return {nn.Linear: True, Conv1D: False}
+    return {**dict.fromkeys(LINEAR, True), **dict.fromkeys(TRANSPOSED, False)}
 
 
 @functools.cache

@@ -8,12 +8,14 @@ this build of torch supports it.
 from __future__ import annotations
 
 import functools
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+from preflab.models.cpu_linear import LINEAR
+from preflab.models.onednn import multiply, works
 
 LARGEST = 2**28
 """Size in bytes up to which a matrix is packed: the packed copy exists in addition to the original."""
@@ -26,7 +28,7 @@ def can_pack(weight: Tensor) -> bool:
     """Whether a weight can be packed: a plain float32 tensor on the CPU, at most `LARGEST` bytes, and a build of torch
     with oneDNN's operators."""
     fits = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.nbytes <= LARGEST
-    return fits and type(weight.data) is Tensor and _works()
+    return fits and type(weight.data) is Tensor and works()
 
 
 def packed_product(weight: Tensor, num_rows: int) -> Product | None:
@@ -37,13 +39,13 @@ def packed_product(weight: Tensor, num_rows: int) -> Product | None:
     if not can_pack(weight):
         return None
     ready = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), num_rows)
-    return functools.partial(_multiply, ready)
+    return functools.partial(multiply, weight=ready)
 
 
 @contextmanager
 def packed_linear(module: nn.Module | None, num_rows: int) -> Iterator[None]:
     """Make a linear layer use a packed weight inside the block, for inference; other modules are not changed."""
-    plain = type(module) is nn.Linear and "forward" not in vars(module)  # else other code has replaced `forward`
+    plain = type(module) in LINEAR and "forward" not in vars(module)  # else other code has replaced `forward`
     product = packed_product(module.weight, num_rows) if isinstance(module, nn.Linear) and plain else None
     if not isinstance(module, nn.Linear) or product is None:
         yield
@@ -61,20 +63,3 @@ def packed_linear(module: nn.Module | None, num_rows: int) -> Iterator[None]:
         yield
     finally:
         vars(module).pop("forward", None)
-
-
-def _multiply(ready: Tensor, x: Tensor) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, ready, None, "none", [], "")
-
-
-@functools.cache
-def _works() -> bool:
-    """Whether oneDNN's operators exist and give correct results: they belong to torch, but have no stable interface."""
-    if platform.machine().lower() not in ("x86_64", "amd64") or not torch.backends.mkldnn.is_available():
-        return False
-    x, weight = torch.arange(12.0).view(3, 4), torch.arange(8.0).view(2, 4)
-    try:
-        product_here = _multiply(torch.ops.mkldnn._reorder_linear_weight(weight, 3), x)
-    except (AttributeError, RuntimeError, TypeError):
-        return False
-    return torch.equal(product_here, x @ weight.T)

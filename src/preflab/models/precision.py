@@ -72,10 +72,11 @@ def round_frozen(model: nn.Module, half: torch.dtype) -> None:
     Autocast rounds exactly these weights in every forward pass. Weights shared with another module (an embedding tied
     to the head), biases, norms and embeddings stay float32.
     """
-    from transformers.pytorch_utils import Conv1D
+    from preflab.models.cpu_linear import LINEAR, TRANSPOSED
 
-    linear = [module for module in model.modules() if type(module) in (nn.Linear, Conv1D)]
-    others = {id(p) for m in model.modules() if type(m) not in (nn.Linear, Conv1D) for p in m.parameters(recurse=False)}
+    kinds = (*LINEAR, *TRANSPOSED)
+    linear = [module for module in model.modules() if type(module) in kinds]
+    others = {id(p) for m in model.modules() if type(m) not in kinds for p in m.parameters(recurse=False)}
     for module in linear:
         if module.weight.dtype == torch.float32 and id(module.weight) not in others:
             module.weight.data = module.weight.data.to(half)

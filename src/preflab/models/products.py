@@ -11,11 +11,13 @@ import functools
 import torch
 from torch import Tensor
 
+from preflab.models.onednn import multiply, pays
+
 
 def product(left: Tensor, right: Tensor) -> Tensor:
     """left @ right in float32, for two matrices of the same floating type."""
     if left.dtype == torch.float32:
-        return left @ right
+        return multiply(left, right.T) if pays(left, right.T) else left @ right
     if _sums_in_float32(left.device.type, left.dtype):
         return torch.mm(left, right, out_dtype=torch.float32)
     return left.float() @ right.float()

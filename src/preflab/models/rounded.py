@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from preflab.models.cpu_linear import LINEAR, TRANSPOSED
+
 
 class RoundedWeights:
     """The linear layers of a model whose weights are float32, with their weights in `half`.
@@ -25,9 +27,7 @@ class RoundedWeights:
     """
 
     def __init__(self, model: nn.Module, half: torch.dtype) -> None:
-        from transformers.pytorch_utils import Conv1D
-
-        kinds = (nn.Linear, Conv1D)
+        kinds = (*LINEAR, *TRANSPOSED)
         # peft's adapter of experts adds the product of its float32 weights to theirs and calls no linear layer.
         uncalled = {id(m) for w in model.modules() if type(w).__name__ == "ParamWrapper" for m in _factors(w)}
         modules: list[Any] = [module for module in model.modules() if id(module) not in uncalled]
@@ -35,7 +35,7 @@ class RoundedWeights:
         others = {id(p) for m in modules if type(m) not in kinds for p in m.parameters(recurse=False)}
         self.own = [m for m in linear if id(m.weight) not in others]
         # A head that is tied to the embedding: the embedding is read in float32, so only the product is replaced.
-        self.tied = [m for m in linear if id(m.weight) in others and type(m) is nn.Linear]
+        self.tied = [m for m in linear if id(m.weight) in others and type(m) in LINEAR]
         self.half = half
         self.copies = {id(m): torch.empty_like(m.weight, dtype=half) for m in (*self.own, *self.tied)}
 

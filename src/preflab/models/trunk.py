@@ -22,6 +22,7 @@ from preflab.models.adapters import add_adapter
 from preflab.models.bitsandbytes_import import import_before_peft
 from preflab.models.chunked import TokenLoss, TokenStatistics, token_loss, token_statistics
 from preflab.models.compiled_blocks import CompiledBlocks
+from preflab.models.cpu_linear import use_onednn
 from preflab.models.dropout import switch_dropout_off
 from preflab.models.families import at_tokens
 from preflab.models.four_bit import quantise_base
@@ -126,6 +127,7 @@ class Trunk(nn.Module):
         self.blocks = CompiledBlocks()
         for number, role in enumerate(roles):
             self.add_role(role, seed=seed + number, zero=zero_value and role == "value", targets=targets)
+        use_onednn(self.models)
 
     def _copies(self, model: Any, roles: tuple[Role, ...]) -> dict[str, Any]:
         """Role → model for full fine-tuning: the first role gets the model, others copies. Freezes the reference."""
@@ -163,6 +165,7 @@ class Trunk(nn.Module):
             add_adapter(self.model, role, lora, seed, self.targets[role])
             if needs_own_layers(self.autocast_dtype):
                 sum_before_rounding(self.model)
+            use_onednn(self.model)
             self.switch.refresh()
         if role in HEADED:
             with torch.random.fork_rng(devices=[]):

@@ -69,8 +69,9 @@ def draw_without_waiting(
         log-probability mean nothing.
     """
     if temperature == 0.0:
+        likeliest = logits.argmax(-1, keepdim=True)  # the place of a NaN, if there is one
         certain = torch.zeros(logits.shape[0], device=logits.device)
-        return logits.argmax(-1), certain, torch.ones_like(certain, dtype=torch.bool)
+        return likeliest[:, 0], certain, torch.isfinite(logits.gather(1, likeliest)[:, 0])
     top = logits.amax(-1, keepdim=True).float()
     weights = drawn_weights(logits, top, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, search=search)
     tokens, totals = _invert(weights, uniforms)

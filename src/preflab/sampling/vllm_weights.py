@@ -1,5 +1,7 @@
 """Hands the policy's weights to a vLLM server on the same machine, through files in shared memory.
 
+All weights of a policy on a GPU go through the GPU's memory instead, if the server takes them (`vllm_transfer`).
+
 Every version gets a folder and, with adapters, a name of its own. A name that is loaded again in place would keep the
 prompts cached with its former weights (the cache is keyed by name and path), and vLLM 0.32 would read its files again
 before every step of decoding. vLLM multiplies `lora_B` by alpha / rank in place when it loads an adapter, so it gets
@@ -9,6 +11,7 @@ each tensor once, from a file, and never a tensor that it has scaled before.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -19,12 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.sampling.vllm_client import VllmClient
+from preflab.sampling.vllm_transfer import WeightTransfer
 from preflab.training.tensor_files import system_errors
 
 if TYPE_CHECKING:
     from preflab.sampling.engine_source import EngineSource
 
 SHARED_MEMORY = Path("/dev/shm")
+logger = logging.getLogger(__name__)
 
 
 class ServedWeights:
@@ -45,6 +50,8 @@ class ServedWeights:
         self.num_pushed = 0
         where = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
         self.folder = Path(tempfile.mkdtemp(prefix="preflab-vllm-", dir=where))
+        self.transfer = WeightTransfer(client)
+        self._way = ""
         self._cleanup = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     @property
@@ -63,6 +70,11 @@ class ServedWeights:
             PreflabError: the server refuses them, or the files cannot be written.
         """
         self.num_pushed += 1
+        if not self.with_adapter and self.transfer.can_send(model := self.source.merged_model()):
+            self._say("through the GPU's memory")
+            self.transfer.send(model)
+            return
+        self._say(f"through files in {self.folder}")
         name = f"{self.name_of(version)}-{self.num_pushed}"
         folder = self.folder / name
         with system_errors(folder):
@@ -74,6 +86,12 @@ class ServedWeights:
             self.client.reload_weights(str(folder))
         self._forget_former(folder)
         self.model = name if self.with_adapter else self.base
+
+    def _say(self, way: str) -> None:
+        """Log how weights travel, whenever it changes."""
+        if way != self._way:
+            logger.info("%s gets the policy's weights %s", self.client.url, way)
+            self._way = way
 
     def push_base(self) -> None:
         """Replace the server's base model by the policy's, whose adapter must not change anything yet."""

@@ -34,6 +34,8 @@ class ServerOptions:
     """Largest rank of an adapter; None: no adapters, the server gets all weights."""
     masks: bool = False
     sleeps: bool = False
+    transfers: bool = False
+    """Whether all weights can be read from the trainer's GPU memory. The server then unpickles what it is sent."""
     dtype: str = "auto"
     max_length: int | None = None
     memory: float = 0.3
@@ -64,10 +66,11 @@ def server_command(python: Path, options: ServerOptions) -> list[str]:
         words += ["--max-model-len", str(options.max_length)]
     words += ["--return-sampling-mask"] if options.masks else []
     words += ["--enable-sleep-mode"] if options.sleeps else []
+    words += ["--weight-transfer-config", '{"backend": "ipc"}'] if options.transfers else []
     return words + (["--enforce-eager"] if options.on_cpu else ["--gpu-memory-utilization", str(options.memory)])
 
 
-def server_environment(given: Mapping[str, str], *, on_cpu: bool) -> dict[str, str]:
+def server_environment(given: Mapping[str, str], *, on_cpu: bool, transfers: bool = False) -> dict[str, str]:
     """The server's environment variables; those of this process's Python are left out."""
     own = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
     return {
@@ -76,6 +79,7 @@ def server_environment(given: Mapping[str, str], *, on_cpu: bool) -> dict[str, s
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
+        **({"VLLM_ALLOW_INSECURE_SERIALIZATION": "1"} if transfers else {}),
         **({"VLLM_CPU_KVCACHE_SPACE": "1"} if on_cpu and "VLLM_CPU_KVCACHE_SPACE" not in given else {}),
     }
 

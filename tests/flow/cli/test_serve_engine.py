@@ -146,6 +146,25 @@ def test_environment_enables_updates_and_leaves_python_out() -> None:
     }  # fmt: skip
 
 
+def test_weight_transfer_is_enabled_for_all_weights_alone() -> None:
+    words = server_command(Path("env/bin/python"), ServerOptions("m", lora_rank=None, transfers=True))
+    assert words[words.index("--weight-transfer-config") + 1] == '{"backend": "ipc"}'
+    assert "--weight-transfer-config" not in server_command(Path("env/bin/python"), ServerOptions("m"))
+    made = server_environment({}, on_cpu=False, transfers=True)
+    assert made["VLLM_ALLOW_INSECURE_SERIALIZATION"] == "1"
+
+
+@pytest.mark.parametrize(("build", "words"), [("CPU", ["--lora-rank", "0"]), ("GPU", [])])
+def test_weight_transfer_needs_a_gpu_and_all_weights(
+    build: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "fitting_build", lambda: getattr(environment, build))
+    monkeypatch.setattr(environment, "is_installed", lambda place: True)
+    said = failing(capsys, str(tmp_path), "--weight-transfer", *words)
+    assert ("without a GPU" if build == "CPU" else "--lora-rank 64") in said
+    assert ("leave --weight-transfer out" if build == "CPU" else "add --lora-rank 0") in said
+
+
 def test_server_and_its_workers_end_with_the_block(tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
     url = f"http://127.0.0.1:{port}"

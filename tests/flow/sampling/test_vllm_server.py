@@ -19,7 +19,9 @@ from preflab.models.tiny import build_tokenizer
 from preflab.models.trunk import Trunk
 from preflab.policy.grpo import train_grpo
 from preflab.policy.ppo import train_ppo
+from preflab.sampling import vllm_transfer
 from preflab.sampling.engines import EngineSource, make_engine
+from preflab.sampling.vllm_client import VllmClient
 from preflab.sampling.vllm_engine import VllmEngine
 from preflab.sampling.vllm_weights import ServedWeights
 from preflab.serving.environment import CPU, default_folder, fitting_build, is_installed, python_of
@@ -102,6 +104,11 @@ def check_samples(engine: VllmEngine) -> None:
         assert torch.allclose(logps[row, : len(one.token_ids)], torch.tensor(one.logps), atol=1e-3)
     assert [one.token_ids for one in engine.sample(REQUESTS[3:5], decoding)] == [one.token_ids for one in sampled[3:5]]
     assert {one.policy_version for one in sampled} == {engine.version}
+
+
+def test_server_without_weight_transfer_says_so(world: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_transfer, "on_gpu", lambda model: True)
+    assert not vllm_transfer.WeightTransfer(VllmClient(world[1], 60.0)).can_send(torch.nn.Linear(1, 1))
 
 
 def test_adapters_are_synchronised_version_by_version(world: tuple[Path, str]) -> None:

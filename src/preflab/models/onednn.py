@@ -1,0 +1,77 @@
+"""Matrix products of float32 tensors on a CPU by oneDNN, on processors where torch's own products are slower.
+
+torch multiplies by MKL, which uses the 512-bit instructions of Intel's processors only. On an AMD EPYC of 2024, oneDNN
+takes half the time or less for products of 4 million multiplications and more (benchmarks/README.md). The operators
+belong to torch but have no stable interface, so they are tried before they are used.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SMALLEST = 2**21
+"""Multiplications from which a product by oneDNN is faster: a call takes about 10 µs in addition to the arithmetic."""
+
+FEWEST_ROWS = 8
+"""Rows from which it is faster; with fewer, both wait for the weight to be read from memory."""
+
+CPUINFO = Path("/proc/cpuinfo")
+"""Where Linux says who made the processor."""
+
+
+def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x @ weight.T + bias (n, V), without gradient.
+
+    Args:
+        x: (n, H) float32.
+        weight: (V, H) float32 or what `_reorder_linear_weight` made of it. Both matrices may be transposed views.
+        bias: (V,) or None.
+    """
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return product
+
+
+def pays(x: Tensor, weight: Tensor) -> bool:
+    """Whether x (…, H) @ weight.T, weight (V, H), is faster by oneDNN than by torch's own product."""
+    if x.dtype != torch.float32 or weight.dtype != torch.float32 or x.device.type != "cpu":
+        return False
+    num = x.numel()
+    large = num * weight.shape[0] >= SMALLEST and num >= FEWEST_ROWS * weight.shape[1]
+    return large and weight.device.type == "cpu" and is_faster()
+
+
+@functools.cache
+def is_faster() -> bool:
+    """Whether this processor multiplies faster by oneDNN: not Intel's, with 512-bit instructions, and torch uses MKL.
+
+    With `ATEN_CPU_CAPABILITY=avx2` in the environment torch, and so preflab, makes no use of such instructions.
+    """
+    wide = torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return wide and works() and "GenuineIntel" not in _maker()
+
+
+@functools.cache
+def works() -> bool:
+    """Whether oneDNN's operators exist and give correct results, plain and packed."""
+    if platform.machine().lower() not in ("x86_64", "amd64") or not torch.backends.mkldnn.is_available():
+        return False
+    x, weight = torch.arange(12.0).view(3, 4), torch.arange(8.0).view(2, 4)
+    try:
+        packed = multiply(x, torch.ops.mkldnn._reorder_linear_weight(weight, 3))
+        transposed = multiply(weight, x.T.contiguous().T, torch.ones(3))
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return torch.equal(packed, x @ weight.T) and torch.equal(transposed, weight @ x.T + 1)
+
+
+def _maker() -> str:
+    """Text that contains the processor maker's name as the processor gives it, such as `AuthenticAMD`."""
+    try:
+        return CPUINFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor()
