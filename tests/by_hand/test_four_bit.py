@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,21 @@ def test_only_linear_layers_of_the_text_model_are_quantised() -> None:
         assert not base.weight.requires_grad
     assert trunk.model.get_output_embeddings().weight.dtype == torch.float32
     assert {p.dtype for _, p in trunk.parameters_of("policy")} == {torch.float32}
+
+
+@needs_package
+def test_warning_says_what_quantisation_saves(caplog: pytest.LogCaptureFixture) -> None:
+    """8 layers of 512 · 512 · 4 bytes are 8 MiB and take 8 · 512 · 512 / 2 bytes, 1 MiB. The embedding takes 1 MiB."""
+    tokenizer = build_tokenizer([" ".join(f"word{number}" for number in range(508))], context=8)
+    model = build_model(tokenizer, num_layers=1, hidden_size=512, num_heads=1, context=8, seed=0)
+    model.model.layers[0].mlp = nn.Sequential(*(nn.Linear(512, 512, bias=False) for _ in range(4)))
+    model.lm_head.weight = model.model.embed_tokens.weight
+    with caplog.at_level(logging.WARNING):
+        quantise_base(model)
+        quantise_base(model)
+    assert [record.getMessage() for record in caplog.records] == [
+        "LlamaForCausalLM: 8 linear layers in NF4, 2 MiB instead of 9"
+    ]
 
 
 @needs_package
@@ -188,7 +204,7 @@ def test_merged_model_is_the_trained_one_and_not_the_base_before_quantisation() 
     original = tiny_model("llama").get_submodule(name).weight
     assert (weight - (original + 2.0)).abs().max() > 0.01
     assert not quantised_layers(merged)
-    assert {type(module) for module in named_linear(merged).values()} == {nn.Linear}
+    assert {type(module.weight) for module in named_linear(merged).values()} == {nn.Parameter}, "no 4-bit weight"
     assert quantised_layers(trunk.model), "the trunk itself stays quantised"
 
 

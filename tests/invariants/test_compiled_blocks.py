@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,8 @@ from preflab.models import compiled_blocks
 from preflab.models.compiled_blocks import CompiledBlocks, blocks_of
 from preflab.models.merge import merged_language_model
 from preflab.models.trunk import Role, Trunk
+from preflab.pipeline import run
+from preflab.recipe import load_recipe
 from preflab.settings.learning import LoraSettings, OptimiserSettings
 from preflab.settings.text_classifier import TextClassifierSettings
 from preflab.training.batches import TokenSequence
@@ -140,6 +143,20 @@ def test_refused_on_a_quantised_base(monkeypatch: pytest.MonkeyPatch) -> None:
     model.model.layers[0].mlp.up_proj.dequantised = lambda: None  # the mark of a quantised layer
     with pytest.raises(PreflabError, match=r"optimiser\.compile: true together with lora\.base: nf4"):
         CompiledBlocks().compile([model])
+
+
+def test_quantised_base_is_refused_before_any_stage_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("preflab.stages.check_installed", lambda wanted: None)
+    (tmp_path / "demos.jsonl").write_text('{"prompt": "one", "completion": " two"}\n', encoding="utf-8")
+    (tmp_path / "recipe.yaml").write_text(
+        "recipe: 1\ndata: {demos: {path: demos.jsonl}}\nstages:\n"
+        "  tiny: {kind: tiny, text: demos, architecture: t5, num_layers: 1, hidden_size: 16}\n"
+        "  sft: {kind: sft, model: tiny, data: demos, lora: {base: nf4}, optimiser: {compile: true}}\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(PreflabError, match=r"stages\.sft: optimiser\.compile: true together with lora\.base: nf4"):
+        run(load_recipe(tmp_path / "recipe.yaml"))
+    assert not list((tmp_path / "runs").glob("tiny-*"))
 
 
 def test_settings_that_exclude_it_are_refused() -> None:

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import BertConfig, BertModel
 
+from architectures import build
+from preflab.errors import PreflabError
 from preflab.models.adapters import adapter_parameters
 from preflab.models.facts import weights_hash
 from preflab.models.loading import load_causal_lm
@@ -38,7 +40,6 @@ LORA = LoraSettings(rank=2, alpha=4)
 ALL: tuple[Role, ...] = ("policy", "reference", "value")
 HALF = ["bfloat16", "float16"]
 KINDS = sorted({*SIZES, *LIKE_LLAMA})
-WITHOUT_ADAPTERS = {"mamba"}  # peft refuses its layers
 
 
 def batch() -> TokenBatch:
@@ -79,8 +80,6 @@ def learned_from(trunk: Trunk, *, checkpointing: bool = False) -> tuple[Tensor, 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_half_precision_starts_at_the_reference_and_learns_as_float32(kind: str, lora: LoraSettings | None) -> None:
-    if lora is not None and kind in WITHOUT_ADAPTERS:
-        pytest.skip("no adapters on this architecture")
     exact_logps, _, exact = learned_from(made(kind, "float32", lora))
     for precision, least, nats in (("bfloat16", 0.99, 0.2), ("float16", 0.999, 0.02)):
         logps, kl, found = learned_from(made(kind, precision, lora))
@@ -104,6 +103,31 @@ def test_what_learns_is_float32_and_the_rest_is_not(precision: str, lora: LoraSe
             assert parameter.dtype == half, name
     assert trunk.in_half_precision
     assert not made("llama", "float32", lora).in_half_precision
+
+
+@pytest.mark.parametrize("name", ["mamba2", "falcon_mamba", "longt5, global"])
+def test_adapters_on_half_precision_bases_of_other_kinds(name: str) -> None:
+    """Mamba's last states are float32 on any base, and a layer of LongT5 gets no row of a short text."""
+    numbers = []
+    for precision in ("float32", "bfloat16"):
+        model = build(name).to(weights_dtype(precision, learns=False))
+        trunk = Trunk(model, SimpleNamespace(pad_token_id=0), lora=LORA, roles=("policy",), compute=precision)
+        rows = trunk.collate([TokenSequence((3, 1, 5), (20, 10, 41, 7)), TokenSequence((3,), (1, 60))])
+        logps = trunk(rows, ("policy",))["policy"].logps
+        logps.sum().backward()
+        numbers.append(logps[rows.completion_mask].detach())
+        assert gradient(trunk).isfinite().all()
+    assert (numbers[1] - numbers[0]).abs().max() < 0.2, "nats, as for the kinds above"
+
+
+@pytest.mark.parametrize("name", ["dbrx", "deberta"])
+def test_layers_that_autocast_does_not_support_are_refused(name: str) -> None:
+    """Their weights in bfloat16 compute; float32 weights under autocast do not."""
+    facts: Any = {"roles": ("reward",), "compute": "bfloat16"}
+    with pytest.raises(PreflabError, match="with float32 weights cannot compute in bfloat16") as refused:
+        Trunk(build(name), SimpleNamespace(pad_token_id=0), lora=None, **facts)
+    assert refused.value.do == ("set device.precision to float32, or learn adapters (lora), whose base is in bfloat16")
+    Trunk(build(name).bfloat16(), SimpleNamespace(pad_token_id=0), lora=LORA, **facts)
 
 
 @pytest.mark.parametrize("tied", [True, False])

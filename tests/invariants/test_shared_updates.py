@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from preflab.policy import grpo, online_dpo
 from preflab.policy.on_policy_setup import minibatches
 from preflab.rewards import rankings, train
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RewardSettings
-from preflab.stages.common.prompt_sharing import find_sharing
+from preflab.stages.common.prompt_sharing import find_sharing, may_share
 from preflab.training.batches import TokenSequence
 from preflab.training.joined_rows import JoinedRows
 from preflab.training.processes import make_accelerator
@@ -216,6 +217,37 @@ def test_which_models_share() -> None:
     assert find_sharing(reward, "reward", **wanted) == PromptSharing(40, 0, 32)
     reward.pooling = "mean"
     assert find_sharing(reward, "reward", **wanted) is None, "the mean over a row is no score of one completion"
+
+
+def test_warning_says_why_a_model_does_not_share(caplog: pytest.LogCaptureFixture) -> None:
+    """It is not about the setting: `share_prompts: false` was chosen, and PPO has no such setting."""
+    wanted: Any = {"tokens_per_micro_batch": 64, "limits": TokenLimits(both=40)}
+    with caplog.at_level(logging.INFO):
+        find_sharing(trunk("policy"), "policy", share_prompts=True, **wanted)
+        find_sharing(trunk("policy", kind="mistral"), "policy", share_prompts=False, **wanted)
+        assert caplog.records == []
+        find_sharing(trunk("policy", kind="mistral"), "policy", share_prompts=True, **wanted)
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (
+            logging.WARNING,
+            "MistralForCausalLM: prompts are not shared between completions: its configuration sets sliding_window = 6",
+        )
+    ]
+
+
+def test_fixed_rotary_frequencies_share() -> None:
+    """Once they are fixed for the stage's longest row, frequencies depend on no row."""
+    scaled = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    model = Trunk(
+        tiny_model("llama", max_position_embeddings=16, rope_parameters=scaled),
+        SimpleNamespace(pad_token_id=0),
+        lora=None,
+        roles=("policy",),
+    )
+    assert model.row_lengths
+    assert not may_share(model, "policy")
+    model.row_lengths.fix(40)
+    assert may_share(model, "policy")
 
 
 @pytest.mark.parametrize("loop", ["grpo", "online_dpo"])

@@ -35,7 +35,7 @@ def remedies(model: Sizes, load: Load, *, accelerator: bool = False) -> list[Rem
 def _changes(load: Load) -> Iterator[tuple[str, Load]]:
     """Changes in words, with the load that a stage has with them."""
     if load.kind in LEARNING:
-        if not load.checkpointing and load.kind != "classifier":
+        if not load.checkpointing:
             yield "gradient_checkpointing: true", replace(load, checkpointing=True)
         tokens = load.tokens // 2
         if tokens >= FEWEST_TOKENS:
@@ -50,7 +50,7 @@ def _changes(load: Load) -> Iterator[tuple[str, Load]]:
                 f"lora: {{rank: {USUAL_RANK}}}",
                 replace(load, lora=True, rank=USUAL_RANK, models=0, adapters=rewards),
             )
-    if not load.half and load.kind != "classifier":
+    if not load.half:
         yield "device.precision: bfloat16", replace(load, half=True)
     if load.rows // 2 >= FEWEST_ROWS:
         yield f"max_batch_rows: {load.rows // 2}", replace(load, rows=load.rows // 2)

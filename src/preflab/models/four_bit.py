@@ -52,7 +52,7 @@ def quantise_base(model: Any) -> None:
     for name in names:
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, kind.of(model.get_submodule(name)))
-    logger.info(
+    logger.warning(  # commands show no other messages
         "%s: %d linear layers in NF4, %.0f MiB instead of %.0f",
         type(model).__name__,
         len(names),

@@ -88,7 +88,7 @@ def _fused(layer: Any, x: Tensor, adapter: str, dtype: torch.dtype) -> Tensor:
         layer.scaling[adapter],
         half=dtype != torch.float32,
     )
-    return y.view(*x.shape[:-1], -1)
+    return y.view(*x.shape[:-1], y.shape[-1])
 
 
 def _summed(layer: Any, x: Tensor, adapter: str | None, half: torch.dtype) -> Tensor:
@@ -111,7 +111,7 @@ def _summed(layer: Any, x: Tensor, adapter: str | None, half: torch.dtype) -> Te
         summed = torch.addmm(added, rows.to(half), weight.to(half), beta=scaling)
     if base.bias is not None:
         summed = (summed + base.bias).to(half)
-    return summed.view(*x.shape[:-1], -1)
+    return summed.view(*x.shape[:-1], summed.shape[-1])  # a sparse layer may get no row
 
 
 class _QuantisedSum(torch.autograd.Function):

@@ -44,7 +44,7 @@ def why_not_chunked(model: Any) -> str | None:
     family, head = family_of(model), head_of(model)
     with torch.no_grad():
         logits = token_logits(family, model, [row]).float()
-        hidden = token_states(family, model, [row])
+        hidden = token_states(family, model, [row]).to(head.weight.dtype)  # Mamba returns float32 states
         beside = head.bias if hasattr(model, "final_logits_bias") else None
         ours = torch.nn.functional.linear(hidden, head.weight, None if beside is not None else head.bias)
         ours = (ours if beside is None else ours + beside).float()  # rounded twice in half precision, as the model does

@@ -27,11 +27,13 @@ from preflab.models.dropout import switch_dropout_off
 from preflab.models.families import at_tokens
 from preflab.models.four_bit import quantise_base
 from preflab.models.half_adapters import needs_own_layers, sum_before_rounding
+from preflab.models.half_passes import check_half_passes
 from preflab.models.heads import ScalarHead
 from preflab.models.kinds import check_same_family, family_of
 from preflab.models.logit_path import head_of, plain_statistics, why_not_chunked
 from preflab.models.packing import RowLayout, may_pack
 from preflab.models.precision import HALF, autocast, half_precision, round_frozen
+from preflab.models.recomputed_blocks import recompute_blocks
 from preflab.models.role_output import RoleOutput, spread
 from preflab.models.roles import RoleSwitch
 from preflab.models.rotary import RowLengths
@@ -95,6 +97,7 @@ class Trunk(nn.Module):
             fitting_vocabulary(reference, tokenizer)
         self.causal = model.get_output_embeddings() is not None
         switch_dropout_off(model)
+        check_half_passes(self.family, model, self.autocast_dtype)
         self.plain_because = why_not_chunked(model) if self.causal else None
         model.requires_grad_(lora is None)
         if lora is None:
@@ -236,10 +239,7 @@ class Trunk(nn.Module):
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass, each block under the role of its forward pass."""
         for model in self.models.values():
-            if getattr(model, "supports_gradient_checkpointing", False):
-                enable = cast(Any, model)._set_gradient_checkpointing
-                enable(enable=True, gradient_checkpointing_func=self.switch.checkpointed)
-                model.train()  # transformers checkpoints in training mode only; dropout is off in any mode
+            recompute_blocks(model, self.switch.checkpointed)
 
     def forward(
         self,

@@ -38,6 +38,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SAID_ONCE = (
+    "models.trunk",
+    "models.packing",
+    "models.four_bit",
+    "models.recomputed_blocks",
+    "stages.common.prompt_sharing",
+    "conversations.lost_parts",
+    "conversations.spelling",
+)
+"""Modules whose messages describe a model; each stage loads its model again."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -158,10 +169,7 @@ def _models_described_once() -> Iterator[None]:
         texts_seen.add(text)
         return not known
 
-    loggers = [
-        logging.getLogger(f"preflab.{name}")
-        for name in ("models.trunk", "conversations.lost_parts", "conversations.spelling")
-    ]
+    loggers = [logging.getLogger(f"preflab.{name}") for name in SAID_ONCE]
     for each in loggers:
         each.addFilter(is_new)
     try:

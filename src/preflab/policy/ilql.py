@@ -116,6 +116,7 @@ def train_ilql(run: IlqlRun) -> list[dict[str, Any]]:
             if accelerator.is_main_process and (last or state.step % settings.run.save_every == 0):
                 state.save(run.folder / "checkpoint")
             bar.advance(1, loss=values["loss/total"])
+    accelerator.wait_for_everyone()  # the main process writes the rows, all processes read them
     return log.rows()
 
 

@@ -246,4 +246,5 @@ def train_sft(
             if accelerator.is_main_process and state.step % settings.run.save_every == 0:
                 state.save(folder / "checkpoint")
             bar.advance(1, loss=loss)
+    accelerator.wait_for_everyone()  # the main process writes the rows, all processes read them
     return log.rows()

@@ -7,21 +7,26 @@ The result is a plain sequence classifier of transformers, which `rewards.classi
 
 from __future__ import annotations
 
+import functools
+import inspect
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from preflab.conversations.marks import as_text
 from preflab.errors import PreflabError
 from preflab.models.dropout import switch_dropout_off
 from preflab.models.loading import load_tokenizer, quiet_loading, read_config, readable_errors
 from preflab.models.packages import resolve_package
+from preflab.models.precision import autocast
+from preflab.models.recomputed_blocks import recompute_blocks
 from preflab.models.tiny import build_classifier, build_tokenizer
 from preflab.progress import progress
 from preflab.settings.text_classifier import TextClassifierSettings
@@ -49,6 +54,8 @@ class Classifier:
     tokenizer: Any
     classes: tuple[str, ...]
     max_tokens: int
+    half: torch.dtype | None = None
+    """The half-precision type of forward passes; None: float32. Weights are float32 in any case."""
 
     def encode(self, texts: Sequence[str]) -> list[Any]:
         """The tokens of each text, cut at the end to `max_tokens`."""
@@ -57,7 +64,15 @@ class Classifier:
     def logits(self, rows: Sequence[Any]) -> Tensor:
         """(B, classes) of encoded texts, in one forward pass."""
         batch = self.tokenizer.pad(list(rows), return_tensors="pt").to(self.model.device)
-        return self.model(**batch).logits.float()
+        with autocast(self.half, self.model.device):
+            logits: Tensor = self.model(**batch, **self._options).logits
+        return logits.float()
+
+    @property
+    def _options(self) -> dict[str, bool]:
+        """No key–value cache, which a recomputed block would fill twice; {} for models without one."""
+        forward = getattr(self.model, "module", self.model).forward
+        return {"use_cache": False} if "use_cache" in inspect.signature(forward).parameters else {}
 
 
 def from_nothing(
@@ -139,6 +154,8 @@ def train_classifier(
         The metrics of every step.
     """
     switch_dropout_off(classifier.model)
+    if settings.optimiser.gradient_checkpointing:
+        recompute_blocks(classifier.model, functools.partial(checkpoint, use_reentrant=False))
     parameters = [parameter for parameter in classifier.model.parameters() if parameter.requires_grad]
     optimiser = make_optimiser([(parameters, settings.optimiser.learning_rate)], settings.optimiser, classifier.model)
     model, optimiser = accelerator.prepare(classifier.model.to(accelerator.device), optimiser)
@@ -158,9 +175,8 @@ def train_classifier(
             # 2 update: the gradient over all micro-batches, clipped, one step of AdamW
             rate = set_learning_rate(optimiser, learning_rate_factor(state.step, num_steps, settings.optimiser))
             optimiser.zero_grad(set_to_none=True)
-            training = Classifier(model, classifier.tokenizer, classifier.classes, classifier.max_tokens)
             loss = _accumulate(
-                training,
+                replace(classifier, model=model),
                 [encoded[i] for i in chosen],
                 targets[chosen],
                 settings.optimiser.tokens_per_micro_batch,
@@ -179,6 +195,7 @@ def train_classifier(
             if accelerator.is_main_process and state.step % settings.run.save_every == 0:
                 state.save(folder / "checkpoint")
             bar.advance(1, loss=loss)
+    accelerator.wait_for_everyone()  # the main process writes the rows, all processes read them
     return log.rows()
 
 

@@ -290,6 +290,7 @@ def train_reward_model(
                 state.save(folder / "checkpoint")
             bar.advance(1, loss=figures["loss/bradley_terry"], accuracy=figures["accuracy/train"])
     trunk.head("reward").nuisance = None  # the reward is the score alone
+    accelerator.wait_for_everyone()  # the main process writes the rows, all processes read them
     return log.rows()
 
 

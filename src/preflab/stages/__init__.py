@@ -21,6 +21,7 @@ from preflab.errors import PreflabError
 from preflab.models.bitsandbytes_import import check_installed, needing_bitsandbytes
 from preflab.recipe import Recipe
 from preflab.recipe.references import references
+from preflab.settings.learning import LoraSettings, OptimiserSettings
 from preflab.stages.base import StageContext, StageResult
 
 MODULES: dict[str, str] = {
@@ -74,12 +75,15 @@ def check_before(recipe: Recipe, name: str) -> None:
     """Checks a stage's settings, optional packages, functions and model folders before anything runs.
 
     Raises:
-        PreflabError: an optional package that a setting needs is not installed, a function or an environment does not
-            exist or takes other arguments, an environment has no prompts where the stage has none, a model is of a kind
-            that the stage cannot use, or the module's `check` refuses the settings.
+        PreflabError: an optional package that a setting needs is not installed, a 4-bit base is to be compiled, a
+            function or an environment does not exist or takes other arguments, an environment has no prompts where the
+            stage has none, a model is of a kind that the stage cannot use, or the module's `check` refuses the
+            settings.
     """
-    for wanted in needing_bitsandbytes(recipe.stages[name]):
+    stage = recipe.stages[name]
+    for wanted in needing_bitsandbytes(stage):
         check_installed(f"stages.{name}.{wanted}")
+    _check_compiled(name, getattr(stage, "lora", None), getattr(stage, "optimiser", None))
     for refers, word, _ in references(recipe.stages[name]):
         if refers == "function":
             from preflab.rewards.functions import load_function
@@ -95,6 +99,20 @@ def check_before(recipe: Recipe, name: str) -> None:
     check = getattr(stage_module(recipe.kind(name)), "check", None)
     if check is not None:
         check(recipe, recipe.stages[name])
+
+
+def _check_compiled(name: str, lora: LoraSettings | None, optimiser: OptimiserSettings | None) -> None:
+    """Check that no 4-bit base is to be compiled, which `models.compiled_blocks` refuses once the model is loaded.
+
+    Raises:
+        PreflabError: the stage's settings want both.
+    """
+    if optimiser is not None and optimiser.compile and lora is not None and lora.base == "nf4":
+        raise PreflabError(
+            f"stages.{name}: optimiser.compile: true together with lora.base: nf4",
+            "one of the two",
+            "remove optimiser.compile or lora.base",
+        )
 
 
 def _check_models(recipe: Recipe, name: str) -> None:

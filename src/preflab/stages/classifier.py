@@ -10,10 +10,11 @@ The classifier is a plain Hugging Face folder `reward/`. classifier_report.json 
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ from preflab.words import count, percent
 
 if TYPE_CHECKING:
     from preflab.rewards.text_classifier import Classifier, LabelledText
+
+logger = logging.getLogger(__name__)
 
 VERSION = 1
 distributed = True
@@ -92,18 +95,24 @@ class _Asked:
 
 
 def _open(asked: _Asked) -> Classifier:
+    from preflab.models.precision import half_precision
     from preflab.rewards.text_classifier import from_nothing, from_pretrained
 
-    settings, seed = asked.settings, asked.stage.seed
+    settings, stage = asked.settings, asked.stage
+    if stage.packing == "on":
+        logger.warning("%s: a classifier's texts keep their padding, whatever device.packing says", stage.name)
     if asked.base is None:
-        return from_nothing([row.text for row in asked.train], asked.classes, settings, seed)
-    return from_pretrained(asked.base, asked.classes, settings.context, seed)
+        made = from_nothing([row.text for row in asked.train], asked.classes, settings, stage.seed)
+    else:
+        made = from_pretrained(asked.base, asked.classes, settings.context, stage.seed)
+    return replace(made, half=half_precision(stage.precision))
 
 
 def _save(asked: _Asked, classifier: Classifier, report: dict[str, Any]) -> None:
     """Write `reward/` and the report, remove the checkpoint, and shut the accelerator down."""
     from preflab.files import new_folder, write_json
     from preflab.stages.common.learning import CHECKPOINT
+    from preflab.training.processes import finish_trackers
 
     folder, accelerator = asked.stage.folder, asked.accelerator
     if accelerator.is_main_process:
@@ -113,7 +122,7 @@ def _save(asked: _Asked, classifier: Classifier, report: dict[str, Any]) -> None
         write_json(folder / REPORT, report)
         shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
-    accelerator.end_training()
+    finish_trackers(accelerator)
 
 
 def _texts(ctx: StageContext, name: str) -> list[LabelledText]:

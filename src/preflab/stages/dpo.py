@@ -14,7 +14,6 @@ reference weights and tokens.
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence, Sized
@@ -28,6 +27,7 @@ from preflab.stages.base import StageContext, StageResult
 from preflab.stages.common.pairs_to_keep import pairs_to_keep
 from preflab.stages.common.preference_data import PreferenceData, read_preferences
 from preflab.stages.common.preference_groups import FoundGroups, find_groups
+from preflab.stages.common.prompt_sharing import may_share
 from preflab.stages.common.stage_facts import StageFacts
 from preflab.words import count, three_digits
 
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from preflab.rewards.rankings import Encoder
     from preflab.training.protocols import Sampler
     from preflab.training.token_limits import TokenLimits
-
-logger = logging.getLogger(__name__)
 
 VERSION = 3
 distributed = True
@@ -52,6 +50,7 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.policy.dpo import DpoRun, train_dpo
     from preflab.policy.dpo_logps import ReferenceCache
     from preflab.stages.common.learning import CHECKPOINT, save_language_model
+    from preflab.training.processes import finish_trackers
     from preflab.training.row_order import steps_per_epoch
 
     asked = _Asked.of(ctx)
@@ -88,7 +87,7 @@ def run(ctx: StageContext) -> StageResult:
         base.save(asked)
         shutil.rmtree(stage.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
-    accelerator.end_training()
+    finish_trackers(accelerator)
     return _result(stage.folder, groups, lengths)
 
 
@@ -221,11 +220,7 @@ def _engine(asked: _Asked, base: _Base) -> Sampler:
 
 def _longest_row(base: _Base, settings: DpoSettings) -> int | None:
     """Most tokens of a row in which completions share their prompt; None if settings or model do not allow sharing."""
-    from preflab.models.prompt_sharing import why_not_shared
-
-    reason = why_not_shared(base.trunk.language_model("policy")) if settings.share_prompts else "share_prompts is false"
-    if reason is not None:
-        logger.info("prompts are not shared between completions: %s", reason)
+    if not (settings.share_prompts and may_share(base.trunk, "policy")):
         return None
     return min(settings.optimiser.tokens_per_micro_batch, base.max_tokens.both)
 

@@ -47,6 +47,8 @@ REWARDS, VALUES = "rewards.jsonl", "values"
 
 def run(ctx: StageContext) -> StageResult:
     """Learn Q and V, save them in `values/`, sample the re-weighted reference, and measure its KL to the reference."""
+    from preflab.training.processes import finish_trackers
+
     asked = _Asked.of(ctx)
     opened = _open(asked)
     _learn(asked, opened)
@@ -54,7 +56,7 @@ def run(ctx: StageContext) -> StageResult:
     if asked.accelerator.is_main_process:
         result = _write(asked, opened, ctx)
     asked.accelerator.wait_for_everyone()
-    asked.accelerator.end_training()
+    finish_trackers(asked.accelerator)
     return result
 
 

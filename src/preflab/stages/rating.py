@@ -121,6 +121,7 @@ def _normalise(asked: Asked, opened: _Opened, heads: CriteriaHead) -> dict[str, 
 def _save(asked: Asked, base: RewardBase, heads: CriteriaHead, report: Mapping[str, Any]) -> None:
     from preflab.files import write_json
     from preflab.stages.common.learning import CHECKPOINT
+    from preflab.training.processes import finish_trackers
     from preflab.training.tensor_files import write_tensors
 
     folder, accelerator = asked.stage.folder, asked.accelerator
@@ -130,7 +131,7 @@ def _save(asked: Asked, base: RewardBase, heads: CriteriaHead, report: Mapping[s
         write_json(folder / REPORT, report)
         shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
-    accelerator.end_training()
+    finish_trackers(accelerator)
 
 
 def _rows(base: RewardBase, data: PreferenceData, criteria: Mapping[str, float], long: LongRows) -> list[Rated]:

@@ -136,6 +136,7 @@ def _normalise(asked: Asked, opened: _Opened) -> dict[str, Any]:
 def _save(asked: Asked, base: RewardBase, report: Mapping[str, Any]) -> None:
     from preflab.files import write_json
     from preflab.stages.common.learning import CHECKPOINT
+    from preflab.training.processes import finish_trackers
 
     folder, accelerator = asked.stage.folder, asked.accelerator
     if accelerator.is_main_process:
@@ -143,7 +144,7 @@ def _save(asked: Asked, base: RewardBase, report: Mapping[str, Any]) -> None:
         write_json(folder / REPORT, report)
         shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
-    accelerator.end_training()
+    finish_trackers(accelerator)
 
 
 def _rankings(base: RewardBase, data: PreferenceData, settings: RewardSettings, long: LongRows) -> list[Ranking]:

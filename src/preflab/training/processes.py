@@ -39,6 +39,12 @@ def make_accelerator(*, log_with: tuple[str, ...] = (), folder: Path | None = No
     return accelerator
 
 
+def finish_trackers(accelerator: Any) -> None:
+    """End a stage's trackers. accelerate's own `end_training` would also leave the group that the next stage needs."""
+    for tracker in accelerator.trackers:
+        tracker.finish()
+
+
 @functools.cache
 def _leave_at_exit() -> None:
     """Leave the process group before the interpreter exits, because its threads would otherwise crash the process."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from preflab.errors import PreflabError
 from preflab.files import read_jsonl
@@ -17,6 +17,7 @@ from preflab.models.tiny import build_classifier, build_model, build_t5, build_t
 from preflab.pipeline import Line, run
 from preflab.recipe import load_recipe
 from preflab.records import Prompt
+from preflab.rewards import text_classifier
 from preflab.rewards.sources import make_scorer
 from preflab.rewards.text_classifier import LabelledText, from_nothing, train_classifier
 from preflab.settings.rewards import RewardSource
@@ -182,7 +183,7 @@ def test_texts_beyond_the_context_are_cut_and_counted(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders with a BERT without a head, a classifier of three other classes, a Llama that writes, and a T5."""
+    """Folders with a BERT without a head, a classifier of three other classes, a Llama, a GPT-2 and a T5."""
     folder = tmp_path_factory.mktemp("bodies")
     words = build_tokenizer([row["text"] for row in sentences(100, 6)], context=16)
     shape = {"num_layers": 1, "hidden_size": 32, "num_heads": 2, "seed": 0}
@@ -191,6 +192,9 @@ def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "bert": of_three.bert,
         "of three": of_three,
         "llama": build_model(words, context=16, **shape),
+        "gpt2": GPT2LMHeadModel(
+            GPT2Config(vocab_size=len(words), n_positions=16, n_embd=32, n_layer=1, n_head=2, pad_token_id=0)
+        ),
         "t5": build_t5(words, context=16, **shape),
     }
     for name, model in models.items():
@@ -245,3 +249,61 @@ def test_labels_that_teach_nothing_are_refused(tmp_path: Path, rows: list[dict[s
 def test_width_that_the_heads_cannot_share_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PreflabError, match="multiple of the number of heads"):
         trained(tmp_path, sentences(20, 5), hidden_size=33)
+
+
+def weights_of(line: Line) -> dict[str, torch.Tensor]:
+    return AutoModelForSequenceClassification.from_pretrained(line.folder / "reward").state_dict()
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+def test_recomputed_blocks_learn_the_same(
+    tmp_path: Path, bodies: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder's key–value cache would be filled twice, once more by the recomputation."""
+    recomputed: list[Any] = []
+    checkpoint = text_classifier.checkpoint
+
+    def counted(function: Any, *args: Any, **kwargs: Any) -> Any:
+        recomputed.append(function)
+        return checkpoint(function, *args, **kwargs)
+
+    monkeypatch.setattr(text_classifier, "checkpoint", counted)
+    settings = {"model": str(bodies / name), "num_epochs": 1}
+    stored = weights_of(trained(tmp_path, sentences(40, 4), **settings))
+    assert recomputed == []
+    optimiser = {"learning_rate": 5e-3, "gradient_checkpointing": True}
+    found = weights_of(trained(tmp_path, sentences(40, 4), **settings, optimiser=optimiser))
+    assert len(recomputed) >= 2, "a block in each of two steps"
+    assert all(torch.equal(found[key], tensor) for key, tensor in stored.items())
+
+
+def test_half_precision_computes_the_passes_and_keeps_float32_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A product under autocast is rounded to 8 bits, as far as one part in 256."""
+    dtypes: set[torch.dtype] = set()
+    linear = torch.nn.Linear.forward
+
+    def noted(layer: torch.nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        output = linear(layer, x)
+        dtypes.add(output.dtype)
+        return output
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", noted)
+    plain = trained(tmp_path, sentences(40, 4), num_epochs=1)
+    assert dtypes == {torch.float32}
+    dtypes.clear()
+    path = recipe_in(tmp_path, sentences(40, 4), num_epochs=1)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "device": {"precision": "bfloat16"}}))
+    half = run(load_recipe(path))[-1]
+    assert dtypes == {torch.bfloat16}
+    losses = [read_jsonl(line.folder / "metrics.jsonl")[0]["loss/nll"] for line in (plain, half)]
+    assert 0 < abs(losses[1] - losses[0]) < losses[0] / 256
+    assert {tensor.dtype for tensor in weights_of(half).values() if tensor.is_floating_point()} == {torch.float32}
+
+
+def test_packing_that_is_asked_for_is_said_to_have_no_effect(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = recipe_in(tmp_path, sentences(40, 4), num_epochs=1)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "device": {"packing": "on"}}))
+    run(load_recipe(path))
+    assert "tone: a classifier's texts keep their padding, whatever device.packing says" in caplog.messages

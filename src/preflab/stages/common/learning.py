@@ -52,13 +52,14 @@ def finish_model(folder: Path, trunk: Trunk, accelerator: Any, metrics: Sequence
         accelerator: the stage's accelerator, which is shut down.
         metrics: the rows of metrics.jsonl, for the first and the last loss.
     """
+    from preflab.training.processes import finish_trackers
     from preflab.training.standstill import said_of_loss
 
     if accelerator.is_main_process:
         save_language_model(folder, trunk)
         shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
-    accelerator.end_training()
+    finish_trackers(accelerator)
     first, last = metrics[0]["loss/nll"], metrics[-1]["loss/nll"]
     figures = {"loss_first": first, "loss_last": last, "num_steps": len(metrics)}
     summary = f"loss {three_digits(first)} → {three_digits(last)}{said_of_loss(metrics)}"

@@ -203,6 +203,7 @@ def finish(asked: Asked, opened: Opened, result: RunResult, roles: Sequence[str]
     """Save each role in a folder of its name (adapters in peft's format, heads) and the merged policy in `model/`."""
     from preflab.models.role_files import save_role
     from preflab.stages.common.learning import save_language_model
+    from preflab.training.processes import finish_trackers
 
     trunk, accelerator, folder = opened.run.trunk, asked.accelerator, asked.stage.folder
     if accelerator.is_main_process:
@@ -210,7 +211,7 @@ def finish(asked: Asked, opened: Opened, result: RunResult, roles: Sequence[str]
             save_role(trunk, role, folder / role, base=opened.base_hash if trunk.lora else "")
         save_language_model(folder, trunk)
     accelerator.wait_for_everyone()
-    accelerator.end_training()
+    finish_trackers(accelerator)
     return _result(folder, result, opened.long, **further, **opened.figures)
 
 
