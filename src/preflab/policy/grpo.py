@@ -30,7 +30,7 @@ from preflab.policy.importance import importance_statistics, weighted
 from preflab.policy.on_policy_run import OnPolicyRun, RunResult
 from preflab.policy.on_policy_setup import first_micro_batches, kl_controller, minibatches
 from preflab.policy.step_log import StepClock, StepLog
-from preflab.policy.step_statistics import combined, group_statistics, update_statistics
+from preflab.policy.step_statistics import combined, detached, group_statistics, update_statistics
 from preflab.policy.variants import KL_LOSSES, KL_OF_COMPLETIONS, VARIANTS
 from preflab.progress import progress
 from preflab.settings.grpo import GrpoSettings
@@ -193,7 +193,7 @@ def update(
                     loss, statistics = policy_loss(run, trunk, rollouts, gained, part, counts, kl_coef)
                     # Processes average their gradients, but the weights already cover all processes.
                     accelerator.backward(loss * accelerator.num_processes)
-                updates[-1].append({**statistics, "loss/total": loss})
+                updates[-1].append(detached({**statistics, "loss/total": loss}))
             norms.append(clip_gradients(learning, settings.optimiser.max_grad_norm))
             optimiser.step()
             optimiser.zero_grad()

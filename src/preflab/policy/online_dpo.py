@@ -29,7 +29,7 @@ from preflab.policy.completion_groups import ask_policy_and_reference, group_sou
 from preflab.policy.on_policy_run import OnPolicyRun, RunResult
 from preflab.policy.on_policy_setup import first_micro_batches, minibatches
 from preflab.policy.step_log import StepClock, StepLog
-from preflab.policy.step_statistics import group_statistics, update_statistics
+from preflab.policy.step_statistics import detached, group_statistics, update_statistics
 from preflab.progress import progress
 from preflab.seeds import derive_seed
 from preflab.settings.online_dpo import OnlineDpoSettings
@@ -164,7 +164,7 @@ def update(
                     loss, statistics = pair_loss(run, trunk, rollouts, labels, part, num_pairs, num_tokens)
                     # Processes average their gradients, but the denominator already covers all processes.
                     accelerator.backward(loss * accelerator.num_processes)
-                updates[-1].append({**statistics, "loss/total": loss})
+                updates[-1].append(detached({**statistics, "loss/total": loss}))
             norms.append(clip_gradients(learning, settings.optimiser.max_grad_norm))
             optimiser.step()
             optimiser.zero_grad()

@@ -42,6 +42,7 @@ from preflab.policy.step_log import StepClock, StepLog
 from preflab.policy.step_statistics import (
     LearningBatch,
     combined,
+    detached,
     rollout_statistics,
     update_statistics,
 )
@@ -229,7 +230,7 @@ def update(
                         loss, statistics = role_loss(run, trunk, rollouts, batch, part, num_tokens, kl_coef)
                         # Processes average their gradients, but the denominator already covers all processes.
                         accelerator.backward(loss * accelerator.num_processes)
-                    updates[-1].append({**statistics, "loss/total": loss})
+                    updates[-1].append(detached({**statistics, "loss/total": loss}))
             norms.append(clip_gradients(learning, settings.optimiser.max_grad_norm))
             optimiser.step()
             optimiser.zero_grad()

@@ -29,6 +29,15 @@ class LearningBatch:
     """The factor that whitening of rewards and advantages applied. Multiply a KL loss added to their loss by it."""
 
 
+def detached(statistics: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same numbers without their graphs, to be kept until the end of the step.
+
+    Backward frees the activations of a graph, not its nodes. Those of earlier micro-batches would lie between the freed
+    activations, which the C library could then not join: a PPO step on a CPU took 500 MiB more at its peak.
+    """
+    return {name: value.detach() for name, value in statistics.items()}
+
+
 def read_statistics(parts: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
     """The same statistics as floats. The host waits for the device once, not for each number."""
     values = [value.detach() for part in parts for value in part.values()]
