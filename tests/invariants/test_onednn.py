@@ -118,6 +118,31 @@ def test_what_is_left_to_torch(everywhere: list[str]) -> None:
     assert expected.shape == (3, 5)
 
 
+@needs_onednn
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_bias_with_strides_and_one_for_all_outputs(transposed: bool, everywhere: list[str]) -> None:
+    """oneDNN reads numbers of a bias one after another; with other strides it would read other numbers."""
+    layer: nn.Module = Conv1D(3, 2) if transposed else nn.Linear(2, 3)
+    layer.weight.data.fill_(1.0)
+    use_onednn(layer)
+    x = torch.tensor([[1.0, 1.0], [2.0, 0.0]])
+    layer.bias = nn.Parameter(torch.tensor([10.0, -1.0, 20.0, -1.0, 30.0])[::2])
+    assert layer(x).tolist() == [[12.0, 22.0, 32.0], [12.0, 22.0, 32.0]]
+    layer.bias = nn.Parameter(torch.tensor([10.0]).expand(3))
+    assert layer(x).tolist() == [[12.0, 12.0, 12.0], [12.0, 12.0, 12.0]]
+    layer.bias = nn.Parameter(torch.tensor([10.0]))
+    assert layer(x).tolist() == [[12.0, 12.0, 12.0], [12.0, 12.0, 12.0]]
+    assert everywhere == []
+
+
+@needs_onednn
+@pytest.mark.parametrize("layer", [nn.Linear(2, 3), Conv1D(3, 2)])
+def test_shapes_that_do_not_match_get_the_message_of_torch(layer: nn.Module, everywhere: list[str]) -> None:
+    use_onednn(layer)
+    with pytest.raises(RuntimeError, match=r"\(5x4 and 2x3\)"):
+        layer(torch.ones(5, 4))
+
+
 def test_small_products_and_few_rows_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onednn, "is_faster", lambda: True)
     assert onednn.pays(torch.empty(8, 512), torch.empty(512, 512))  # 8 · 512 · 512 = 2^21

@@ -23,7 +23,7 @@ class CpuLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # torch's name of the argument
         """(…, inputs) → (…, outputs)."""
-        if not _computes(input, self.weight):
+        if not _computes(input, self.weight, self.bias):
             return super().forward(input)
         return linear(input, self.weight, self.bias)
 
@@ -33,7 +33,7 @@ class CpuConv1D(Conv1D):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, inputs) → (…, outputs)."""
-        if not _computes(x, self.weight.t()):
+        if not _computes(x, self.weight.t(), self.bias):
             return super().forward(x)
         return linear(x, self.weight.t(), self.bias)
 
@@ -94,8 +94,21 @@ class _Linear(torch.autograd.Function):
         )
 
 
-def _computes(x: Tensor, weight: Tensor) -> bool:
-    """Whether the layer's output is computed here. `torch.compile` writes its own products."""
+def _computes(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether the layer's output is computed here. `torch.compile` writes its own products.
+
+    Shapes and types that do not match are left to torch, whose messages name them.
+    """
     if torch.compiler.is_compiling() or type(x) not in PLAIN or type(weight) not in PLAIN:
         return False
-    return pays(x, weight) and not torch.is_autocast_enabled("cpu")
+    if x.shape[-1:] != weight.shape[1:] or not pays(x, weight):
+        return False
+    return _fits(bias, weight) and not torch.is_autocast_enabled("cpu")
+
+
+def _fits(bias: Tensor | None, weight: Tensor) -> bool:
+    """Whether oneDNN can add a bias: one number per output, in the weight's type. It ignores the bias's strides."""
+    if bias is None:
+        return True
+    same = type(bias) in PLAIN and bias.dtype == weight.dtype and bias.device == weight.device
+    return same and bias.shape == weight.shape[:1] and bias.is_contiguous()
