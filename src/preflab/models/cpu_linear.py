@@ -69,7 +69,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Args:
         x: (…, inputs) float32 on the CPU.
         weight: (outputs, inputs).
-        bias: (outputs,) or None.
+        bias: (outputs,) contiguous, or None.
     """
     y: Tensor = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias)
     return y.view(*x.shape[:-1], -1)

@@ -29,8 +29,8 @@ def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Args:
         x: (n, H) float32.
-        weight: (V, H) float32 or what `_reorder_linear_weight` made of it. Both matrices may be transposed views.
-        bias: (V,) or None.
+        weight: (V, H) float32, or its copy packed by `_reorder_linear_weight`. x and weight may have any strides.
+        bias: (V,) contiguous, because oneDNN ignores its strides, or None.
     """
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return product
@@ -49,7 +49,8 @@ def pays(x: Tensor, weight: Tensor) -> bool:
 def is_faster() -> bool:
     """Whether this processor multiplies faster by oneDNN: not Intel's, with 512-bit instructions, and torch uses MKL.
 
-    With `ATEN_CPU_CAPABILITY=avx2` in the environment torch, and so preflab, makes no use of such instructions.
+    False with `ATEN_CPU_CAPABILITY=avx2` in the environment. The packed head (`models.packed`) is multiplied by oneDNN
+    even then; `ONEDNN_MAX_CPU_ISA=avx2` limits its instructions.
     """
     wide = torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
     return wide and works() and "GenuineIntel" not in _maker()

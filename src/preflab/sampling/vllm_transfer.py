@@ -23,6 +23,9 @@ from torch import Tensor
 from preflab.sampling.vllm_client import VllmClient
 
 ADVICE = "see the server's log; without `--weight-transfer` the weights are sent through files instead"
+BEGUN = (
+    "start the server again if an earlier run ended in the middle of an update, which the server waits for; " + ADVICE
+)
 
 
 class WeightTransfer:
@@ -52,7 +55,7 @@ class WeightTransfer:
         """
         weights = {name: tensor.detach().contiguous() for name, tensor in checkpoint_tensors(model).items()}
         handles = [shared_memory(tensor) for tensor in weights.values()]
-        self.client.post("/start_weight_update", None, ADVICE)
+        self.client.post("/start_weight_update", None, BEGUN)
         self.client.post(
             "/update_weights",
             {

@@ -106,6 +106,15 @@ def test_weights_that_the_server_refuses_stop_the_run(address: str, monkeypatch:
         engine.sync(1)
 
 
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_an_update_that_an_earlier_run_left_unfinished_is_named(address: str) -> None:
+    trunk = tiny_trunk(("policy", "reference"), lora=None, vocab_size=SIZE)
+    engine = engine_of(trunk, f"{address}/unfinished+transfer")
+    engine.client.post("/start_weight_update", None, "")
+    with pytest.raises(PreflabError, match=r"already active(.|\n)*start the server again"):
+        engine.sync(1)
+
+
 def test_weights_of_models_on_this_machine_are_not_on_a_gpu() -> None:
     assert vllm_transfer.on_gpu(tiny_llama(SIZE)) is False
 
