@@ -62,7 +62,7 @@ def move(trunk: Trunk) -> None:
 @pytest.mark.usefixtures("as_on_a_gpu")
 def test_every_version_reaches_the_server_without_a_file(address: str, caplog: pytest.LogCaptureFixture) -> None:
     trunk = tiny_trunk(("policy", "reference"), lora=None, vocab_size=SIZE)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.WARNING):  # commands show no other messages
         engine = engine_of(trunk, f"{address}/every+transfer")
         for version in (1, 2):
             move(trunk)
@@ -76,7 +76,7 @@ def test_every_version_reaches_the_server_without_a_file(address: str, caplog: p
 @pytest.mark.usefixtures("as_on_a_gpu")
 def test_a_server_without_it_gets_files(address: str, caplog: pytest.LogCaptureFixture) -> None:
     trunk = tiny_trunk(("policy", "reference"), lora=None, vocab_size=SIZE)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.WARNING):  # commands show no other messages
         engine = engine_of(trunk, f"{address}/without")
         move(trunk)
         engine.sync(1)
