@@ -143,6 +143,31 @@ def test_shapes_that_do_not_match_get_the_message_of_torch(layer: nn.Module, eve
         layer(torch.ones(5, 4))
 
 
+@needs_onednn
+def test_numbers_of_rows_are_rounded_so_that_few_shapes_occur(everywhere: list[str]) -> None:
+    """512 to 1,023 rows in steps of 32; every number of rows would be a shape for which oneDNN generates code."""
+    layer = nn.Linear(2, 3, bias=False)
+    layer.weight.data = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.0, 4.0]])
+    use_onednn(layer)
+    for num in (600, 601, 608):
+        layer.weight.grad = None
+        x = torch.ones(num, 2, requires_grad=True)
+        y = layer(x)
+        y.add_(1.0)  # not a view that may not be changed
+        assert torch.equal(y, torch.tensor([4.0, 3.0, 5.0]).expand(num, 3))
+        y.sum().backward()
+        assert torch.equal(x.grad, torch.tensor([4.0, 5.0]).expand(num, 2))
+        assert torch.equal(layer.weight.grad, torch.full((3, 2), float(num)))
+    assert set(everywhere) == {"(608, 2) (3, 2)", "(608, 3) (2, 3)", "(3, 576) (2, 576)", "(3, 608) (2, 608)"}
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "step"), [(1, 1), (15, 1), (16, 8), (255, 8), (256, 16), (600, 32), (1023, 32), (4096, 256)]
+)
+def test_the_step_of_rows(num_rows: int, step: int) -> None:
+    assert onednn.row_step(num_rows) == step
+
+
 def test_small_products_and_few_rows_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onednn, "is_faster", lambda: True)
     assert onednn.pays(torch.empty(8, 512), torch.empty(512, 512))  # 8 · 512 · 512 = 2^21
