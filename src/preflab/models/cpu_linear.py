@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers.pytorch_utils import Conv1D
 
-from preflab.models.onednn import is_faster, multiply, pays, row_step
+from preflab.models.onednn import is_faster, multiply, multiply_rows, pays, row_step
 
 
 class CpuLinear(nn.Linear):
@@ -80,7 +80,7 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         learned = ctx.needs_input_grad[1]
         ctx.save_for_backward(x if learned else None, weight)
-        return _multiply_rows(x, weight, bias)
+        return multiply_rows(x, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -88,19 +88,10 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
-            _multiply_rows(g, weight.t(), None) if of_x else None,
+            multiply_rows(g, weight.t()) if of_x else None,
             _sum_over_rows(g, x) if of_weight else None,
             g.sum(0) if of_bias else None,
         )
-
-
-def _multiply_rows(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x (n, H) @ weight.T + bias, with rows of zeros added to x so that n is a multiple of `row_step(n)`."""
-    num = x.shape[0]
-    more = -num % row_step(num)
-    if more:
-        x = torch.cat([x, x.new_zeros(1, 1).expand(more, x.shape[1])])
-    return multiply(x, weight, bias).resize_(num, weight.shape[0])  # no view: autograd restricts changes of views
 
 
 def _sum_over_rows(g: Tensor, x: Tensor) -> Tensor:

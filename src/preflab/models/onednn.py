@@ -45,6 +45,23 @@ def pays(x: Tensor, weight: Tensor) -> bool:
     return large and weight.device.type == "cpu" and is_faster()
 
 
+def multiply_rows(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """As `multiply`, for a number of rows that varies: rows of zeros are added up to a multiple of `row_step`.
+
+    If x is wider than the result, only its last rows are copied for that, and the results are joined.
+    """
+    num = x.shape[0]
+    rest = num % row_step(num)
+    if not rest:
+        return multiply(x, weight, bias)
+    more = x.new_zeros(1, 1).expand(row_step(num) - rest, x.shape[1])
+    if x.shape[1] <= weight.shape[0]:
+        y = multiply(torch.cat([x, more]), weight, bias)
+        return y.resize_(num, y.shape[1])  # no view: autograd restricts changes of views
+    last = multiply(torch.cat([x[-rest:], more]), weight, bias)
+    return torch.cat([multiply(x[:-rest], weight, bias), last[:rest]])
+
+
 def row_step(num_rows: int) -> int:
     """The step to which a number of rows that varies is rounded: at most 16 numbers of rows per power of two.
 
