@@ -278,6 +278,8 @@ def result(served: Served, route: str, body: Any) -> Any:
         served.received.append(route)
         if TRANSFER[route] not in (None, *served.received[-2:-1]):
             raise Refused(500, f"{route} after {served.received[-2:-1]}")
+        if served.received[-2:] == ["/start_weight_update"] * 2:
+            raise Refused(500, "start_weight_update called while a weight update is already active")
         if route == "/update_weights":
             served.receive(body["update_info"])
         return {"message": "done"}

@@ -22,15 +22,17 @@ needs_onednn = pytest.mark.skipif(not onednn.works(), reason="torch has no produ
 def everywhere(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """oneDNN multiplies from the smallest size; the fixture lists its products."""
     calls: list[str] = []
+    multiply = onednn.multiply
 
     def counted(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         calls.append(f"{tuple(x.shape)} {tuple(weight.shape)}")
-        return onednn.multiply(x, weight, bias)
+        return multiply(x, weight, bias)
 
     monkeypatch.setattr(onednn, "is_faster", lambda: True)
     monkeypatch.setattr(cpu_linear, "is_faster", lambda: True)
     monkeypatch.setattr(onednn, "SMALLEST", 1)
     monkeypatch.setattr(onednn, "FEWEST_ROWS", 1)
+    monkeypatch.setattr(onednn, "multiply", counted)
     monkeypatch.setattr(cpu_linear, "multiply", counted)
     return calls
 
@@ -116,6 +118,57 @@ def test_what_is_left_to_torch(everywhere: list[str]) -> None:
     assert torch.equal(compiled(torch.ones(3, 4)), torch.full((3, 5), 4.0))
     assert everywhere == []
     assert expected.shape == (3, 5)
+
+
+@needs_onednn
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_bias_with_strides_and_one_for_all_outputs(transposed: bool, everywhere: list[str]) -> None:
+    """oneDNN reads numbers of a bias one after another; with other strides it would read other numbers."""
+    layer: nn.Module = Conv1D(3, 2) if transposed else nn.Linear(2, 3)
+    layer.weight.data.fill_(1.0)
+    use_onednn(layer)
+    x = torch.tensor([[1.0, 1.0], [2.0, 0.0]])
+    layer.bias = nn.Parameter(torch.tensor([10.0, -1.0, 20.0, -1.0, 30.0])[::2])
+    assert layer(x).tolist() == [[12.0, 22.0, 32.0], [12.0, 22.0, 32.0]]
+    layer.bias = nn.Parameter(torch.tensor([10.0]).expand(3))
+    assert layer(x).tolist() == [[12.0, 12.0, 12.0], [12.0, 12.0, 12.0]]
+    layer.bias = nn.Parameter(torch.tensor([10.0]))
+    assert layer(x).tolist() == [[12.0, 12.0, 12.0], [12.0, 12.0, 12.0]]
+    assert everywhere == []
+
+
+@needs_onednn
+@pytest.mark.parametrize("layer", [nn.Linear(2, 3), Conv1D(3, 2)])
+def test_shapes_that_do_not_match_get_the_message_of_torch(layer: nn.Module, everywhere: list[str]) -> None:
+    use_onednn(layer)
+    with pytest.raises(RuntimeError, match=r"\(5x4 and 2x3\)"):
+        layer(torch.ones(5, 4))
+
+
+@needs_onednn
+def test_numbers_of_rows_are_rounded_so_that_few_shapes_occur(everywhere: list[str]) -> None:
+    """512 to 1,023 rows in steps of 32; every number of rows would be a shape for which oneDNN generates code."""
+    layer = nn.Linear(2, 3, bias=False)
+    layer.weight.data = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.0, 4.0]])
+    use_onednn(layer)
+    for num in (600, 601, 608):
+        layer.weight.grad = None
+        x = torch.ones(num, 2, requires_grad=True)
+        y = layer(x)
+        y.add_(1.0)  # not a view that may not be changed
+        assert torch.equal(y, torch.tensor([4.0, 3.0, 5.0]).expand(num, 3))
+        y.sum().backward()
+        assert torch.equal(x.grad, torch.tensor([4.0, 5.0]).expand(num, 2))
+        assert torch.equal(layer.weight.grad, torch.full((3, 2), float(num)))
+    of_x = {"(576, 3) (2, 3)", "(32, 3) (2, 3)", "(608, 3) (2, 3)"}
+    assert set(everywhere) == {"(608, 2) (3, 2)", *of_x, "(3, 576) (2, 576)", "(3, 608) (2, 608)"}
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "step"), [(1, 1), (15, 1), (16, 8), (255, 8), (256, 16), (600, 32), (1023, 32), (4096, 256)]
+)
+def test_the_step_of_rows(num_rows: int, step: int) -> None:
+    assert onednn.row_step(num_rows) == step
 
 
 def test_small_products_and_few_rows_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:

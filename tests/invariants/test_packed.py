@@ -13,10 +13,11 @@ needs_onednn = pytest.mark.skipif(not onednn.works(), reason="torch has no packe
 
 
 @needs_onednn
-@pytest.mark.parametrize("num_rows", [1, 5, 64])
-def test_a_packed_product_is_the_plain_one(num_rows: int) -> None:
+@pytest.mark.parametrize("num_outputs", [301, 3])
+@pytest.mark.parametrize("num_rows", [1, 5, 37, 64])
+def test_a_packed_product_is_the_plain_one(num_rows: int, num_outputs: int) -> None:
     torch.manual_seed(0)
-    weight, x = torch.randn(301, 17), torch.randn(num_rows, 17)
+    weight, x = torch.randn(num_outputs, 17), torch.randn(num_rows, 17)
     product = packed_product(weight, 8)
     assert product is not None
     assert torch.allclose(product(x), x @ weight.T, atol=1e-5)

@@ -62,7 +62,7 @@ class Projection:
         return logits if self.temperature == 1.0 else logits.div_(self.temperature)
 
     def states(self, of_logits: Tensor) -> Tensor:
-        """of_logits (n, V) @ weight, (n, H) in float32: what a gradient of the logits gives the states.
+        """of_logits (n, V) @ weight, (n, H) in float32: the gradient of the states from that of the logits.
 
         The first call packs the transposed weight where oneDNN is faster; packing takes about as long as 50 rows.
         """

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers.pytorch_utils import Conv1D
 
-from preflab.models.onednn import is_faster, multiply, pays
+from preflab.models.onednn import is_faster, multiply, multiply_rows, pays, row_step
 
 
 class CpuLinear(nn.Linear):
@@ -23,7 +23,7 @@ class CpuLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # torch's name of the argument
         """(…, inputs) → (…, outputs)."""
-        if not _computes(input, self.weight):
+        if not _computes(input, self.weight, self.bias):
             return super().forward(input)
         return linear(input, self.weight, self.bias)
 
@@ -33,7 +33,7 @@ class CpuConv1D(Conv1D):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, inputs) → (…, outputs)."""
-        if not _computes(x, self.weight.t()):
+        if not _computes(x, self.weight.t(), self.bias):
             return super().forward(x)
         return linear(x, self.weight.t(), self.bias)
 
@@ -69,7 +69,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Args:
         x: (…, inputs) float32 on the CPU.
         weight: (outputs, inputs).
-        bias: (outputs,) or None.
+        bias: (outputs,) contiguous, or None.
     """
     y: Tensor = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias)
     return y.view(*x.shape[:-1], -1)
@@ -80,7 +80,7 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         learned = ctx.needs_input_grad[1]
         ctx.save_for_backward(x if learned else None, weight)
-        return multiply(x, weight, bias)
+        return multiply_rows(x, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -88,14 +88,35 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
-            multiply(g, weight.t()) if of_x else None,
-            multiply(g.t(), x.t()) if of_weight else None,
+            multiply_rows(g, weight.t()) if of_x else None,
+            _sum_over_rows(g, x) if of_weight else None,
             g.sum(0) if of_bias else None,
         )
 
 
-def _computes(x: Tensor, weight: Tensor) -> bool:
-    """Whether the layer's output is computed here. `torch.compile` writes its own products."""
+def _sum_over_rows(g: Tensor, x: Tensor) -> Tensor:
+    """gᵀ x for g (n, V) and x (n, H); torch multiplies the rows above a multiple of `row_step(n)`."""
+    num = x.shape[0]
+    whole = num - num % row_step(num)
+    product = multiply(g[:whole].t(), x[:whole].t())
+    return product if whole == num else product.addmm_(g[whole:].t(), x[whole:])
+
+
+def _computes(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether the layer's output is computed here. `torch.compile` writes its own products.
+
+    Shapes and types that do not match are left to torch, whose messages name them.
+    """
     if torch.compiler.is_compiling() or type(x) not in PLAIN or type(weight) not in PLAIN:
         return False
-    return pays(x, weight) and not torch.is_autocast_enabled("cpu")
+    if x.shape[-1:] != weight.shape[1:] or not pays(x, weight):
+        return False
+    return _fits(bias, weight) and not torch.is_autocast_enabled("cpu")
+
+
+def _fits(bias: Tensor | None, weight: Tensor) -> bool:
+    """Whether oneDNN can add a bias: one number per output, in the weight's type. It ignores the bias's strides."""
+    if bias is None:
+        return True
+    same = type(bias) in PLAIN and bias.dtype == weight.dtype and bias.device == weight.device
+    return same and bias.shape == weight.shape[:1] and bias.is_contiguous()

@@ -29,8 +29,8 @@ def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Args:
         x: (n, H) float32.
-        weight: (V, H) float32 or what `_reorder_linear_weight` made of it. Both matrices may be transposed views.
-        bias: (V,) or None.
+        weight: (V, H) float32, or its copy packed by `_reorder_linear_weight`. x and weight may have any strides.
+        bias: (V,) contiguous, because oneDNN ignores its strides, or None.
     """
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return product
@@ -45,11 +45,38 @@ def pays(x: Tensor, weight: Tensor) -> bool:
     return large and weight.device.type == "cpu" and is_faster()
 
 
+def multiply_rows(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """As `multiply`, for a number of rows that varies: rows of zeros are added up to a multiple of `row_step`.
+
+    If x is wider than the result, only its last rows are copied for that, and the results are joined.
+    """
+    num = x.shape[0]
+    rest = num % row_step(num)
+    if not rest:
+        return multiply(x, weight, bias)
+    more = x.new_zeros(1, 1).expand(row_step(num) - rest, x.shape[1])
+    if x.shape[1] <= weight.shape[0]:
+        y = multiply(torch.cat([x, more]), weight, bias)
+        return y.resize_(num, y.shape[1])  # no view: autograd restricts changes of views
+    last = multiply(torch.cat([x[-rest:], more]), weight, bias)
+    return torch.cat([multiply(x[:-rest], weight, bias), last[:rest]])
+
+
+def row_step(num_rows: int) -> int:
+    """The step to which a number of rows that varies is rounded: at most 16 numbers of rows per power of two.
+
+    oneDNN generates code for every combination of shapes. That takes about 1 ms, as long as MKL needs for 600 rows of
+    288 × 288, and 0.4 MiB, and only the last 1,024 combinations are stored.
+    """
+    return 2 ** max(num_rows.bit_length() - 5, 3) if num_rows >= 16 else 1
+
+
 @functools.cache
 def is_faster() -> bool:
     """Whether this processor multiplies faster by oneDNN: not Intel's, with 512-bit instructions, and torch uses MKL.
 
-    With `ATEN_CPU_CAPABILITY=avx2` in the environment torch, and so preflab, makes no use of such instructions.
+    False with `ATEN_CPU_CAPABILITY=avx2` in the environment. The packed head (`models.packed`) is multiplied by oneDNN
+    even then; `ONEDNN_MAX_CPU_ISA=avx2` limits its instructions.
     """
     wide = torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
     return wide and works() and "GenuineIntel" not in _maker()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from preflab.models.cpu_linear import LINEAR
-from preflab.models.onednn import multiply, works
+from preflab.models.onednn import multiply_rows, works
 
 LARGEST = 2**28
 """Size in bytes up to which a matrix is packed: the packed copy exists in addition to the original."""
@@ -39,7 +39,7 @@ def packed_product(weight: Tensor, num_rows: int) -> Product | None:
     if not can_pack(weight):
         return None
     ready = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), num_rows)
-    return functools.partial(multiply, weight=ready)
+    return functools.partial(multiply_rows, weight=ready)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from torch import Tensor
 from preflab.sampling.vllm_client import VllmClient
 
 ADVICE = "see the server's log; without `--weight-transfer` the weights are sent through files instead"
+BEGUN = "start the server again if an earlier run ended in the middle of an update; " + ADVICE
 
 
 class WeightTransfer:
@@ -44,15 +45,14 @@ class WeightTransfer:
     def send(self, model: Any) -> None:
         """Give the server the weights of a plain model, under the names that its checkpoint has.
 
-        The tensors are referred to until the server has finished, because a handle does not keep memory from being
-        used again.
+        This function holds the tensors until the server has finished: a handle does not keep their memory reserved.
 
         Raises:
             PreflabError: the server refuses them.
         """
         weights = {name: tensor.detach().contiguous() for name, tensor in checkpoint_tensors(model).items()}
         handles = [shared_memory(tensor) for tensor in weights.values()]
-        self.client.post("/start_weight_update", None, ADVICE)
+        self.client.post("/start_weight_update", None, BEGUN)
         self.client.post(
             "/update_weights",
             {

@@ -88,9 +88,10 @@ class ServedWeights:
         self.model = name if self.with_adapter else self.base
 
     def _say(self, way: str) -> None:
-        """Log how weights travel, whenever it changes."""
+        """Log how weights travel, whenever it changes: all weights as a warning, because commands show no less."""
         if way != self._way:
-            logger.info("%s gets the policy's weights %s", self.client.url, way)
+            level = logging.INFO if self.with_adapter else logging.WARNING
+            logger.log(level, "%s gets the policy's weights %s", self.client.url, way)
             self._way = way
 
     def push_base(self) -> None:

@@ -62,7 +62,7 @@ def move(trunk: Trunk) -> None:
 @pytest.mark.usefixtures("as_on_a_gpu")
 def test_every_version_reaches_the_server_without_a_file(address: str, caplog: pytest.LogCaptureFixture) -> None:
     trunk = tiny_trunk(("policy", "reference"), lora=None, vocab_size=SIZE)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.WARNING):  # commands show no other messages
         engine = engine_of(trunk, f"{address}/every+transfer")
         for version in (1, 2):
             move(trunk)
@@ -76,7 +76,7 @@ def test_every_version_reaches_the_server_without_a_file(address: str, caplog: p
 @pytest.mark.usefixtures("as_on_a_gpu")
 def test_a_server_without_it_gets_files(address: str, caplog: pytest.LogCaptureFixture) -> None:
     trunk = tiny_trunk(("policy", "reference"), lora=None, vocab_size=SIZE)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.WARNING):  # commands show no other messages
         engine = engine_of(trunk, f"{address}/without")
         move(trunk)
         engine.sync(1)
@@ -103,6 +103,15 @@ def test_weights_that_the_server_refuses_stop_the_run(address: str, monkeypatch:
     engine = engine_of(trunk, f"{address}/refuses+transfer")
     monkeypatch.setattr(vllm_transfer, "checkpoint_tensors", lambda model: {"wrong.weight": torch.ones(2)})
     with pytest.raises(PreflabError, match=r"update_weights refused with status 400: unknown .*wrong\.weight"):
+        engine.sync(1)
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_an_update_that_an_earlier_run_left_unfinished_is_named(address: str) -> None:
+    trunk = tiny_trunk(("policy", "reference"), lora=None, vocab_size=SIZE)
+    engine = engine_of(trunk, f"{address}/unfinished+transfer")
+    engine.client.post("/start_weight_update", None, "")
+    with pytest.raises(PreflabError, match=r"already active(.|\n)*start the server again"):
         engine.sync(1)
 
 
