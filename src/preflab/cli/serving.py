@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import tempfile
@@ -159,15 +160,27 @@ def _servable(place: str) -> str:
     """A model that vLLM can open.
 
     Raises:
-        PreflabError: the folder holds an adapter, or no model.
+        PreflabError: the folder holds an adapter, no model, or an encoder–decoder.
     """
     if not Path(place).is_dir():
         return place
     files = {path.name for path in Path(place).iterdir()}
     if "config.json" in files and "adapter_config.json" not in files:
+        _refuse_encoder_decoder(place)
         return place
     raise PreflabError(
         f"{place}: {'an adapter' if 'adapter_config.json' in files else 'no config.json'}",
         "a whole model, in Hugging Face's format",
         "write one with `preflab export model MODEL FOLDER`, then serve FOLDER and name it as the run's model",
     )
+
+
+def _refuse_encoder_decoder(folder: str) -> None:
+    try:
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PreflabError(f"{folder}: config.json cannot be read ({error})", "JSON", "correct the file") from error
+    if isinstance(config, dict) and config.get("is_encoder_decoder"):
+        raise PreflabError(
+            f"{folder}: an encoder–decoder", "a decoder: vLLM serves no other models of text", "leave out device.engine"
+        )

@@ -88,8 +88,8 @@ def said_of_loss(rows: Rows) -> str:
     """Text for the summary of a stage without a KL if its loss hardly fell or rose; otherwise "".
 
     The means of the first and the last third of the steps are compared. The loss fell, or rose, if the means differ by
-    1 % or more, and by one standard error of the difference or more. With one step the result is "", because its loss is
-    measured before the only update.
+    1 % or more, and by one standard error of the difference or more. With one step the result is "", because its loss
+    is measured before the only update.
     """
     losses = [float(next(row[name] for name in LOSSES if name in row)) for row in rows if any(n in row for n in LOSSES)]
     part = max(1, len(losses) // 3)

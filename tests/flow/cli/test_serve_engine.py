@@ -175,6 +175,16 @@ def test_wrong_options_are_refused_before_anything_is_downloaded(
     assert f"{option} on a machine without a GPU" in failing(capsys, *words)
 
 
+@pytest.mark.parametrize(
+    ("config", "found"), [('{"is_encoder_decoder": true}', "an encoder–decoder"), ("{", "config.json cannot be read")]
+)
+def test_folders_that_vllm_cannot_serve_are_refused(
+    config: str, found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text(config, encoding="utf-8")
+    assert found in failing(capsys, str(tmp_path), "--folder", str(tmp_path / "none"))
+
+
 @pytest.mark.parametrize("words", [["--package", "vllm==0.30.0"], ["--pip-option", "--pre"]])
 def test_options_of_the_installation_need_it(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "--package or --pip-option without --install" in failing(capsys, "OWNER/NAME", *words)
