@@ -216,17 +216,25 @@ def test_model_without_linear_layers_is_refused() -> None:
 
 
 @needs_package
-def test_import_asks_no_other_package_for_downloads() -> None:
-    """bitsandbytes asks `kernels` for a kernel from the Hub when it is imported on some CPUs."""
-    code = """
+@pytest.mark.parametrize(
+    ("before", "call"),
+    [
+        ("from preflab.models.bitsandbytes_import import import_bitsandbytes", "import_bitsandbytes('a test')"),
+        ("import torch; from preflab.models.linear_layers import bare_modules", "[*bare_modules(torch.nn.ReLU())]"),
+    ],
+)
+def test_import_asks_no_other_package_for_downloads(before: str, call: str) -> None:
+    """bitsandbytes asks `kernels` for a kernel from the Hub when it is imported on some CPUs; peft imports it too."""
+    code = f"""
 import sys, types
+{before}
 other = types.ModuleType("kernels")
 def get_kernel(*words, **named):
     sys.exit(3)
 other.get_kernel = get_kernel
 sys.modules["kernels"] = other
-from preflab.models.bitsandbytes_import import import_bitsandbytes
-import_bitsandbytes("a test")
+{call}
+assert "bitsandbytes" in sys.modules
 assert sys.modules["kernels"] is other
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -76,7 +76,7 @@ def check_memory(speaker: Speaker, asked: MemoryQuestion) -> bool:
     for name, why in left_out.items():
         speaker.say(f"{name}: {why}")
     for missing, names in _not_counted(predictions).items():
-        speaker.say(f"not counted for {', '.join(names)}: {missing}")
+        speaker.say(f"not counted for {' and '.join(names)}: {missing}")
     fitting = [_say_fit(speaker, each, free, gpu) for each in predictions]
     fits = all(fitting)
     speaker.content["free_bytes"], speaker.content["device"] = free, "gpu" if gpu else "cpu"
@@ -129,7 +129,14 @@ def _predictions(asked: MemoryQuestion, free: int, gpu: bool) -> tuple[list[Pred
     if _is_stage(asked):
         _refuse_options_of_models(asked, f"stage {ref} of {shown_path(asked.recipe)}")
         return _of_recipe(asked, asked.recipe, free, gpu, ref)
-    return _of_model(asked, str(model_place(ref, asked.recipe, asked.overrides, asked.workspace)), free, gpu), {}
+    place = str(model_place(ref, asked.recipe, asked.overrides, asked.workspace))
+    if asked.overrides:
+        raise PreflabError(
+            f"--set {asked.overrides[0]} with the model {ref}",
+            "settings of a recipe; stages of a model have their defaults",
+            "leave out --set, or name a stage of a recipe instead of a model",
+        )
+    return _of_model(asked, place, free, gpu), {}
 
 
 def _refuse_options_of_models(asked: MemoryQuestion, what: str) -> None:
@@ -163,7 +170,7 @@ def _of_model(asked: MemoryQuestion, ref: str, free: int, gpu: bool) -> list[Pre
         if kind not in KINDS:
             near = nearest(kind, list(KINDS))
             raise PreflabError(
-                f"--stage {kind}: no kind of stage that holds a model", f"one of {', '.join(KINDS)}",
+                f"--stage {kind}: no kind of stage whose memory is predicted", f"one of {', '.join(KINDS)}",
                 f"did you mean {near}?" if near else "name one of them",
             )  # fmt: skip
     model, lengths = ModelSizes.read(ref), _lengths(asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import tempfile
@@ -71,11 +72,23 @@ def serve_engine(
 
     place = folder or default_folder()
     build = fitting_build()
+    if (package or pip_option) and not install:
+        raise PreflabError("--package or --pip-option without --install", "an installation", "add --install")
+    _refuse_without_gpu(
+        {"--weight-transfer": weight_transfer, "--sampling-masks": sampling_masks, "--sleep": sleep}, build is CPU
+    )
+    if weight_transfer and lora_rank:
+        raise PreflabError(
+            f"--weight-transfer with --lora-rank {lora_rank}",
+            "a server of all weights (--lora-rank 0); adapters are small and go through files",
+            "add --lora-rank 0",
+        )
+    served = None if model is None else _servable(str(model_place(model, recipe, overrides or [], workspace)))
     if install:
         _install(place, package, pip_option or [])
-        if model is None:
+        if served is None:
             return
-    if model is None:
+    if served is None:
         raise PreflabError("no model is named", "MODEL, or --install", "name the starting model of your run")
     if not is_installed(place):
         raise PreflabError(
@@ -83,14 +96,8 @@ def serve_engine(
             f"one that `preflab serve-engine --install` has made ({build.requirement}: {build.size})",
             "install it: `preflab serve-engine --install" + (f" --folder {folder}`" if folder else "`"),
         )
-    if weight_transfer and (lora_rank or build is CPU):
-        raise PreflabError(
-            "--weight-transfer " + ("on a machine without a GPU" if build is CPU else f"with --lora-rank {lora_rank}"),
-            "a GPU, and a server of all weights (--lora-rank 0); adapters are small and go through files",
-            "leave --weight-transfer out" if build is CPU else "add --lora-rank 0",
-        )
     options = ServerOptions(
-        model=_servable(str(model_place(model, recipe, overrides or [], workspace))),
+        model=served,
         port=port,
         lora_rank=lora_rank or None,
         masks=sampling_masks,
@@ -102,6 +109,16 @@ def serve_engine(
         on_cpu=build is CPU,
     )
     _serve(python_of(place), options)
+
+
+def _refuse_without_gpu(options: dict[str, bool], on_cpu: bool) -> None:
+    """Refuse options that vLLM's build for CPUs does not have.
+
+    Raises:
+        PreflabError: one of them was given on a machine without a GPU.
+    """
+    for name in [name for name, given in options.items() if given and on_cpu]:
+        raise PreflabError(f"{name} on a machine without a GPU", "an NVIDIA GPU", f"leave {name} out")
 
 
 def _install(place: Path, package: str | None, pip_options: list[str]) -> None:
@@ -143,15 +160,27 @@ def _servable(place: str) -> str:
     """A model that vLLM can open.
 
     Raises:
-        PreflabError: the folder holds an adapter, or no model.
+        PreflabError: the folder holds an adapter, no model, or an encoder–decoder.
     """
     if not Path(place).is_dir():
         return place
     files = {path.name for path in Path(place).iterdir()}
     if "config.json" in files and "adapter_config.json" not in files:
+        _refuse_encoder_decoder(place)
         return place
     raise PreflabError(
         f"{place}: {'an adapter' if 'adapter_config.json' in files else 'no config.json'}",
         "a whole model, in Hugging Face's format",
         "write one with `preflab export model MODEL FOLDER`, then serve FOLDER and name it as the run's model",
     )
+
+
+def _refuse_encoder_decoder(folder: str) -> None:
+    try:
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PreflabError(f"{folder}: config.json cannot be read ({error})", "JSON", "correct the file") from error
+    if isinstance(config, dict) and config.get("is_encoder_decoder"):
+        raise PreflabError(
+            f"{folder}: an encoder–decoder", "a decoder: vLLM serves no other models of text", "leave out device.engine"
+        )

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
+from preflab.models.bitsandbytes_import import import_before_peft
+
 MOST_BYTES = 2**28
 """Most bytes of states kept per model (256 MiB); the prompts used longest ago are dropped first."""
 
@@ -96,6 +98,7 @@ def reading_anew() -> Iterator[None]:
 
 def _is_frozen(encoder: Any) -> bool:
     """Whether no weight of an encoder is trained and no adapter in it is active."""
+    import_before_peft()
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for module in encoder.modules():

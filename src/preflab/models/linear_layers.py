@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from preflab.models.bitsandbytes_import import import_before_peft
 from preflab.models.encoded_prompts import reading_anew
 from preflab.models.facts import token_limits
 from preflab.models.families import token_logits
@@ -66,6 +67,7 @@ def find_linear_layers(model: Any) -> LinearLayers:
 
 def bare_modules(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Names and modules of a model as they were before adapters were injected; only those under the prefix."""
+    import_before_peft()
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, module in model.named_modules():

@@ -38,6 +38,13 @@ def function_files(recipe: Recipe, function: str) -> list[Path]:
         spec = None
     if spec is not None:
         return [Path(spec.origin)] if spec.origin and Path(spec.origin).is_file() else []
+    module_name = module.removesuffix(".py")
+    if module_name != module:
+        raise PreflabError(
+            f"{recipe.path.name}: {function}: {module} is a file",
+            "the name of a module, without .py",
+            f"write {module_name.replace('/', '.')}{function.removeprefix(module)}",
+        )
     relative = Path(*module.split("."))
     raise PreflabError(
         f"{recipe.path.name}: no module `{module}` for `{function}`",

@@ -85,11 +85,11 @@ def said_of_alarms(alarms: Rows, last: Mapping[str, Any]) -> str:
 
 
 def said_of_loss(rows: Rows) -> str:
-    """Text for the summary of a stage without a KL if its loss hardly fell; otherwise "".
+    """Text for the summary of a stage without a KL if its loss hardly fell or rose; otherwise "".
 
-    The means of the first and the last third of the steps are compared. The loss hardly fell if it fell by less than
-    1 %, or by less than one standard error of the difference. With one step the result is "", because its loss is
-    measured before the only update.
+    The means of the first and the last third of the steps are compared. The loss fell, or rose, if the means differ by
+    1 % or more, and by one standard error of the difference or more. With one step the result is "", because its loss
+    is measured before the only update.
     """
     losses = [float(next(row[name] for name in LOSSES if name in row)) for row in rows if any(n in row for n in LOSSES)]
     part = max(1, len(losses) // 3)
@@ -100,5 +100,7 @@ def said_of_loss(rows: Rows) -> str:
     first, last = fmean(early), fmean(late)
     if first - last >= max(0.01 * abs(first), error):
         return ""
-    fell = f"{three_digits(first)} → {three_digits(last)}"
-    return f"; the loss hardly fell ({fell}): raise optimiser.learning_rate, or the number of steps"
+    means = f"{three_digits(first)} → {three_digits(last)}"
+    if last - first >= max(0.01 * abs(first), error):
+        return f"; the loss rose ({means}): raise the number of steps, or lower optimiser.learning_rate"
+    return f"; the loss hardly fell ({means}): raise optimiser.learning_rate, or the number of steps"

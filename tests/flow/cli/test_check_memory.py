@@ -106,7 +106,7 @@ def test_what_is_left_out_of_a_model_is_said(here: Path, capsys: Captured) -> No
     config.architectures = ["T5ForConditionalGeneration"]
     config.save_pretrained(here / "t5")
     _, out, _ = ended(capsys, "check", "t5", "--memory", "--stage", "sft", "--available", "64")
-    assert "not counted for sft, LoRA, sft, full: prompts that completions cannot share in an encoder–decoder" in out
+    assert "not counted for sft, LoRA and sft, full: prompts that completions cannot share in an encoder–decoder" in out
 
 
 def test_one_stage_of_the_recipe(capsys: Captured) -> None:
@@ -156,11 +156,15 @@ def test_a_model_that_a_stage_has_yet_to_make_is_named(here: Path, capsys: Captu
     [
         (["check"], "error: no MODEL"),
         (["check", "base", "--stage", "sft"], "error: --stage or --available without --memory"),
-        (["check", "base", "--memory", "--stage", "pppo"], "error: --stage pppo: no kind of stage that holds a model"),
+        (
+            ["check", "base", "--memory", "--stage", "pppo"],
+            "error: --stage pppo: no kind of stage whose memory is predicted",
+        ),
         (["check", "recipe.yaml", "--memory", "--stage", "sft"], "error: --stage sft with the recipe recipe.yaml"),
         (["check", "--memory", "--precision", "bfloat16"], "error: --precision bfloat16 with the recipe recipe.yaml"),
         (["check", "base", "--memory", "--precision", "bf16"], "error: unknown precision: bf16"),
         (["check", "ppo", "--memory", "--stage", "sft"], "error: --stage sft with stage ppo of recipe.yaml"),
+        (["check", "base", "--memory", "--set", "seed=1"], "error: --set seed=1 with the model base"),
         (["check", "pppo", "--memory"], "error: pppo: neither a stage of recipe.yaml nor a folder"),
         (["check", "report", "--memory"], "error: report: no stage whose memory is predicted"),
         (["check", "none.yaml", "--memory"], "error: none.yaml"),

@@ -160,9 +160,34 @@ def test_weight_transfer_needs_a_gpu_and_all_weights(
 ) -> None:
     monkeypatch.setattr(environment, "fitting_build", lambda: getattr(environment, build))
     monkeypatch.setattr(environment, "is_installed", lambda place: True)
-    said = failing(capsys, str(tmp_path), "--weight-transfer", *words)
+    said = failing(capsys, "OWNER/NAME", "--weight-transfer", *words)
     assert ("without a GPU" if build == "CPU" else "--lora-rank 64") in said
     assert ("leave --weight-transfer out" if build == "CPU" else "add --lora-rank 0") in said
+
+
+@pytest.mark.parametrize("option", ["--weight-transfer", "--sampling-masks", "--sleep"])
+def test_wrong_options_are_refused_before_anything_is_downloaded(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "fitting_build", lambda: environment.CPU)
+    monkeypatch.setattr(environment, "install", lambda *_: pytest.fail("the installation has begun"))
+    words = ["OWNER/NAME", "--install", "--folder", str(tmp_path / "env"), "--lora-rank", "0", option]
+    assert f"{option} on a machine without a GPU" in failing(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    ("config", "found"), [('{"is_encoder_decoder": true}', "an encoder–decoder"), ("{", "config.json cannot be read")]
+)
+def test_folders_that_vllm_cannot_serve_are_refused(
+    config: str, found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text(config, encoding="utf-8")
+    assert found in failing(capsys, str(tmp_path), "--folder", str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("words", [["--package", "vllm==0.30.0"], ["--pip-option", "--pre"]])
+def test_options_of_the_installation_need_it(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--package or --pip-option without --install" in failing(capsys, "OWNER/NAME", *words)
 
 
 def test_server_and_its_workers_end_with_the_block(tmp_path: Path) -> None:

@@ -199,6 +199,14 @@ def test_a_function_without_a_module_is_refused_before_anything_runs(chain: Path
     assert not list((tmp_path / "runs").glob("*-*"))
 
 
+def test_a_file_in_place_of_a_module_is_named_with_its_module(chain: Path) -> None:
+    text = chain.read_text(encoding="utf-8")
+    chain.write_text(text.replace("my_rewards:", "my_rewards.py:"), encoding="utf-8")
+    with pytest.raises(PreflabError) as caught:
+        ran(chain)
+    assert caught.value.do.startswith("write my_rewards:")
+
+
 def test_raising_the_steps_goes_on_in_the_same_folder(chain: Path) -> None:
     ran(chain)
     assert ran(chain, "stages.tuned.num_steps=5") == ["tuned", "last"]  # what reads the longer run is stale
