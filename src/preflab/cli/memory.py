@@ -25,6 +25,8 @@ HEADINGS = ("base", "weights", "states", "grads", "activ.", "head", "cache", "wr
 PAGE = "docs/how-to/precision-and-devices.md"
 """The page that says what the columns are."""
 RECIPES = (".yaml", ".yml")
+USUAL_LENGTH = 512
+"""Tokens of the longest prompt and of the data's longest completion, unless they are given."""
 
 
 @dataclass(frozen=True)

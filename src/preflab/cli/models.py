@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from preflab.cli.dial_runs import AverageOption, Runs, write_setting
-from preflab.cli.memory import MemoryQuestion, check_memory
+from preflab.cli.memory import USUAL_LENGTH, MemoryQuestion, check_memory
 from preflab.cli.model_places import model_place, unknown_stage
 from preflab.cli.publishing import HubOption, PrivateOption, card_text, check_target, push_folder, write_card
 from preflab.cli.speaking import (
@@ -188,11 +188,17 @@ def check(
         typer.Option("--available", min=0.1, help="With --memory: GiB to fit into.", show_default="free memory here"),
     ] = None,
     prompt_tokens: Annotated[
-        int, typer.Option("--prompt-tokens", min=1, help="With --memory: tokens of the longest prompt.")
-    ] = 512,
+        int | None,
+        typer.Option("--prompt-tokens", min=1, help="With --memory: tokens of the longest prompt; else 512."),
+    ] = None,
     completion_tokens: Annotated[
-        int, typer.Option("--completion-tokens", min=1, help="With --memory: tokens of the data's longest completion.")
-    ] = 512,
+        int | None,
+        typer.Option(
+            "--completion-tokens",
+            min=1,
+            help="With --memory: tokens of the data's longest completion; else 512.",
+        ),
+    ] = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
     workspace: WorkspaceOption = None,
@@ -213,8 +219,8 @@ def check(
                 workspace=workspace,
                 kinds=tuple(stage or ()),
                 available=available,
-                prompt_tokens=prompt_tokens,
-                completion_tokens=completion_tokens,
+                prompt_tokens=prompt_tokens or USUAL_LENGTH,
+                completion_tokens=completion_tokens or USUAL_LENGTH,
                 precision=precision,
             ),
             as_json,
@@ -225,8 +231,14 @@ def check(
             raise PreflabError(
                 "no MODEL", "a stage of the recipe, a folder, or a Hub id", "name a model, or add --memory"
             )
-        if stage or available is not None:
-            raise PreflabError("--stage or --available without --memory", "a prediction of memory", "add --memory")
+        of_memory = {
+            "--stage": stage,
+            "--available": available,
+            "--prompt-tokens": prompt_tokens,
+            "--completion-tokens": completion_tokens,
+        }
+        if given := [option for option, value in of_memory.items() if value]:
+            raise PreflabError(f"{' and '.join(given)} without --memory", "a prediction of memory", "add --memory")
         if dtype is not None:
             print("--dtype is now called --precision; it is read as --precision", file=sys.stderr)
             if precision not in (None, dtype):

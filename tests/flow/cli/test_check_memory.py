@@ -155,7 +155,11 @@ def test_a_model_that_a_stage_has_yet_to_make_is_named(here: Path, capsys: Captu
     ("words", "found"),
     [
         (["check"], "error: no MODEL"),
-        (["check", "base", "--stage", "sft"], "error: --stage or --available without --memory"),
+        (["check", "base", "--stage", "sft"], "error: --stage without --memory"),
+        (
+            ["check", "base", "--available", "8", "--prompt-tokens", "512", "--completion-tokens", "9"],
+            "error: --available and --prompt-tokens and --completion-tokens without --memory",
+        ),
         (
             ["check", "base", "--memory", "--stage", "pppo"],
             "error: --stage pppo: no kind of stage whose memory is predicted",
