@@ -22,9 +22,9 @@ data: {prompts: {path: prompts.jsonl}, pairs: {path: pairs.jsonl}}
 stages:
   dpo: {kind: dpo, model: windowed, preferences: pairs, held_out: 0, lora: {rank: 2}, watch: {num_samples: 0},
         num_kept_pairs: 0}
-  online: {kind: online_dpo, model: windowed, prompts: prompts, rewards: [{function: "some_rewards:late"}],
+  online: {kind: online_dpo, model: windowed, prompts: prompts, rewards: [{function: "late_rewards:late"}],
     num_steps: 1, num_prompts_per_step: 2, decoding: {max_new_tokens: 4}, lora: {rank: 2}}
-  old: {kind: online_dpo, model: older, prompts: prompts, rewards: [{function: "some_rewards:late"}], num_steps: 1,
+  old: {kind: online_dpo, model: older, prompts: prompts, rewards: [{function: "late_rewards:late"}], num_steps: 1,
     num_prompts_per_step: 2, decoding: {max_new_tokens: 4}, lora: {rank: 2}, optimiser: {gradient_checkpointing: true}}
   old_dpo: {kind: dpo, model: older, preferences: pairs, held_out: 0, lora: {rank: 2}, watch: {num_samples: 0},
     num_kept_pairs: 0, share_prompts: false, optimiser: {gradient_checkpointing: true}}
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
     }
     for name, content in rows.items():
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content), encoding="utf-8")
-    (tmp_path / "some_rewards.py").write_text("def late(prompt, completion):\n    return float(len(completion))\n")
+    (tmp_path / "late_rewards.py").write_text("def late(prompt, completion):\n    return float(len(completion))\n")
     (tmp_path / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
     return tmp_path
 
