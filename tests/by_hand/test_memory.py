@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from preflab.errors import PreflabError
+from preflab.memory import activations
+from preflab.memory.activations import kept_activations
 from preflab.memory.arithmetic import CONTEXT, LIBRARIES, TABLES, estimate
 from preflab.memory.choices import choose, is_auto
 from preflab.memory.load import Lengths, Load, load_of, rows_per_step
@@ -21,6 +23,12 @@ from preflab.settings.ppo import PpoSettings
 from preflab.settings.recipe import STAGE_SETTINGS
 
 MIB = 2**20
+
+
+@pytest.fixture(autouse=True)
+def torch_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The holes that torch's products leave, on every processor."""
+    monkeypatch.setattr(activations, "is_faster", lambda: False)
 
 
 def sizes(**changes: Any) -> ModelSizes:
@@ -149,9 +157,30 @@ def test_checkpointing_keeps_the_inputs_of_layers_and_one_layer() -> None:
     assert (found.parts["head"], found.parts["writing"]) == (0, 0)  # a reward model has no head and is not merged
 
 
+def test_fewer_holes_stay_where_onednn_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activations, "is_faster", lambda: True)
+    once = estimate(sizes(), Load("reward", 1, 0, True, False, 50))
+    again = estimate(sizes(), Load("reward", 1, 0, True, False, 50, checkpointing=True))
+    full = estimate(sizes(), Load("reward", 1, 0, False, False, 50))
+    assert once.parts["activations"] == 120_000 + 72_000  # 0.6 · 120,000
+    assert again.parts["activations"] == 4 * 50 * (2 * 10 + 260 + 80) + 60_000  # 0.5 · 120,000
+    by_mkl = 0.6 / 0.45
+    monkeypatch.setattr(activations, "is_faster", lambda: False)
+    alike = estimate(sizes(), Load("reward", 1, 0, False, False, 50)).parts["activations"]
+    alive = kept_activations(sizes(), Load("reward", 1, 0, False, False, 50))
+    assert alike - alive == pytest.approx(by_mkl * (full.parts["activations"] - alive), abs=1)
+
+
+def test_half_precision_leaves_the_holes_of_torchs_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = Load("reward", 1, 0, True, True, 50)
+    by_mkl = estimate(sizes(), load).parts["activations"]
+    monkeypatch.setattr(activations, "is_faster", lambda: True)
+    assert estimate(sizes(), load).parts["activations"] == by_mkl
+
+
 def test_a_further_role_adds_fewer_holes_than_the_first() -> None:
     found = estimate(sizes(), Load("ppo", 2, 0, True, False, 50))
-    assert found.parts["activations"] == 120_000 + 132_000  # 1.1 · 120,000
+    assert found.parts["activations"] == 120_000 + 198_000  # 1.65 · 120,000
 
 
 def test_the_last_role_has_no_gradients_beside_its_activations() -> None:

@@ -30,19 +30,30 @@ the rows of experts' auxiliary losses. A feed-forward layer without a gate keeps
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from preflab.memory.load import Load
 from preflab.memory.sizes import Sizes
+from preflab.models.onednn import is_faster
 
-HOLES = 1.0
-"""h with LoRA for one trained role. Measured with glibc 2.36: 0.9 to 1.2."""
-HOLES_CHECKPOINTED = 0.85
-"""h with LoRA and checkpointing, which takes less new memory in the second pass of a block. Measured: 0.85 to 0.9."""
-FURTHER_ROLE = 0.1
-"""Share of h that a further trained role adds: its tensors fit into the holes of the first, since roles take turns.
-Measured: 0 to 0.25."""
-HOLES_FULL = 0.6
-"""h with full fine-tuning, whose layers make half as many short-lived tensors; for all roles together, with and without
-checkpointing. Measured: 0.3 to 1."""
+
+class Shares(NamedTuple):
+    """h for one trained role."""
+
+    lora: float
+    checkpointed: float
+    """With LoRA and checkpointing, which takes less new memory in the second pass of a block."""
+    full: float
+    """With full fine-tuning, whose layers make half as many short-lived tensors; for all roles together, with and
+    without checkpointing."""
+
+
+BY_MKL = Shares(1.0, 0.85, 0.6)
+"""Measured with glibc 2.36, where torch multiplies: 0.9 to 1.2, 0.85 to 0.9, 0.3 to 1."""
+BY_ONEDNN = Shares(0.6, 0.5, 0.45)
+"""Measured where oneDNN multiplies in float32 (`models.onednn`), which takes fewer buffers of its own from the heap."""
+FURTHER_ROLE = 0.65
+"""Share of h that a further trained role adds. Measured: 0.4 to 1.2 for Llamas, less for T5 and with experts."""
 KEPT_FREE_GPU = 1.1
 """The factor on a GPU for the blocks that torch's allocator keeps. Assumed, not measured."""
 
@@ -76,9 +87,10 @@ def holes(model: Sizes, load: Load) -> int:
 
 def _share_of_holes(load: Load) -> float:
     """h."""
+    shares = BY_ONEDNN if is_faster() and not load.half else BY_MKL
     if not load.lora:
-        return HOLES_FULL
-    return (HOLES_CHECKPOINTED if load.checkpointing else HOLES) * (1 + FURTHER_ROLE * (load.roles - 1))
+        return shares.full
+    return (shares.checkpointed if load.checkpointing else shares.lora) * (1 + FURTHER_ROLE * (load.roles - 1))
 
 
 def _summed(model: Sizes, load: Load) -> int:
