@@ -89,7 +89,7 @@ def check_memory(speaker: Speaker, asked: MemoryQuestion) -> bool:
 
 
 def _not_counted(predictions: list[Prediction]) -> dict[str, list[str]]:
-    """What is left out of predictions → the stages whose models have it."""
+    """Parts that predictions leave out, in words → the stages whose models have them."""
     stages: dict[str, list[str]] = {}
     for each in predictions:
         for missing in each.not_counted:

@@ -1,4 +1,4 @@
-"""What the backward pass of a micro-batch needs, and what the C library keeps of the memory that passes through it.
+"""The memory of a micro-batch: tensors for its backward pass, and freed memory that the C library keeps.
 
 Letters are those of `memory.arithmetic`.
 

@@ -1,4 +1,4 @@
-"""What decoding holds: keys and values, the distributions that tokens are drawn from, and fixed buffers on a GPU.
+"""The memory of decoding: keys and values, distributions that tokens are drawn from, and fixed buffers on a GPU.
 
 Letters are those of `memory.arithmetic`; U · P are the tokens of the distinct prompts that are read at once.
 
@@ -53,7 +53,7 @@ def fixed_bytes(model: Sizes, load: Load, *, accelerator: bool) -> int:
 
 
 def captured(load: Load, *, accelerator: bool) -> bool:
-    """Whether a stage decodes over fixed buffers."""
+    """True if a stage decodes over fixed buffers."""
     return accelerator and load.rows > 0 and load.kind != "ilql"
 
 

@@ -55,11 +55,11 @@ class ModelSizes:
     num_expert_parameters: int = 0
     """X, weights of experts that are stacked in one weight per layer."""
     normed_states: bool = False
-    """Whether queries and keys pass through norms of their own."""
+    """True if queries and keys pass through norms of their own."""
     composed_activation: bool = False
-    """Whether the feed-forward activation is made of several operations (`gelu_new`), each of which keeps a tensor."""
+    """True if the feed-forward activation is made of several operations (`gelu_new`), each of which keeps a tensor."""
     not_counted: tuple[str, ...] = ()
-    """What the arithmetic leaves out for this model, in words."""
+    """Parts of this model's memory that the arithmetic leaves out, in words."""
 
     @property
     def num_cached_layers(self) -> int:
@@ -190,7 +190,7 @@ def feed_forward_width(text: Any) -> int:
 
 
 def not_counted(model: Any) -> Iterator[str]:
-    """What the arithmetic leaves out for a model, in words."""
+    """Parts of a model's memory that the arithmetic leaves out, in words."""
     text = model.config.get_text_config()
     if not getattr(model, "_supports_sdpa", True):
         yield "attention scores of all pairs of tokens: the model has no fused attention"

@@ -25,7 +25,7 @@ class Prediction:
     cpu_remedies: list[Remedy]
     gpu_remedies: list[Remedy]
     not_counted: tuple[str, ...] = ()
-    """What the arithmetic leaves out for the stage's model, in words."""
+    """Parts of the memory of the stage's model that the arithmetic leaves out, in words."""
 
 
 def predict(

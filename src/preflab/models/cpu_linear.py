@@ -103,7 +103,7 @@ def _sum_over_rows(g: Tensor, x: Tensor) -> Tensor:
 
 
 def _computes(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether the layer's output is computed here. `torch.compile` writes its own products.
+    """True if the layer's output is computed here. `torch.compile` writes its own products.
 
     Shapes and types that do not match are left to torch, whose messages name them.
     """
@@ -115,7 +115,7 @@ def _computes(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 
 
 def _fits(bias: Tensor | None, weight: Tensor) -> bool:
-    """Whether oneDNN can add a bias: one number per output, in the weight's type. It ignores the bias's strides."""
+    """True if oneDNN can add a bias: one number per output, in the weight's type. It ignores the bias's strides."""
     if bias is None:
         return True
     same = type(bias) in PLAIN and bias.dtype == weight.dtype and bias.device == weight.device

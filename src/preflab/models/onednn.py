@@ -21,7 +21,7 @@ FEWEST_ROWS = 8
 """Rows from which it is faster; with fewer, both wait for the weight to be read from memory."""
 
 CPUINFO = Path("/proc/cpuinfo")
-"""Where Linux says who made the processor."""
+"""File in which Linux names the maker of the processor."""
 
 
 def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
